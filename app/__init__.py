@@ -1,0 +1,56 @@
+"""Runwait: runs LangGraph graphs, and answers with their final output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from app.api.clients import Deadlines, Watcher
+    from app.runs.service import Service
+    from config.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runwait:
+    """What the app is made of; `app.extensions["runwait"]`."""
+
+    settings: Settings
+    service: Service
+    watcher: Watcher
+    deadlines: Deadlines
+
+    def start(self) -> None:
+        """Open connections and start threads: once, in the process that serves, after a fork."""
+        self.service.start()
+        self.watcher.start()
+
+
+def create_app(settings: Settings) -> Flask:
+    """Wire the service up. Nothing is connected and no thread runs before `start`.
+
+    Raises:
+        GraphLoadError: a graph that langgraph.json names cannot be loaded.
+    """
+    # Imported here, so that a module of this package can be used without all the others.
+    from flask import Flask
+
+    from app.api import BLUEPRINTS, access_log, errors
+    from app.api.clients import Deadlines, Watcher
+    from app.graphs.config import read
+    from app.graphs.loader import load
+    from app.runs.service import Service
+
+    service = Service(settings, load(read(settings.langgraph_config)))
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    deadlines = Deadlines(settings.request_timeout_seconds, service.timers)
+    app.extensions["runwait"] = Runwait(settings, service, Watcher(), deadlines)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    errors.register(app)
+    access_log.register(app)
+    return app

@@ -1,0 +1,1 @@
+"""What can be run: langgraph.json, the graphs it names, their assistants."""

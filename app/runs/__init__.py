@@ -1,0 +1,1 @@
+"""The heart: runs, from admission to outcome."""

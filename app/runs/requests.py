@@ -1,0 +1,166 @@
+"""What a client asks for when it asks for a run, and what LangGraph is given for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Send
+
+from app.graphs.assistants import Assistant
+from app.storage.records import RunRecord
+
+# What an assistant that came with its graph has for metadata.
+_SYSTEM_METADATA = {"created_by": "system"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A valid body of POST /runs/wait (contract section 1), with what its headers say.
+
+    Attributes:
+        request_id: the request's X-Request-ID, or one made for it.
+        idempotency_key: the Idempotency-Key header.
+    """
+
+    assistant_id: str
+    request_id: str
+    idempotency_key: str | None = None
+    input: Any = None
+    command: dict[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    webhook: str | None = None
+    stream_mode: list[str] = field(default_factory=lambda: ["values"])
+    feedback_keys: list[str] | None = None
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    on_completion: Literal["delete", "keep"] = "delete"
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    after_seconds: float | None = None
+    checkpoint_during: bool | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    interrupt_before: Literal["*"] | list[str] | None = None
+    interrupt_after: Literal["*"] | list[str] | None = None
+    langsmith_tracer: dict[str, Any] | None = None
+    multitask_strategy: str = "enqueue"
+    if_not_exists: str = "reject"
+    checkpoint: dict[str, Any] | None = None
+    checkpoint_id: str | None = None
+    strict_resume: bool | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the command has a resume."""
+        return self.command is not None and self.command.get("resume") is not None
+
+    @property
+    def effective_durability(self) -> str:
+        """The durability, also where only the deprecated checkpoint_during says it."""
+        if self.durability is not None:
+            return self.durability
+        return "exit" if self.checkpoint_during is False else "async"
+
+    @property
+    def named_nodes(self) -> frozenset[str]:
+        """Every node that the request names."""
+        names: set[str] = set()
+        for nodes in (self.interrupt_before, self.interrupt_after):
+            if isinstance(nodes, list):
+                names.update(nodes)
+        for target in self._gotos():
+            names.add(target if isinstance(target, str) else target["node"])
+        return frozenset(names)
+
+    @property
+    def configurable(self) -> dict[str, Any]:
+        """The caller's configurable, as sent."""
+        configurable: dict[str, Any] = self.config.get("configurable") or {}
+        return configurable
+
+    @property
+    def effective_context(self) -> dict[str, Any]:
+        """The context; what only a configurable was sent for is the context too."""
+        return self.context or self.configurable
+
+    def graph_input(self) -> Any:
+        """The graph's input: the command, unless it says nothing."""
+        if self.command is None:
+            return self.input
+        update = self.command.get("update") or None
+        goto = [
+            each if isinstance(each, str) else Send(each["node"], each["input"])
+            for each in self._gotos()
+        ]
+        if update is None and not goto:
+            return self.input
+        pairs = [(key, value) for key, value in update] if isinstance(update, list) else update
+        return Command(update=pairs, goto=goto)
+
+    def record_metadata(self, assistant: Assistant) -> dict[str, Any]:
+        """The metadata of the run's record."""
+        return {
+            **_SYSTEM_METADATA,
+            **self.metadata,
+            "assistant_id": assistant.assistant_id,
+        }
+
+    def record_kwargs(self) -> dict[str, Any]:
+        """What the run was asked for, as its record shows it."""
+        return {
+            "input": self.input,
+            "command": self.command,
+            "config": self.config,
+            "context": self.context,
+            "stream_mode": self.stream_mode,
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+            "webhook": self.webhook,
+            "feedback_keys": self.feedback_keys,
+            "temporary": self.on_completion == "delete",
+            "subgraphs": self.stream_subgraphs,
+            "resumable": self.stream_resumable,
+            "durability": self.effective_durability,
+        }
+
+    def graph_config(self, record: RunRecord) -> RunnableConfig:
+        """LangGraph's config for the run: the caller's, under what is the service's to say."""
+        ids = {
+            "run_id": record.run_id,
+            "thread_id": record.thread_id,
+            "graph_id": record.graph_id,
+            "assistant_id": record.assistant_id,
+            "langgraph_request_id": self.request_id,
+        }
+        given = self.configurable or self.context
+        config: dict[str, Any] = {
+            "configurable": {
+                **{name: value for name, value in given.items() if not _reserved(name)},
+                **ids,
+            },
+            "metadata": {
+                **_SYSTEM_METADATA,
+                **(self.config.get("metadata") or {}),
+                **self.metadata,
+                **ids,
+            },
+            # LangSmith's id of the run is the run's.
+            "run_id": UUID(record.run_id),
+        }
+        for name in ("tags", "recursion_limit", "run_name", "max_concurrency"):
+            if name in self.config:
+                config[name] = self.config[name]
+        return cast(RunnableConfig, config)
+
+    def _gotos(self) -> Iterator[Any]:
+        goto = (self.command or {}).get("goto") or []
+        yield from goto if isinstance(goto, list) else [goto]
+
+
+def _reserved(name: str) -> bool:
+    """Names in configurable that are not the caller's to set, where there is no thread."""
+    return name.startswith(("__", "checkpoint_"))

@@ -1,0 +1,289 @@
+"""The process's connections to Redis, shared by all its threads.
+
+A thread that finds a connection free sends its own call and all that others have queued
+meanwhile, in one round trip; the others find their answers when they come. So a few
+connections carry hundreds of threads, and a lone call pays for nothing.
+
+Request threads never connect. One thread of its own does that whenever the connection is
+lost, so that a server that is silent, unreachable or unresolvable costs a request at most
+`WAIT_SECONDS` twice, and nothing at all while it is known to be away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+log = logging.getLogger("runwait.storage")
+
+# Longest wait for an answer, and for a connection: together under a second.
+WAIT_SECONDS = 0.4
+# Calls sent in one round trip, at most.
+BATCH = 64
+
+# redis-py's connections; their methods have no types.
+_Connection = Any
+
+_LUA = Path(__file__).parent / "lua"
+
+
+class StorageUnavailable(Exception):
+    """Redis did not take or answer a call; the text says why. What was sent may have been done."""
+
+
+class StorageUnsuitable(Exception):
+    """This Redis cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script, known to Redis by its SHA-1."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        """Read the script `name` from the package's lua folder."""
+        text = (_LUA / f"{name}.lua").read_text()
+        return cls(text, hashlib.sha1(text.encode()).hexdigest())
+
+
+@dataclass(eq=False)
+class _Call:
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | bytes | int]
+    answer: Future[Any] = field(default_factory=Future)
+
+    def command(self) -> tuple[Any, ...]:
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+def client(url: str, **options: Any) -> redis.Redis:
+    """A client with timeouts and without redis-py's own retries; it opens nothing yet."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=WAIT_SECONDS,
+        socket_connect_timeout=WAIT_SECONDS,
+        # A retried command may run twice; whether that is harmless is for the caller to say.
+        retry=Retry(NoBackoff(), 0),
+        **options,
+    )
+
+
+class Storage:
+    """Runs scripts in Redis for any thread of the process."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            url: redis://, rediss:// or unix:// URL of the server.
+            connections: how many to open, at least 1.
+        """
+        # Connections as such, not clients: a client's pipelines cost more than what they send.
+        pool = client(url).connection_pool
+        self._connections: list[_Connection] = [pool.make_connection() for _ in range(connections)]
+        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
+        self._pending: deque[_Call] = deque()
+        self._up = threading.Event()
+        self._down_since = time.monotonic()
+        self._reason = "not connected yet"
+        self._reconnect = threading.Event()
+        self._lock = threading.Lock()
+        self.warning: str | None = None
+        self.on_up: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Connect, and keep connected on a thread of its own.
+
+        Raises:
+            StorageUnsuitable: the server answers and cannot be used.
+        """
+        try:
+            self._connect_all()
+        except RedisError as error:
+            self._lost(error)
+        else:
+            for each in self._connections:
+                self._idle.put(each)
+            self._up.set()
+        threading.Thread(target=self._keep_connected, name="storage", daemon=True).start()
+
+    @property
+    def problem(self) -> str | None:
+        """Why Redis cannot be used now, or None."""
+        return None if self._up.is_set() else self._reason
+
+    def call(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """Run a script and return its answer.
+
+        The script may be sent twice, after a connection that broke before the answer came.
+
+        Raises:
+            StorageUnavailable: there was no answer, or an error for an answer.
+        """
+        try:
+            return self._call_once(_Call(script, keys, args))
+        except RedisConnectionError:
+            # Most often the server was restarted and this call was the first to notice.
+            pass
+        except RedisError as error:
+            raise StorageUnavailable(str(error)) from error
+        try:
+            return self._call_once(_Call(script, keys, args))
+        except RedisError as error:
+            raise StorageUnavailable(str(error)) from error
+
+    def ping(self) -> None:
+        """Raise StorageUnavailable unless Redis answers now."""
+        self.call(_PING, [], [])
+
+    def _call_once(self, call: _Call) -> Any:
+        # While the connection was lost only just now, it is worth waiting for.
+        patience = max(0.0, self._down_since + WAIT_SECONDS - time.monotonic())
+        if not self._up.is_set() and not self._up.wait(patience):
+            raise StorageUnavailable(self._reason)
+        self._pending.append(call)
+        try:
+            idle = self._idle.get(timeout=WAIT_SECONDS)
+        except queue.Empty:
+            if call.answer.cancel():
+                raise StorageUnavailable("no connection came free") from None
+        else:
+            try:
+                self._send_pending(idle)
+            finally:
+                self._idle.put(idle)
+        try:
+            return call.answer.result(WAIT_SECONDS)
+        except TimeoutError:
+            call.answer.cancel()
+            raise StorageUnavailable("no answer in time") from None
+
+    def _send_pending(self, connection: _Connection) -> None:
+        batch: list[_Call] = []
+        while len(batch) < BATCH:
+            try:
+                call = self._pending.popleft()
+            except IndexError:
+                break
+            if call.answer.set_running_or_notify_cancel():
+                batch.append(call)
+        if not batch:
+            return
+        answers: list[Any]
+        try:
+            if not self._up.is_set():
+                raise RedisConnectionError(self._reason)
+            answers = _run_scripts(connection, batch)
+        except Exception as error:
+            if isinstance(error, RedisConnectionError | RedisTimeoutError):
+                self._lost(error)
+            answers = [error] * len(batch)
+        for call, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                call.answer.set_exception(answer)
+            else:
+                call.answer.set_result(answer)
+
+    def _lost(self, error: Exception) -> None:
+        with self._lock:
+            self._reason = f"Redis is away: {error}"
+            if not self._reconnect.is_set():
+                self._down_since = time.monotonic()
+                self._up.clear()
+                log.warning("%s; runs that need no Redis go on unrecorded", self._reason)
+                self._reconnect.set()
+
+    def _keep_connected(self) -> None:
+        backoff = ExponentialWithJitterBackoff(base=0.05, cap=2.0)
+        held = [] if self._up.is_set() else list(self._connections)
+        while True:
+            self._reconnect.wait()
+            # Whoever still waits for an answer gives its connection back within its timeout.
+            while len(held) < len(self._connections):
+                held.append(self._idle.get())
+            failures = 0
+            while True:
+                try:
+                    self._connect_all()
+                    break
+                except (RedisError, StorageUnsuitable) as error:
+                    self._reason = f"Redis is away: {error}"
+                    failures += 1
+                    time.sleep(backoff.compute(failures))
+            with self._lock:
+                self._reconnect.clear()
+                self._up.set()
+            while held:
+                self._idle.put(held.pop())
+            log.warning("Redis is back")
+            self.on_up()
+
+    def _connect_all(self) -> None:
+        for each in self._connections:
+            each.disconnect()
+            each.connect()
+            _send(each, [("PING",)])
+        answer = _send(self._connections[0], [("INFO", "everything")])[0]
+        if isinstance(answer, ResponseError):
+            return  # a user without the right to ask can still run scripts
+        info = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
+        if info.get("cluster_enabled") == "1":
+            raise StorageUnsuitable("REDIS_URL: names a Redis cluster, which is not supported yet")
+        policy = info.get("maxmemory_policy")
+        warning = None
+        if policy not in (None, "noeviction"):
+            warning = (
+                f"Redis evicts keys when its memory is full (maxmemory-policy {policy}): "
+                "runs and results can be lost. Set it to noeviction."
+            )
+            if warning != self.warning:
+                log.warning(warning)
+        self.warning = warning
+
+
+def _run_scripts(connection: _Connection, batch: list[_Call]) -> list[Any]:
+    """Run the scripts in one round trip; two, where Redis does not know one of them yet."""
+    answers = _send(connection, [call.command() for call in batch])
+    unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        scripts = {batch[i].script for i in unknown}
+        loads = [("SCRIPT", "LOAD", script.text) for script in scripts]
+        again = _send(connection, [*loads, *(batch[i].command() for i in unknown)])
+        for i, answer in zip(unknown, again[len(loads) :], strict=True):
+            answers[i] = answer
+    return answers
+
+
+def _send(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one go; their answers, among which errors of single commands may be."""
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    answers: list[Any] = []
+    for _ in commands:
+        try:
+            answers.append(connection.read_response())
+        except ResponseError as error:
+            answers.append(error)
+    return answers
+
+
+_PING = Script("return 1", hashlib.sha1(b"return 1").hexdigest())

@@ -1,0 +1,68 @@
+"""gunicorn's settings, derived from the service's (see config/settings.py).
+
+What gunicorn calls its hooks with is documented in its own settings reference.
+"""
+
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app.graphs.config import GraphLoadError, read
+from app.runs.webhooks import WebhookRules
+from config import embedded, limits, logs
+from config.settings import Settings, SettingsError
+
+try:
+    _settings = Settings.from_env()
+except SettingsError as error:
+    sys.exit(f"runwait: {error}")
+
+logconfig_dict = logs.config_for(_settings)
+logger_class = logs.GunicornLogger
+
+wsgi_app = "wsgi:app"
+bind = f"0.0.0.0:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "config.worker.Worker"
+threads = _settings.threads
+# Connections that are idle between requests hold no thread.
+worker_connections = _settings.threads + 1000
+backlog = 2048
+# Longer than the clients' and proxies' own, so that it is they who close idle connections:
+# a request sent into a connection that is just being closed is lost.
+keepalive = 75
+graceful_timeout = math.ceil(_settings.shutdown_grace_seconds) + 5
+# A worker whose main thread is silent for so long is killed; graphs that compute do not
+# silence it, unless they hold Python's lock all the time.
+timeout = 120
+control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Make sure of what the workers need, so that what is wrong is said once."""
+    try:
+        read(_settings.langgraph_config)
+        WebhookRules.parse(
+            _settings.webhook_base_url,
+            _settings.webhook_allowed_hosts,
+            _settings.webhook_require_https,
+        )
+        limits.check_threads(workers * (_settings.threads + _settings.run_concurrency))
+        if _settings.embedded:
+            embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
+    except (
+        GraphLoadError,
+        ValueError,
+        limits.NotEnoughThreads,
+        embedded.EmbeddedServerError,
+    ) as error:
+        sys.exit(f"runwait: {error}")
+
+
+def on_exit(server: Any) -> None:
+    """The workers are gone: now the server that they used may go."""
+    embedded.stop()

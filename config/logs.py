@@ -1,0 +1,85 @@
+"""The log: a JSON object a line for machines, readable lines for a terminal."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import gunicorn.glogging
+
+from config.settings import Settings
+
+# What a record has without anyone having added it.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class ReadableFormatter(logging.Formatter):
+    """Time, level and message, then whatever was added, as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback's if there is one."""
+        added = {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        record.added = "".join(f" {name}={value}" for name, value in added.items())
+        return super().format(record)
+
+
+class GunicornLogger(gunicorn.glogging.Logger):
+    """gunicorn's log without its access log: the app logs its requests itself."""
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        """Called for each request."""
+
+
+class DroppedClients(logging.Filter):
+    """Drops gunicorn's tracebacks of clients that stopped reading: that is no fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, BlockingIOError | TimeoutError)
+
+
+def config_for(settings: Settings) -> dict[str, Any]:
+    """The logging configuration, for `logging.config.dictConfig` and for gunicorn."""
+    style = settings.log_format
+    if style == "auto":
+        style = "text" if sys.stderr.isatty() else "json"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": "pythonjsonlogger.orjson.OrjsonFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            },
+            "text": {
+                "()": "config.logs.ReadableFormatter",
+                "fmt": "%(asctime)s %(levelname)-7s %(message)s%(added)s",
+                "datefmt": "%H:%M:%S",
+            },
+        },
+        "filters": {"dropped_clients": {"()": "config.logs.DroppedClients"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": style,
+                "filters": ["dropped_clients"],
+            }
+        },
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "runwait": {"level": settings.log_level},
+            "gunicorn.error": {"level": settings.log_level, "propagate": True, "handlers": []},
+        },
+    }
+
+
+# Nothing that is logged shows them, and each costs time (see "Optimization" in Python's
+# logging HOWTO).
+for _switch in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+    setattr(logging, _switch, False)
+logging._srcfile = None

@@ -1,0 +1,86 @@
+"""Fixtures of tests across processes."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Valkey of the test's own, empty."""
+    folder = tmp_path / "valkey"
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[ServerFactory]:
+    """Starts servers with these settings, and ends them with the test."""
+    servers: list[Server] = []
+
+    def start(*, started: bool = True, **environment: Any) -> Server:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        server = Server(folder, {name: str(value) for name, value in environment.items()})
+        servers.append(server)
+        if started:
+            server.start()
+        else:
+            server.launch()
+        return server
+
+    yield start
+    for server in servers:
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+        server.http.close()
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers that serve tests/projects/zoo, shared by tests that leave them as they are."""
+    folder = tmp_path_factory.mktemp("zoo")
+    (folder / "valkey").mkdir()
+    valkey = RedisServer(folder / "valkey")
+    valkey.start()
+    server = Server(
+        folder,
+        {
+            "REDIS_URL": valkey.url,
+            "LANGGRAPH_CONFIG": str(PROJECTS / "zoo" / "langgraph.json"),
+            "HEARTBEAT_SECONDS": "0.2",
+            "LOG_LEVEL": "DEBUG",
+        },
+    )
+    server.valkey = valkey  # type: ignore[attr-defined]
+    server.start()
+    yield server
+    server.stop()
+    valkey.stop()
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., threading.Thread]]:
+    """Runs something beside the test, and waits for it at the end."""
+    started: list[threading.Thread] = []
+
+    def start(work: Callable[..., Any], *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=work, args=args)
+        thread.start()
+        started.append(thread)
+        return thread
+
+    yield start
+    for thread in started:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

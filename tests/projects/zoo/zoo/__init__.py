@@ -1,0 +1,1 @@
+"""Small, deterministic graphs: one for each thing that a server must get right."""

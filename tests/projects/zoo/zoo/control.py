@@ -1,0 +1,81 @@
+"""Graphs that are stopped, resumed and steered from outside."""
+
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+
+from .states import Names, Value
+
+
+class Answers(TypedDict, total=False):
+    value: str
+    answers: Annotated[list[str], operator.add]
+
+
+def _begin(state: Answers) -> Answers:
+    return {"value": "begun"}
+
+
+def _left(state: Answers) -> Answers:
+    return {"answers": [f"left: {interrupt({'ask': 'left'})}"]}
+
+
+def _right(state: Answers) -> Answers:
+    return {"answers": [f"right: {interrupt({'ask': 'right'})}"]}
+
+
+two_interrupts = (
+    StateGraph(Answers)
+    .add_node("begin", _begin)
+    .add_node("left", _left)
+    .add_node("right", _right)
+    .add_edge(START, "begin")
+    .add_edge("begin", "left")
+    .add_edge("begin", "right")
+    .compile(name="two_interrupts")
+)
+
+
+def _named(name: str) -> Callable[[Names], Names]:
+    def node(state: Names) -> Names:
+        return {"names": [name]}
+
+    return node
+
+
+breakpoints = (
+    StateGraph(Names)
+    .add_node("a", _named("a"))
+    .add_node("b", _named("b"))
+    .add_node("c", _named("c"))
+    .add_edge(START, "a")
+    .add_edge("a", "b")
+    .add_edge("b", "c")
+    .compile(name="breakpoints")
+)
+
+
+class Record(Names, total=False):
+    seen: Annotated[list[Any], operator.add]
+
+
+def _recorder(name: str) -> Callable[[Record], Record]:
+    def node(state: Value) -> Record:
+        return {"names": [name], "seen": [state.get("value")]}
+
+    return node
+
+
+# Nothing leads to c: only a goto from outside does.
+gotos = (
+    StateGraph(Record)
+    .add_node("a", _recorder("a"))
+    .add_node("b", _recorder("b"))
+    .add_node("c", _recorder("c"))
+    .add_edge(START, "a")
+    .add_edge("a", "b")
+    .compile(name="gotos")
+)

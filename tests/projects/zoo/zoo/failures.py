@@ -1,0 +1,58 @@
+"""Graphs that end badly."""
+
+import asyncio
+import operator
+import sys
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import START, StateGraph
+
+from .states import Value
+
+
+def _fail(state: Value) -> Value:
+    raise ValueError("no luck")
+
+
+async def _fail_async(state: Value) -> Value:
+    raise ValueError("no luck")
+
+
+def _exit(state: Value) -> Value:
+    sys.exit(3)
+
+
+async def _exit_async(state: Value) -> Value:
+    sys.exit(3)
+
+
+async def _cancel(state: Value) -> Value:
+    raise asyncio.CancelledError
+
+
+def _only(name: str, node: Any) -> Any:
+    return StateGraph(Value).add_node("node", node).add_edge(START, "node").compile(name=name)
+
+
+fails = _only("fails", _fail)
+fails_async = _only("fails_async", _fail_async)
+exits = _only("exits", _exit)
+exits_async = _only("exits_async", _exit_async)
+cancels_itself = _only("cancels_itself", _cancel)
+
+
+class Turns(TypedDict, total=False):
+    turns: Annotated[int, operator.add]
+
+
+def _turn(state: Turns) -> Turns:
+    return {"turns": 1}
+
+
+recursion = (
+    StateGraph(Turns)
+    .add_node("turn", _turn)
+    .add_edge(START, "turn")
+    .add_edge("turn", "turn")
+    .compile(name="recursion")
+)

