@@ -46,6 +46,8 @@ def create_app(settings: Settings) -> Flask:
     service = Service(settings, load(read(settings.langgraph_config)))
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    # OPTIONS is no method of the API: 405, like any other.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     deadlines = Deadlines(settings.request_timeout_seconds, service.timers)
     app.extensions["runwait"] = Runwait(settings, service, Watcher(), deadlines)

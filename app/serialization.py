@@ -285,6 +285,8 @@ def _step(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, decimal.Decimal) and not value.is_finite():
+        return None
     if isinstance(value, (UUID, uuid_utils.UUID, decimal.Decimal)):
         return str(value)
     if hasattr(kind, "__dataclass_fields__"):

@@ -191,7 +191,7 @@ class Graph:
         # The lock is never released: one warning a graph, not one for each run.
         if dropped and self._warned.acquire(blocking=False):
             logger.warning(
-                "graph %r: the %s it was compiled with is not used; runs have the server's",
+                "graph %r: does not use the %s it was compiled with: runs have their own",
                 self.graph_id,
                 " and the ".join(dropped),
             )

@@ -12,6 +12,7 @@ that a project's `calendar.py` hides nobody else's.
 
 import importlib
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -21,6 +22,11 @@ from types import ModuleType
 
 from app.graphs.config import GraphLoadError, GraphSpec, LanggraphConfig
 from app.graphs.graph import Graph
+
+logger = logging.getLogger("runwait.graphs")
+
+# Top-level packages of the service, which are imported long before any graph is.
+_OWN_NAMES = ("app", "config")
 
 
 def load(config: LanggraphConfig) -> dict[str, Graph]:
@@ -35,6 +41,7 @@ def load(config: LanggraphConfig) -> dict[str, Graph]:
     for name, value in config.env.items():
         os.environ.setdefault(name, value)
     roots = _roots(config)
+    _warn_of_hidden_modules(roots)
     sys.path.extend(str(root) for root in roots if str(root) not in sys.path)
     # The import system remembers what was in its folders when it last looked.
     importlib.invalidate_caches()
@@ -54,6 +61,19 @@ def _roots(config: LanggraphConfig) -> list[Path]:
     return list(dict.fromkeys(roots))
 
 
+def _warn_of_hidden_modules(roots: list[Path]) -> None:
+    for root in roots:
+        for name in _OWN_NAMES:
+            own = getattr(sys.modules.get(name), "__file__", None)
+            for place in (root / f"{name}.py", root / name / "__init__.py"):
+                if place.is_file() and not _same(own, place):
+                    logger.warning(
+                        "%s: graphs that import %r get the service's module of that name",
+                        place,
+                        name,
+                    )
+
+
 def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: GraphSpec) -> Graph:
     base = config.path.parent
     file = _normal(base / spec.module) if spec.is_file else None
@@ -66,6 +86,7 @@ def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: Graph
     working_directory = Path.cwd()
     try:
         module = _import_file(file, roots, base) if file else importlib.import_module(spec.module)
+        return Graph(graph_id, getattr(module, spec.name), spec.description, spec.execution)
     except KeyboardInterrupt:
         raise
     except BaseException as exc:  # a module may raise anything, SystemExit included
@@ -76,26 +97,17 @@ def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: Graph
     finally:
         os.chdir(working_directory)
 
-    try:
-        source = getattr(module, spec.name)
-    except AttributeError as exc:
-        raise GraphLoadError(*where, f"{module.__name__} has no {spec.name!r}") from exc
-    try:
-        return Graph(graph_id, source, spec.description, spec.execution)
-    except (TypeError, ValueError) as exc:
-        raise GraphLoadError(*where, f"{spec.name!r}: {exc}") from exc
-
 
 def _import_file(file: Path, roots: list[Path], base: Path) -> ModuleType:
     top = file.parent
     while (top / "__init__.py").is_file() and top.name.isidentifier():
         top = top.parent
-    in_package = top != file.parent
-    if in_package:
-        _put_on_path(top, file)
+    package = _dotted(file, top) if top != file.parent else None
+    if package is not None:
+        _put_on_path(package, top, file)
 
     ancestors = sorted((r for r in roots if file.is_relative_to(r)), key=lambda r: -len(r.parts))
-    for root in [top, *ancestors] if in_package else ancestors:
+    for root in [top, *ancestors] if package else ancestors:
         name = _dotted(file, root)
         if name is not None and _leads_to(name, root, file):
             module = importlib.import_module(name)
@@ -103,21 +115,20 @@ def _import_file(file: Path, roots: list[Path], base: Path) -> ModuleType:
                 raise ImportError(f"{name} is {module.__file__}")
             return module
 
-    if in_package:
-        name = file.relative_to(top).parts[0]
+    if package is not None:
+        name = package.partition(".")[0]
         other = getattr(sys.modules.get(name), "__file__", None) or "Python's own"
         raise ImportError(f"its package {name!r} has the name of one in use, {other}: rename it")
     return _import_alone(file, base)
 
 
-def _put_on_path(root: Path, file: Path) -> None:
-    """Make the package that is in `root` importable, also where another copy of it is installed."""
-    package = file.relative_to(root).parts[0]
-    if _leads_to(f"{package}.", root, file):
+def _put_on_path(name: str, root: Path, file: Path) -> None:
+    """Make a package in `root` importable, also where another copy of it is installed, but not in
+    place of one that is in use."""
+    top = name.partition(".")[0]
+    if _leads_to(name, root, file) or top in sys.modules or top in sys.stdlib_module_names:
         return
-    if package in sys.modules or package in sys.stdlib_module_names:
-        return
-    if importlib.util.find_spec(package) is None:
+    if importlib.util.find_spec(top) is None:
         sys.path.append(str(root))
     else:
         sys.path.insert(0, str(root))

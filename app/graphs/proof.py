@@ -32,7 +32,7 @@ def proven_sync(graph: Pregel[Any, Any, Any, Any]) -> bool:
     A plain function that returns a coroutine can't be told from others; it fails either way.
     """
     try:
-        return _proven(graph, set())
+        return _proven(graph, {})
     except AttributeError:
         # A class of LangGraph's that no longer looks as it did.
         return False
@@ -84,10 +84,10 @@ def layers(function: Any) -> Iterator[Any]:
             function = type(function).__call__
 
 
-def _proven(thing: Any, seen: set[int]) -> bool:
+def _proven(thing: Any, seen: dict[int, Any]) -> bool:
     if id(thing) in seen:
         return True
-    seen.add(id(thing))
+    seen[id(thing)] = thing
     if not isinstance(thing, Runnable):
         return _proven_function(thing, seen)
     parts = _parts(thing)
@@ -143,7 +143,7 @@ def _callable_parts(thing: Any) -> list[Any] | None:
     return None
 
 
-def _proven_function(function: Any, seen: set[int]) -> bool:
+def _proven_function(function: Any, seen: dict[int, Any]) -> bool:
     stack = list(layers(function))
     if any(_is_async(layer) for layer in stack):
         return False
@@ -157,7 +157,7 @@ def _proven_function(function: Any, seen: set[int]) -> bool:
     )
 
 
-def _proven_mention(value: Any, seen: set[int]) -> bool:
+def _proven_mention(value: Any, seen: dict[int, Any]) -> bool:
     """Whether a function that mentions `value` can still be synchronous. It can't be known where
     `value` is async: LangGraph runs a runnable that a node returns, and lets a node call an async
     @task only under `ainvoke`. Of a runnable that the walk doesn't know, a chat model say, it is

@@ -20,8 +20,10 @@ from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.constants import START
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl, Runtime
+from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
 from app.graphs.context import coerce_context
@@ -54,6 +56,7 @@ class Job:
         interrupt_before: node names, "*" for all, or None.
         interrupt_after: likewise.
         named_nodes: the nodes that the request names; the graph must have them.
+        store: the store of the graph's nodes.
     """
 
     graph: Graph
@@ -63,6 +66,8 @@ class Job:
     interrupt_before: Literal["*"] | Sequence[str] | None = None
     interrupt_after: Literal["*"] | Sequence[str] | None = None
     named_nodes: frozenset[str] = frozenset()
+    # For the length of the run: what has to last needs a store that lasts.
+    store: BaseStore = field(default_factory=InMemoryStore)
 
 
 @dataclass(eq=False)
@@ -242,20 +247,21 @@ class Executor:
                 log.warning("a graph raised %s on the event loop", type(error).__name__)
 
 
-def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], InMemoryStore]:
-    return job.config, job.context, InMemoryStore()
+def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
+    """What a factory may ask for."""
+    return job.config, job.context, job.store
 
 
 def _arguments(execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
     """What `stream` and `astream` are called with."""
     job = execution.job
     if job.graph.compiled is None:
-        check_nodes(job.named_nodes, frozenset(graph.nodes))
+        check_nodes(job.named_nodes, frozenset(graph.nodes) - {START})
     context = coerce_context(graph.context_schema, job.context)
     configurable = {
         **job.config["configurable"],
-        # A store for the length of the run: what has to last needs one that lasts.
-        _RUNTIME: Runtime(context=context, store=InMemoryStore()),
+        # LangGraph takes an empty context for none, unless it stands here too.
+        _RUNTIME: Runtime(context=context, store=job.store),
     }
     if job.graph.needs_checkpointer if job.graph.compiled else needs_checkpointer(graph):
         configurable[_CHECKPOINTER] = InMemorySaver()

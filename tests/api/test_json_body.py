@@ -3,11 +3,13 @@ import sys
 import time
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.api.json_body import InvalidJSON, parse
 from app.serialization import dumps
+
+ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 JSON = st.recursive(
     st.none()
@@ -25,12 +27,14 @@ def reason(raw):
     return str(refused.value)
 
 
+@ANY_SPEED
 @given(JSON, st.booleans(), st.sampled_from([None, 0, 1, "\t"]))
 def test_what_a_json_encoder_writes_is_read(value, ascii_only, indent):
     raw = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     assert parse(raw) == value
 
 
+@ANY_SPEED
 @given(st.binary() | st.text(alphabet='[]{}",:\\ud8c0123e-. ').map(str.encode))
 @example(b'{"a":1,"a":1}')
 def test_any_bytes_are_read_as_the_standard_library_does_or_refused(raw):
@@ -217,6 +221,7 @@ def test_many_arrays_side_by_side_are_no_nesting():
     assert parse(raw) == json.loads(raw)
 
 
+@ANY_SPEED
 @given(st.lists(st.text('[]{}"\\\\a,:é')), st.integers(197, 203))
 def test_nesting_is_counted_whatever_the_strings_hold(texts, depth):
     strings = ",".join(json.dumps(text) for text in texts)

@@ -135,11 +135,11 @@ class TestCheckpointerAndStore:
     @pytest.mark.parametrize(
         ("options", "named"),
         [
-            ({"checkpointer": InMemorySaver()}, "the checkpointer it was"),
-            ({"store": InMemoryStore()}, "the store it was"),
+            ({"checkpointer": InMemorySaver()}, "use the checkpointer it was"),
+            ({"store": InMemoryStore()}, "use the store it was"),
             (
                 {"checkpointer": InMemorySaver(), "store": InMemoryStore()},
-                "the checkpointer and the store it was",
+                "use the checkpointer and the store it was",
             ),
         ],
     )
@@ -152,7 +152,7 @@ class TestCheckpointerAndStore:
         assert graph.compiled.checkpointer is None
         assert graph.compiled.store is None
         assert [record.name for record in caplog.records] == ["runwait.graphs"]
-        assert f"graph 'agent': {named} compiled with is not used" in caplog.text
+        assert f"graph 'agent': does not {named} compiled with" in caplog.text
         # The project's own object stays as it was.
         assert source.checkpointer is options.get("checkpointer")
         assert source.store is options.get("store")

@@ -348,12 +348,16 @@ class TestError:
                 " into the service's environment",
             ),
             ("from json import nothing", "ImportError: cannot import name 'nothing' from 'json'"),
-            ("x = 1", "agent has no 'graph'"),
-            ("graph = 5", "'graph': an int is neither a graph nor a function that makes one"),
-            ("def graph(config, model): ...", "'graph': a factory can be given a RunnableConfig"),
+            ("x = 1", "AttributeError: module 'agent' has no attribute 'graph'"),
+            ("graph = 5", "TypeError: an int is neither a graph nor a function that makes one"),
+            ("def graph(config, model): ...", "TypeError: a factory can be given a RunnableConfig"),
+            (
+                "def __getattr__(name): raise RuntimeError('made on demand')",
+                "RuntimeError: made on demand",
+            ),
             (
                 "from langgraph.graph import StateGraph\ngraph = StateGraph(dict)",
-                "'graph': Graph must have an entrypoint",
+                "ValueError: Graph must have an entrypoint",
             ),
         ],
     )

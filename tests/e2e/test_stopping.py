@@ -1,0 +1,330 @@
+"""What ends runs from outside: shutdowns, time limits, clients that go away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
+
+ZOO = PROJECTS / "zoo" / "langgraph.json"
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+def wait_for(server: Server, graph: str, **fields: Any) -> Any:
+    return server.http.post("/runs/wait", json={"assistant_id": graph, **fields}).json()
+
+
+def ask(server: Server, graph: str, body: dict[str, Any]) -> socket.socket:
+    """A connection on which a run was asked for, and its headers have come."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+    content = json.dumps({"assistant_id": graph, **body}).encode()
+    connection.sendall(
+        b"POST /runs/wait HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(content), content)
+    )
+    return connection
+
+
+def ended(server: Server, status: str) -> list[dict[str, Any]]:
+    """The log's lines of runs that ended with this status."""
+    entries = [json.loads(line) for line in server.log.read_text().splitlines() if line[:1] == "{"]
+    return [e for e in entries if e["message"] == "run ended" and e["status"] == status]
+
+
+# Clients that go away
+
+
+@pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
+def test_a_client_that_goes_away_stops_its_run_at_the_next_superstep(zoo, tmp_path, graph):
+    file = tmp_path / "steps"
+    body = {"input": {"n": 200, "seconds": 0.1, "file": str(file)}, "on_disconnect": "cancel"}
+    connection = ask(zoo, graph, body)
+    eventually(lambda: len(lines(file)) >= 2)
+    before = len(ended(zoo, "interrupted"))
+    connection.close()
+    eventually(lambda: len(ended(zoo, "interrupted")) > before, patience=2)
+    reached = len(lines(file))
+    # Whatever went on would have done many steps more in the time of this run.
+    assert wait_for(zoo, "sleep_sync", input={"seconds": 1}) == {"seconds": 1, "done": True}
+    assert len(lines(file)) <= reached + 1
+
+
+def test_a_run_that_awaits_is_stopped_at_once(zoo, tmp_path):
+    file = tmp_path / "sleep"
+    body = {"input": {"seconds": 600, "file": str(file)}, "on_disconnect": "cancel"}
+    connection = ask(zoo, "sleep_async", body)
+    eventually(lambda: lines(file) == ["started"])
+    before = len(ended(zoo, "interrupted"))
+    connection.close()
+    eventually(lambda: len(ended(zoo, "interrupted")) > before, patience=2)
+
+
+def test_a_client_that_goes_away_is_noticed_while_a_node_cannot_be_stopped(zoo, tmp_path):
+    file = tmp_path / "hang"
+    connection = ask(zoo, "hang", {"input": {"file": str(file)}, "on_disconnect": "cancel"})
+    eventually(lambda: lines(file) == ["started"])
+    before = len(ended(zoo, "interrupted"))
+    connection.close()
+    eventually(lambda: len(ended(zoo, "interrupted")) > before, patience=2)
+
+
+@pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
+def test_a_run_goes_on_without_its_client_where_it_is_to_continue(zoo, tmp_path, graph):
+    file = tmp_path / "steps"
+    connection = ask(zoo, graph, {"input": {"n": 5, "seconds": 0.1, "file": str(file)}})
+    eventually(lambda: lines(file))
+    connection.close()
+    eventually(lambda: len(lines(file)) == 5)
+
+
+def test_the_answer_of_a_cut_off_client_is_had_by_join(zoo, tmp_path):
+    with zoo.http.stream(
+        "POST", "/runs/wait", json={"assistant_id": "sleep_sync", "input": {"seconds": 0.5}}
+    ) as response:
+        location = response.headers["location"]
+    for _ in range(4):
+        assert httpx.get(zoo.url + location, timeout=PATIENCE).json()["done"] is True
+
+
+@pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
+def test_a_cancelled_run_answers_those_who_joined_it_with_its_values_so_far(zoo, tmp_path, graph):
+    file = tmp_path / "steps"
+    body = {"input": {"n": 200, "seconds": 0.1, "file": str(file)}, "on_disconnect": "cancel"}
+    connection = ask(zoo, graph, body)
+    head = connection.recv(4096).decode()
+    location = head.partition("Location: ")[2].partition("\r\n")[0]
+    with ThreadPoolExecutor() as pool:
+        # Over several connections, so that both processes are asked.
+        joined = [pool.submit(httpx.get, zoo.url + location, timeout=PATIENCE) for _ in range(6)]
+        eventually(lambda: len(lines(file)) >= 3)
+        connection.close()
+        documents = [each.result().json() for each in joined]
+    steps = documents[0]["steps"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) >= 2
+    assert all(document == documents[0] for document in documents)
+
+
+def test_a_join_that_cancels_on_disconnect_reaches_the_run_in_any_process(zoo, tmp_path):
+    for number in range(4):
+        file = tmp_path / f"steps{number}"
+        creator = ask(zoo, "steps_sync", {"input": {"n": 300, "seconds": 0.1, "file": str(file)}})
+        head = creator.recv(4096).decode()
+        location = head.partition("Location: ")[2].partition("\r\n")[0]
+        joined = socket.create_connection(("127.0.0.1", zoo.port), timeout=PATIENCE)
+        joined.sendall(
+            f"GET {location}?cancel_on_disconnect=true HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        )
+        assert joined.recv(4096).startswith(b"HTTP/1.1 200")
+        joined.close()
+        # The one who asked for it is still there, and gets the values so far.
+        answer = b""
+        while not answer.endswith(b"0\r\n\r\n"):
+            answer += creator.recv(65536)
+        assert b'"steps":[' in answer
+        creator.close()
+
+
+# Time limits
+
+
+@pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async", "hang", "steps_sync"])
+def test_a_run_over_its_time_limit_ends_as_a_timeout_at_once(serve, valkey, tmp_path, graph):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_TIMEOUT_SECONDS=0.5)
+    body = {"assistant_id": graph, "input": {"seconds": 30, "n": 9}}
+    response = server.http.post("/runs/wait", json=body)
+    assert response.status_code == 200
+    assert response.json()["__error__"]["error"] == "TimeoutError"
+    run = server.http.get(response.headers["content-location"]).json()
+    assert run["status"] == "timeout"
+
+
+def test_a_run_within_its_time_limit_is_not_touched(serve, valkey):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_TIMEOUT_SECONDS=30)
+    assert wait_for(server, "echo", input={"value": 1}) == {"value": 1}
+
+
+# Shutdowns
+
+
+def descendants(server: Server) -> list[psutil.Process]:
+    assert server.process is not None
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def test_a_shutdown_lets_runs_end_with_and_without_a_client(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    alone, watched = tmp_path / "alone", tmp_path / "watched"
+    body = {"input": {"n": 10, "seconds": 0.1, "file": str(alone)}}
+    ask(server, "steps_sync", body).close()
+    body = {"assistant_id": "steps_async", "input": {"n": 10, "seconds": 0.1, "file": str(watched)}}
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(server.http.post, "/runs/wait", json=body)
+        eventually(lambda: lines(alone) and lines(watched))
+        assert server.stop() == 0
+        assert answer.result().json()["steps"] == list(range(1, 11))
+    assert len(lines(alone)) == 10
+
+
+@pytest.mark.parametrize("graph", ["hang", "sleep_sync", "sleep_async"])
+def test_what_cannot_end_within_the_grace_period_is_answered_and_leaves_no_process(
+    serve, valkey, tmp_path, graph
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, SHUTDOWN_GRACE_SECONDS=1)
+    file = tmp_path / "file"
+    body = {"assistant_id": graph, "input": {"seconds": 600, "file": str(file)}}
+    processes = descendants(server)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(server.http.post, "/runs/wait", json=body)
+        eventually(lambda: lines(file))
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 6  # gunicorn's graceful_timeout for a grace of 1 s
+        assert answer.result().json()["__error__"]["error"] == "ServiceShutdown"
+    assert not any(each.is_running() for each in processes)
+
+
+def test_a_run_that_hangs_without_a_client_does_not_keep_the_process(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, SHUTDOWN_GRACE_SECONDS=1)
+    file = tmp_path / "file"
+    connection = ask(server, "hang", {"input": {"file": str(file)}})
+    eventually(lambda: lines(file))
+    location = connection.recv(4096).decode().partition("Content-Location: ")[2].partition("\r")[0]
+    connection.close()
+    processes = descendants(server)
+    assert server.stop() == 0
+    assert not any(each.is_running() for each in processes)
+    other = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    assert other.http.get(location).json()["status"] == "error"
+    document = other.http.get(f"{location}/join").json()
+    assert document["__error__"]["error"] == "ServiceShutdown"
+
+
+def test_an_interrupt_from_the_keyboard_ends_it_without_waiting_for_runs(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    file = tmp_path / "file"
+    connection = ask(server, "hang", {"input": {"file": str(file)}})
+    eventually(lambda: lines(file))
+    for each in [*descendants(server)]:  # the terminal sends it to all of them
+        os.kill(each.pid, signal.SIGINT)
+    assert server.stop(signal.SIGINT) == 0
+    connection.close()
+
+
+def test_a_stopping_server_takes_no_more_runs(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+    file = tmp_path / "file"
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as kept:
+        assert kept.get("/ok").json() == {"ok": True}
+        answers: list[Any] = []
+        body = {"assistant_id": "sleep_sync", "input": {"seconds": 1.5, "file": str(file)}}
+        waiting = threading.Thread(
+            target=lambda: answers.append(server.http.post("/runs/wait", json=body).json())
+        )
+        waiting.start()
+        eventually(lambda: lines(file))
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: server.logged("Handling signal: term"))
+
+        def refused() -> bool:
+            # On a connection from before; a new one is not even accepted.
+            try:
+                response = kept.post("/runs/wait", json={"assistant_id": "echo", "input": {}})
+            except httpx.HTTPError:
+                return True
+            return response.status_code == 503 and "Retry-After" in response.headers
+
+        eventually(refused)
+        waiting.join(PATIENCE)
+        assert answers[0]["done"] is True
+
+
+def test_a_reload_serves_on_and_lets_runs_end(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    file = tmp_path / "file"
+    before = set(server.workers())
+    with ThreadPoolExecutor() as pool:
+        body = {"assistant_id": "sleep_sync", "input": {"seconds": 1, "file": str(file)}}
+        answer = pool.submit(httpx.post, f"{server.url}/runs/wait", json=body, timeout=PATIENCE)
+        eventually(lambda: lines(file))
+        server.process.send_signal(signal.SIGHUP)
+        assert answer.result().json()["done"] is True
+    eventually(lambda: len(server.workers()) == 2 and not before & set(server.workers()))
+    assert wait_for(server, "echo", input={"value": 2}) == {"value": 2}
+
+
+# Processes that die
+
+
+def test_a_killed_worker_resets_its_clients_and_leaves_a_run_that_is_told_to_be_lost(
+    serve, valkey, tmp_path
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=1)
+    file = tmp_path / "file"
+    connection = ask(server, "sleep_sync", {"input": {"seconds": 600, "file": str(file)}})
+    eventually(lambda: lines(file))
+    location = connection.recv(4096).decode().partition("Content-Location: ")[2].partition("\r")[0]
+    assert server.http.get(location).json()["status"] == "running"
+    workers = server.workers()
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ConnectionResetError):
+        connection.recv(4096)
+    eventually(lambda: server.log.read_text().count("worker serves") == 4)
+    document = server.http.get(f"{location}/join").json()
+    assert document["__error__"]["error"] == "RunLost"
+    assert server.http.get(location).json()["status"] == "error"
+
+
+def test_a_client_of_http_1_0_can_tell_that_the_worker_was_killed(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    file = tmp_path / "file"
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+    body = {"assistant_id": "sleep_sync", "input": {"seconds": 600, "file": str(file)}}
+    content = json.dumps(body).encode()
+    connection.sendall(
+        b"POST /runs/wait HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+    )
+    assert connection.recv(4096).startswith(b"HTTP/1.0 200")
+    eventually(lambda: lines(file))
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+
+
+def test_a_worker_whose_master_is_killed_leaves(serve, valkey: RedisServer):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    workers = descendants(server)
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: not any(each.is_running() for each in workers))
+
+
+def test_two_servers_of_one_redis_answer_for_each_others_runs(serve: ServerFactory, valkey):
+    one = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    two = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    body = {"assistant_id": "sleep_async", "input": {"seconds": 1}}
+    with one.http.stream("POST", "/runs/wait", json=body) as response:
+        location = response.headers["content-location"]
+        assert two.http.get(location).json()["status"] == "running"
+        assert two.http.get(f"{location}/join").json() == {"seconds": 1, "done": True}
+        response.read()
+    assert two.http.get(location).json()["status"] == "success"
