@@ -80,7 +80,9 @@ class Settings:
         env = Env(eager=False)
         read: dict[str, Any] = {
             "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
-            "web_concurrency": env.int("WEB_CONCURRENCY", cls.web_concurrency, validate=_COUNT),
+            "web_concurrency": env.int(
+                "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
+            ),
             "redis_url": env.str("REDIS_URL", None, validate=_redis_url) or None,
             "redis_prefix": env.str("REDIS_PREFIX", cls.redis_prefix, validate=_PREFIX),
             "redis_max_connections": env.int(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,12 @@ def serve(tmp_path: Path) -> Iterator[ServerFactory]:
     """Starts servers with these settings, and ends them with the test."""
     servers: list[Server] = []
 
-    def start(*, started: bool = True, **environment: Any) -> Server:
+    def start(
+        *, started: bool = True, command_prefix: Sequence[str] = (), **environment: Any
+    ) -> Server:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        server = Server(folder, {name: str(value) for name, value in environment.items()})
+        settings = {name: str(value) for name, value in environment.items()}
+        server = Server(folder, settings, command_prefix)
         servers.append(server)
         if started:
             server.start()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,14 @@ class RedisServer:
 class Server:
     """A gunicorn that serves Runwait."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str], command_prefix: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
+        self.command = [
+            *command_prefix,
+            *(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"),
+        ]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -106,7 +112,7 @@ class Server:
     def launch(self) -> None:
         """Start it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"],
+            self.command,
             cwd=ROOT,
             env=self.environment,
             stdout=self.log.open("ab"),

@@ -504,6 +504,7 @@ class Service:
         for run_id in beat.lapsed:
             self._end_lost(run_id)
         self._shorten_delivered()
+        self._record_ends()
 
     def _end_lost(self, run_id: str) -> None:
         stored = self._records.read(run_id)
@@ -530,6 +531,10 @@ class Service:
 
     def _catch_up(self) -> None:
         """Redis is back: record the ends that it did not take, and ask what was waited for."""
+        self._record_ends()
+        self._read_all_again()
+
+    def _record_ends(self) -> None:
         for run_id, live in list(self._unrecorded.items()):
             assert live.document is not None
             try:
@@ -537,7 +542,6 @@ class Service:
             except StorageUnavailable:
                 return
             self._unrecorded.pop(run_id, None)
-        self._read_all_again()
 
     # Feedback
 

@@ -1,0 +1,188 @@
+"""Room for runs and waits, and what happens past it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.servers import PATIENCE, PROJECTS, Server, eventually
+
+ZOO = PROJECTS / "zoo" / "langgraph.json"
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def one_worker(serve, valkey):
+    def start(**settings: int) -> Server:
+        return serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1, **settings)
+
+    return start
+
+
+def refused(server: Server) -> httpx.Response:
+    response = httpx.post(
+        f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {"value": 1}}
+    )
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    return response
+
+
+def occupy(server: Server, pool: ThreadPoolExecutor, graph: str, count: int, folder: Path) -> list:
+    """So many runs under way, each waited for."""
+    files = [folder / f"{graph}{number}" for number in range(count)]
+    waits = [
+        pool.submit(
+            httpx.post,
+            f"{server.url}/runs/wait",
+            json={"assistant_id": graph, "input": {"seconds": 3, "file": str(file)}},
+            timeout=PATIENCE,
+        )
+        for file in files
+    ]
+    eventually(lambda: all(lines(file) for file in files))
+    return waits
+
+
+@pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
+def test_past_the_runs_that_may_execute_a_run_is_refused_at_once(one_worker, tmp_path, graph):
+    server = one_worker(RUN_CONCURRENCY=2)
+    with ThreadPoolExecutor() as pool:
+        waits = occupy(server, pool, graph, 2, tmp_path)
+        assert "places to execute" in refused(server).json()["detail"]
+        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        assert all(wait.result().json()["done"] for wait in waits)
+    answer = httpx.post(f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {}})
+    assert answer.status_code == 200
+
+
+def test_past_the_waits_that_may_be_open_a_run_and_a_join_are_refused_at_once(one_worker, tmp_path):
+    server = one_worker(WAITERS_MAX=2)
+    with ThreadPoolExecutor() as pool:
+        waits = occupy(server, pool, "sleep_sync", 2, tmp_path)
+        assert "places to wait" in refused(server).json()["detail"]
+        # As many clients at once as there could be threads: each is told, none hangs.
+        answers = list(pool.map(lambda _: refused(server), range(60)))
+        assert len(answers) == 60
+        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        locations = [wait.result().headers["location"] for wait in waits]
+    assert httpx.get(server.url + locations[0]).json()["done"] is True
+
+
+def test_a_refused_run_leaves_no_trace(one_worker, valkey, tmp_path):
+    server = one_worker(RUN_CONCURRENCY=1)
+    with ThreadPoolExecutor() as pool:
+        waits = occupy(server, pool, "sleep_async", 1, tmp_path)
+        eventually(lambda: valkey.client.keys("*:run:*"))
+        for _ in range(5):
+            refused(server)
+        assert len(valkey.client.keys("*:run:*")) == 1
+        waits[0].result()
+
+
+def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_worker, tmp_path):
+    server = one_worker(RUN_CONCURRENCY=2, RUN_TIMEOUT_SECONDS=1)
+    file = tmp_path / "hang"
+    body = {"assistant_id": "hang", "input": {"file": str(file)}}
+    answer = server.http.post("/runs/wait", json=body).json()
+    assert answer["__error__"]["error"] == "TimeoutError"
+    for _ in range(3):
+        body = {"assistant_id": "echo", "input": {"value": 1}}
+        assert server.http.post("/runs/wait", json=body).json() == {"value": 1}
+    with ThreadPoolExecutor() as pool:
+        body = {
+            "assistant_id": "sleep_sync",
+            "input": {"seconds": 0.8, "file": str(tmp_path / "s")},
+        }
+        wait = pool.submit(httpx.post, f"{server.url}/runs/wait", json=body)
+        eventually(lambda: lines(tmp_path / "s"))
+        refused(server)
+        assert wait.result().json()["done"] is True
+
+
+def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, tmp_path):
+    server = one_worker(WAITERS_MAX=1)
+    file = tmp_path / "steps"
+    content = json.dumps(
+        {"assistant_id": "steps_sync", "input": {"n": 50, "seconds": 0.1, "file": str(file)}}
+    ).encode()
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(
+            b"POST /runs/wait HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(content), content)
+        )
+        eventually(lambda: lines(file))
+        refused(server)
+
+    def accepted() -> bool:
+        body = {"assistant_id": "echo", "input": {"value": 1}}
+        return httpx.post(f"{server.url}/runs/wait", json=body).status_code == 200
+
+    eventually(accepted)
+    assert len(lines(file)) < 50  # the run goes on, and needs no place to wait
+
+
+@pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
+def test_500_clients_that_wait_a_second_are_all_answered_right(serve, valkey, graph, capsys):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    memory: list[int] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        master = psutil.Process(server.process.pid)
+        while not done.wait(0.1):
+            processes = [master, *master.children(recursive=True)]
+            memory.append(sum(each.memory_info().rss for each in processes))
+
+    async def ask_all() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=500)
+        async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
+            return await asyncio.gather(
+                *(
+                    client.post(
+                        f"{server.url}/runs/wait",
+                        json={"assistant_id": graph, "input": {"seconds": 1, "n": number}},
+                        headers={"X-Request-ID": str(number)},
+                    )
+                    for number in range(500)
+                )
+            )
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        answers = asyncio.run(ask_all())
+    finally:
+        done.set()
+        watcher.join()
+    assert [answer.status_code for answer in answers] == [200] * 500
+    assert all(answer.json() == {"seconds": 1, "done": True} for answer in answers)
+    assert len({answer.headers["location"] for answer in answers}) == 500
+    with capsys.disabled():
+        print(f"\n500 waits on {graph}: {max(memory) / 1e6:.0f} MB in all processes at most")
+
+
+def test_a_machine_that_cannot_give_the_threads_stops_the_start_with_one_line(serve, valkey):
+    server = serve(
+        started=False,
+        # Threads need room for their stacks; the limits that platforms set cannot be set here.
+        command_prefix=["prlimit", f"--as={3 << 30}"],
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=ZOO,
+    )
+    assert server.process.wait(PATIENCE) != 0
+    said = [line for line in server.log.read_text().splitlines() if line.startswith("runwait: ")]
+    assert len(said) == 1
+    assert re.search(r"gives \d+ threads of the 2064 .* WAITERS_MAX", said[0])

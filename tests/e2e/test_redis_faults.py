@@ -1,0 +1,157 @@
+"""Redis away, silent, restarted, full, read-only: runs that need none are served all the same."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.servers import PATIENCE, PROJECTS, Server, eventually
+
+ZOO = PROJECTS / "zoo" / "langgraph.json"
+
+
+def echo(server: Server) -> Any:
+    response = httpx.post(
+        f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {"value": 1}}
+    )
+    assert response.status_code == 200
+    return response
+
+
+def is_ready(server: Server) -> bool:
+    """Whether both workers say so, as far as many fresh connections tell."""
+    return all(httpx.get(f"{server.url}/ready").status_code == 200 for _ in range(8))
+
+
+@pytest.fixture
+def server(serve, valkey):
+    return serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=2)
+
+
+def test_runs_are_served_while_redis_is_away_and_recorded_once_it_is_back(server, valkey):
+    location = echo(server).headers["content-location"]
+    assert server.http.get(location).json()["status"] == "success"
+    valkey.stop()
+    answers = [echo(server) for _ in range(6)]
+    assert all(answer.json() == {"value": 1} for answer in answers)
+    assert httpx.get(f"{server.url}/ready").status_code == 503
+    assert "Redis" in httpx.get(f"{server.url}/ready").json()["detail"]
+    unknown = "/threads/01a20acd-2b83-70b2-a8d5-eb34efcb8229/runs/" + location.rsplit("/", 1)[1]
+    for path in (unknown, f"{unknown}/join"):
+        refused = httpx.get(server.url + path)
+        assert refused.status_code == 503
+        assert "Retry-After" in refused.headers
+    valkey.start()
+    eventually(lambda: is_ready(server))
+    for answer in answers:
+        join = f"{answer.headers['content-location']}/join"
+        eventually(lambda join=join: httpx.get(server.url + join).status_code == 200)
+        assert httpx.get(server.url + join).json() == {"value": 1}
+    warnings = [line for line in server.log.read_text().splitlines() if "Redis is away" in line]
+    assert len(warnings) == 2  # one a process
+
+
+def test_a_server_starts_without_redis_and_finds_it_later(serve, valkey):
+    valkey.stop()
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    assert echo(server).json() == {"value": 1}
+    assert not is_ready(server)
+    valkey.start()
+    eventually(lambda: is_ready(server))
+    location = echo(server).headers["content-location"]
+    assert server.http.get(location).json()["status"] == "success"
+
+
+def test_a_silent_redis_holds_no_request_for_more_than_a_second(server, valkey):
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(20) as pool:
+            began = time.monotonic()
+            answers = list(pool.map(lambda _: echo(server), range(20)))
+            # Twenty at once on a busy machine; each alone is bounded by the time limits of
+            # app/storage/connection.py, which its own tests hold to.
+            assert time.monotonic() - began < 10
+        assert all(answer.json() == {"value": 1} for answer in answers)
+        eventually(lambda: not is_ready(server))
+        assert all(echo(server).elapsed.total_seconds() < 1 for _ in range(5))
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+    eventually(lambda: is_ready(server))
+
+
+def test_a_run_that_began_before_redis_lost_everything_is_recorded_again(server, valkey, tmp_path):
+    body = {"assistant_id": "sleep_async", "input": {"seconds": 4}}
+    with server.http.stream("POST", "/runs/wait", json=body) as response:
+        location = response.headers["content-location"]
+        assert httpx.get(server.url + location).json()["status"] == "running"
+        valkey.client.flushall()
+        # The beats of the process that runs it bring it back.
+        eventually(lambda: valkey.client.keys("*:run:*"))
+        assert httpx.get(f"{server.url}{location}/join", timeout=PATIENCE).json()["seconds"] == 4
+        response.read()
+
+
+def test_a_run_outlives_a_restart_of_redis_and_its_joins_are_answered(server, valkey):
+    body = {"assistant_id": "sleep_sync", "input": {"seconds": 4}}
+    with server.http.stream("POST", "/runs/wait", json=body) as response:
+        join = f"{server.url}{response.headers['content-location']}/join"
+        with ThreadPoolExecutor() as pool:
+            joined = [pool.submit(httpx.get, join, timeout=PATIENCE) for _ in range(6)]
+            eventually(lambda: valkey.client.keys("*:waiting:*"))
+            valkey.stop()
+            valkey.start()
+            assert response.read().strip() == b'{"seconds":4,"done":true}'
+            for each in joined:
+                assert each.result().json() == {"seconds": 4, "done": True}
+
+
+def test_joins_are_answered_although_every_subscription_is_killed_again_and_again(server, valkey):
+    body = {"assistant_id": "sleep_sync", "input": {"seconds": 2}}
+    with server.http.stream("POST", "/runs/wait", json=body) as response:
+        join = f"{server.url}{response.headers['content-location']}/join"
+        with ThreadPoolExecutor() as pool:
+            joined = [pool.submit(httpx.get, join, timeout=PATIENCE) for _ in range(6)]
+            deadline = time.monotonic() + 2.5
+            while time.monotonic() < deadline:
+                valkey.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            for each in joined:
+                assert each.result().json()["done"] is True
+        response.read()
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [("maxmemory", "1mb", "0"), ("min-replicas-to-write", "3", "0")],
+)
+def test_a_redis_that_takes_no_writes_costs_no_answer(server, valkey, name, bad, good):
+    valkey.client.config_set(name, bad)
+    if name == "maxmemory":
+        valkey.client.config_set("maxmemory-policy", "noeviction")
+    answers = [echo(server) for _ in range(4)]
+    assert all(answer.json() == {"value": 1} for answer in answers)
+    valkey.client.config_set(name, good)
+    eventually(lambda: is_ready(server))
+    for answer in answers:
+        run_id = answer.headers["content-location"].rsplit("/", 1)[1]
+        eventually(lambda run_id=run_id: valkey.client.exists(f"{{runwait}}:result:{run_id}"))
+
+
+def test_an_evicting_redis_is_warned_of_once_and_in_ready(serve, valkey):
+    valkey.client.config_set("maxmemory-policy", "allkeys-lru")
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    assert "allkeys-lru" in httpx.get(f"{server.url}/ready").json()["warning"]
+    assert server.log.read_text().count("allkeys-lru") == 2  # one a process
+
+
+def test_a_process_opens_no_more_connections_than_it_may(serve, valkey):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, REDIS_MAX_CONNECTIONS=2)
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda _: echo(server), range(200)))
+    ours = str(valkey.client.client_id())
+    others = [each for each in valkey.client.client_list() if each["id"] != ours]
+    assert len(others) == 2 * 2
