@@ -61,8 +61,8 @@ class RunRecord:
     thread_id: str
     assistant_id: str
     graph_id: str
-    status: RunStatus
     metadata: dict[str, Any]
+    status: RunStatus
     kwargs: dict[str, Any]
     multitask_strategy: str = "enqueue"
     created_at: str = field(default_factory=now)

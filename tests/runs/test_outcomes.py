@@ -1,0 +1,61 @@
+"""Outcomes: the status and the document of each end."""
+
+from __future__ import annotations
+
+from app.runs import outcomes
+from app.storage.records import RunStatus
+
+
+def test_success_is_the_graphs_output_whatever_its_type():
+    for output in ({"a": 1}, [1], "x", 0, False, ""):
+        assert outcomes.succeeded(output) == outcomes.Outcome(RunStatus.SUCCESS, output)
+
+
+def test_an_output_of_none_is_an_empty_object():
+    assert outcomes.succeeded(None).answer == {}
+
+
+def test_an_interrupted_graph_keeps_its_values_beside_all_interrupts():
+    outcome = outcomes.interrupted({"a": 1}, ["one", "two"])
+    assert outcome.status is RunStatus.INTERRUPTED
+    assert outcome.answer == {"a": 1, "__interrupt__": ["one", "two"]}
+
+
+def test_a_breakpoint_adds_no_interrupt():
+    assert outcomes.interrupted({"a": 1}, []).answer == {"a": 1}
+    assert outcomes.interrupted(None, []).answer == {}
+
+
+def test_an_interrupt_of_a_graph_without_named_values_stands_alone():
+    assert outcomes.interrupted([1, 2], ["one"]).answer == {"__interrupt__": ["one"]}
+
+
+def test_a_failure_names_the_exception_and_keeps_its_message():
+    class Odd(Exception):
+        pass
+
+    outcome = outcomes.failed(Odd("no luck"))
+    assert outcome.status is RunStatus.ERROR
+    assert outcome.answer == {"__error__": {"error": "Odd", "message": "no luck"}}
+
+
+def test_an_exception_without_a_text_to_be_had_is_still_an_answer():
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert outcomes.failed(Broken()).answer["__error__"]["error"] == "Broken"
+
+
+def test_a_timeout_has_a_status_of_its_own_and_says_how_long():
+    outcome = outcomes.timed_out(1.5)
+    assert outcome.status is RunStatus.TIMEOUT
+    assert outcome.answer["__error__"]["error"] == "TimeoutError"
+    assert "1.5 seconds" in outcome.answer["__error__"]["message"]
+
+
+def test_a_fault_says_no_more_than_that_it_is_one():
+    assert outcomes.faulted().answer["__error__"] == {
+        "error": "InternalError",
+        "message": "a fault in the service ended the run; its log says more",
+    }
