@@ -10,7 +10,20 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.programs import require
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
+
+
+@pytest.fixture(params=["valkey-server", "redis-server"])
+def redis_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """The embedded Valkey, then the machine's own Redis."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    own = request.param == "redis-server"
+    server = RedisServer(folder, require("redis-server")) if own else RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -59,10 +59,14 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, name: str) -> Script:
-        """Read the script `name` from the package's lua folder."""
-        text = (_LUA / f"{name}.lua").read_text()
+    def of(cls, text: str) -> Script:
+        """The script with this text."""
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        """The script `name` from the package's lua folder."""
+        return cls.of((_LUA / f"{name}.lua").read_text())
 
 
 @dataclass(eq=False)
@@ -286,4 +290,4 @@ def _send(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[
     return answers
 
 
-_PING = Script("return 1", hashlib.sha1(b"return 1").hexdigest())
+_PING = Script.of("return 1")
