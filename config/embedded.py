@@ -9,8 +9,9 @@ Two locks in the data folder decide who does what. The kernel drops them whateve
   worker does not inherit. A master that gets it alone at its end was the last one, and stops
   the server.
 
-The server writes to the append-only file before it answers, so its own death loses nothing
-that was acknowledged; a power cut may lose the last second (appendfsync everysec).
+With `appendfsync no` the server hands every write to the kernel before it answers, so no death
+of a process loses what was acknowledged; a power cut may lose the last half minute. `everysec`
+is the other way round: while a sync runs it answers first and writes later.
 """
 
 import atexit
@@ -35,8 +36,8 @@ from urllib.parse import quote
 
 _ANSWER_SECONDS = 20.0  # how long a server that lives may give no answer before start gives up
 _STOP_SECONDS = 10.0  # how long a server may take to stop before it is killed
-_STEADY_SECONDS = 60.0  # a server that lived this long, or dies first, is started again at once
-_PAUSE_SECONDS = 0.5, 30.0  # any other after a pause: the first one, doubling up to the last
+_STEADY_SECONDS = 60.0  # after a life this long, and after the first, the next start is at once
+_PAUSE_SECONDS = 0.5, 30.0  # the first and the longest pause before any other; they double
 _SOCKET_PATH_MAX = 100  # bytes; the address of a Unix socket holds 104 on macOS, 108 on Linux
 
 
@@ -110,6 +111,7 @@ class _Master:
 
     def stop(self) -> None:
         self._ended.set()
+        # An error says that the lock is taken: another master goes on, or is stopping the server.
         with self._masters_lock as lock, suppress(OSError):
             # Let go first: of two masters that end at once, each would see the other's share.
             fcntl.lockf(lock, fcntl.LOCK_UN)
@@ -156,7 +158,8 @@ class _Master:
     def _run_server(self, lock: int) -> None:
         command = [_find_binary(), "--port", "0", "--unixsocket", str(self._socket)]
         command += ["--unixsocketperm", "700", "--pidfile", "valkey.pid"]
-        command += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
+        command += ["--appendonly", "yes", "--appendfsync", "no", "--save", ""]
+        command += ["--maxmemory-policy", "noeviction"]
         with (self._folder / "valkey.log").open("ab") as output:
             self._server = subprocess.Popen(
                 command,
@@ -183,7 +186,7 @@ class _Master:
             with _fork_guard:  # a worker forked amid a log call would inherit a locked stream
                 self._log(
                     f"The embedded Valkey server in {self._folder} ended; it starts again in"
-                    f" {self._pause:g} s. The last line of its log: {reason}"
+                    f" {self._pause:g} s. Last heard of it: {reason}"
                 )
             self._ended.wait(self._pause)
             self._pause_ended = time.monotonic()

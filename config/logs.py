@@ -5,23 +5,45 @@ from __future__ import annotations
 import logging
 import logging.config
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import gunicorn.glogging
 
+from app.serialization import dumps
 from config.settings import Settings
 
 # What a record has without anyone having added it.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def _added(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object a line: time, level, logger, message, and whatever was added."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values are."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_added(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return dumps(line).decode()
+
+
 class ReadableFormatter(logging.Formatter):
     """Time, level and message, then whatever was added, as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback's if there is one."""
-        added = {k: v for k, v in vars(record).items() if k not in _STANDARD}
-        record.added = "".join(f" {name}={value}" for name, value in added.items())
+        """One line, and the traceback's lines if there is one."""
+        record.added = "".join(f" {name}={value}" for name, value in _added(record).items())
         return super().format(record)
 
 
@@ -50,12 +72,7 @@ def config_for(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "json": {
-                "()": "pythonjsonlogger.orjson.OrjsonFormatter",
-                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
-                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-                "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-            },
+            "json": {"()": "config.logs.JsonFormatter"},
             "text": {
                 "()": "config.logs.ReadableFormatter",
                 "fmt": "%(asctime)s %(levelname)-7s %(message)s%(added)s",

@@ -6,9 +6,11 @@ what Runwait answers instead. All else must be equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from langgraph_sdk.client import SyncLangGraphClient
 
 # The graphs: each project's folder, from the repository's root.
 PROJECTS = {"zoo": "tests/projects/zoo", "examples": "examples"}
@@ -16,6 +18,8 @@ PROJECTS = {"zoo": "tests/projects/zoo", "examples": "examples"}
 # The reference does not start with these graphs, or does not survive them.
 NOT_ON_THE_REFERENCE = {"compiled_with_saver", "exits", "exits_async"}
 
+# The ids of assistants are UUIDs of version 5 in this namespace.
+ASSISTANTS = "6ba7b821-9dad-11d1-80b4-00c04fd430c8"
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -36,79 +40,97 @@ class Request:
 class Difference:
     """Why the last answers of a case differ, and what Runwait's is.
 
-    Ids in the document are named, e.g. `<run_id>`; `...` allows any document.
+    Ids and times in the document are named, e.g. `<run_id>`; `...` allows any document.
     """
 
     reason: str
+    document: Any
     status: int = 200
-    document: Any = ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """`server_facts` keeps what the server says of itself in a run's metadata in the comparison."""
+    """What is sent to both servers.
+
+    Attributes:
+        requests: one after the other.
+        call: what is called with the Python SDK instead.
+        difference: None where the answers must be equal.
+        project: whose graphs are served.
+        meanwhile: all but the first are sent while the first, a run, works.
+        facts: what a server tells graphs of itself is compared too.
+    """
 
     name: str
-    requests: tuple[Request, ...]
+    requests: tuple[Request, ...] = ()
+    call: Callable[[SyncLangGraphClient], Any] | None = None
     difference: Difference | None = None
     project: str = "zoo"
-    server_facts: bool = False
+    meanwhile: bool = False
+    facts: bool = False
 
 
 CASES: list[Case] = []
 
-REFUSED = {"detail": "<text>"}
-
 
 def refused(reason: str, status: int = 422) -> Difference:
-    return Difference(reason, status, REFUSED)
+    return Difference(reason, {"detail": "<text>"}, status)
+
+
+def send(name: str, *requests: Request, **options: Any) -> None:
+    CASES.append(Case(name=name, requests=requests, **options))
 
 
 def wait(
     name: str,
-    graph: str = "echo",
+    graph: Any = "echo",
+    difference: Difference | None = None,
     *,
     then: Iterable[Request] = (),
-    difference: Difference | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
     project: str = "zoo",
-    headers: Mapping[str, str] | None = None,
+    meanwhile: bool = False,
+    facts: bool = False,
     **fields: Any,
 ) -> None:
-    """Adds a run of a graph, with what is to be asked after it."""
-    body = {"assistant_id": graph, **fields}
-    first = Request(body=body, headers=tuple((headers or {}).items()))
-    CASES.append(Case(name, (first, *then), difference, project))
-
-
-def raw(name: str, body: bytes, difference: Difference | None = None) -> None:
-    CASES.append(Case(name, (Request(body=body),), difference))
+    """Adds a run of a graph, with what is to be asked after it (or meanwhile)."""
+    first = Request(body={"assistant_id": graph, **fields}, headers=headers)
+    options = {"project": project, "meanwhile": meanwhile, "facts": facts}
+    send(name, first, *then, difference=difference, **options)
 
 
 def get(path: str) -> Request:
     return Request(path, method="GET")
 
 
-def call(name: str, request: Request, difference: Difference | None = None) -> None:
-    CASES.append(Case(name, (request,), difference))
+def run(graph: str, **fields: Any) -> Request:
+    """The next run on the thread."""
+    return Request("/threads/<thread_id>/runs/wait", {"assistant_id": graph, **fields})
 
+
+THREAD = get("/threads/<thread_id>")
+RUN = get("/threads/<thread_id>/runs/<run_id>")
+JOIN = get("/threads/<thread_id>/runs/<run_id>/join")
 
 HELLO = {"value": "hello"}
+ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0"
 MALFORMED = refused("malformed fields are refused, not run")
 
 # assistant_id
 
 wait("assistant: a graph's name", input=HELLO)
-wait("assistant: its UUID", "046b5dc7-2108-582c-9c6c-31d556d138f0", input=HELLO)
-wait("assistant: its UUID in capitals", "046B5DC7-2108-582C-9C6C-31D556D138F0", input=HELLO)
+wait("assistant: its UUID", ECHO, input=HELLO)
+wait("assistant: its UUID in capitals", ECHO.upper(), input=HELLO)
 wait("assistant: an unknown UUID", UNKNOWN_ID)
 wait("assistant: an unknown name", "nobody")
 wait("assistant: an empty name", "")
-wait("assistant: a number", 5)  # type: ignore[arg-type]
-wait("assistant: null", None)  # type: ignore[arg-type]
-call("assistant: missing", Request(body={"input": HELLO}))
+wait("assistant: a number", 5)
+wait("assistant: null", None)
+send("assistant: missing", Request(body={"input": HELLO}))
 
 # input, and what graphs return
 
+wait("input: missing")
 for name, value in {
     "an object": HELLO,
     "an empty object": {},
@@ -124,109 +146,106 @@ for name, value in {
     "a tiny float": {"value": 5e-324},
 }.items():
     wait(f"input: {name}", input=value)
-wait("input: missing")
-wait(
-    "input: an integer over 64 bits",
-    input={"value": 2**70},
-    difference=Difference("integers of any size are kept exactly", 200, {"value": 2**70}),
-)
-wait(
-    "input: the character NUL",
-    input={"value": "a\0b"},
-    difference=Difference("the character NUL is kept", 200, {"value": "a\0b"}),
-)
+for name, reason, value in (
+    ("an integer over 64 bits", "integers of any size are kept exactly", {"value": 2**70}),
+    ("the character NUL", "the character NUL is kept", {"value": "a\0b"}),
+):
+    wait(f"input: {name}", "echo", Difference(reason, value), input=value)
 for graph in ("entry", "aentry"):
-    wait(f"output of {graph}: a list", graph, input=[1, [2]])
-    wait(f"output of {graph}: an empty list", graph, input=[])
-    wait(f"output of {graph}: a string", graph, input="text")
-    wait(f"output of {graph}: a number", graph, input=0)
-    wait(f"output of {graph}: false", graph, input=False)
-    wait(f"output of {graph}: an object", graph, input={"a": 1})
-wait(
-    "output: None",
-    "none_output",
-    input=1,
-    difference=Difference("a graph that returns None answers an empty object", 200, {}),
-)
+    for value in ([1, [2]], [], "text", 0, False, {"a": 1}):
+        wait(f"output of {graph}: {value}", graph, input=value)
+NOTHING = Difference("a graph that returns None answers an empty object", {})
+wait("output: None", "none_output", NOTHING, input=1)
 wait("output: no update", "no_update", input={"value": 1})
 wait("graph: two nodes", "two_nodes", input={})
 wait("graph: a subgraph", "subgraph", input={"names": ["zero"]})
 wait("graph: a subgraph with its own checkpointer", "ckpt_true_subgraph", input={})
 wait("graph: an async branch", "async_branch", input={"value": "left"})
-wait("graph: a tool with a coroutine only", "mcp_like", input={"messages": [["user", "hi"]]})
-wait("graph: messages as a string", "mcp_like", input={"messages": "hi"})
-wait(
-    "graph: a message of an unknown role",
-    "mcp_like",
-    input={"messages": [{"role": "nobody", "content": "hi"}]},
-)
-wait("graph: a lambda with a coroutine only", "lambda_only_async", input=HELLO)
-for graph in ("factory", "factory_config", "factory_async", "uncompiled"):
+for said in ([["user", "hi"]], "hi", [{"role": "nobody", "content": "hi"}]):
+    wait(f"graph: messages as {said}", "mcp_like", input={"messages": said})
+for graph in ("lambda_only_async", "uncompiled", "factory", "factory_async"):
     wait(f"graph: {graph}", graph, input=HELLO)
-for graph in ("factory_runtime", "factory_both"):
+for graph in ("factory_config", "factory_runtime", "factory_both"):
     wait(f"graph: {graph}", graph, input=HELLO)
-wait(
-    "graph: a factory given a configurable",
-    "factory_both",
-    input={},
-    config={"configurable": {"flavour": "sour"}},
-)
+SOUR = {"configurable": {"flavour": "sour"}}
+wait("graph: a factory given a configurable", "factory_both", input={}, config=SOUR)
 wait("graph: a store", "memory", input={"user": "ada", "fact": "likes tea"})
 
 # Odd values
 
 PLAIN_VALUES = """
-    messages datetime date time timedelta decimal decimal_nan uuid set frozenset tuple bytes enum
-    nan infinities pydantic dataclass namedtuple exception
+    messages datetime date time timedelta decimal_nan uuid set frozenset tuple bytes enum nan
+    infinities dataclass namedtuple exception
 """
 for name in PLAIN_VALUES.split():
     wait(f"value: {name}", "odd_values", input={"only": [name]})
-
-TEXT_FOR_OTHERS = "values of other types become their repr"
+DECIMALS = "Decimals are text"
+OTHERS = "values of other types become their repr"
 NEVER_FAIL = "a value never fails a run that ended well"
+INNER = {"at": "2024-02-29T12:00:00.123456+00:00", "amount": "0.10"}
 for name, reason, value in (
-    ("opaque", TEXT_FOR_OTHERS, "<opaque>"),
-    ("unprintable", TEXT_FOR_OTHERS, ...),
-    ("path", TEXT_FOR_OTHERS, ...),
+    ("decimal", DECIMALS, "12.345"),
+    ("pydantic", DECIMALS, {"name": "outer", "inner": INNER}),
+    ("opaque", OTHERS, "<opaque>"),
+    ("unprintable", OTHERS, "<zoo.values.Unprintable object>"),
+    ("path", OTHERS, "PurePosixPath('a/b')"),
     ("beyond_64_bits", NEVER_FAIL, 2**64),
-    ("huge", NEVER_FAIL, ...),
-    ("odd_names", NEVER_FAIL, ...),
-    ("surrogate", "lone surrogates are told", ...),
+    ("huge", NEVER_FAIL, 10**5000),
+    ("odd_names", NEVER_FAIL, {"1": "one", "red": "red", "(2, 3)": "pair", "null": "none"}),
+    ("surrogate", "half a surrogate pair becomes U+FFFD", "\ufffd"),
 ):
-    document = ... if value is ... else {"only": [name], name: value}
-    wait(
-        f"value: {name}",
-        "odd_values",
-        input={"only": [name]},
-        difference=Difference(reason, 200, document),
-    )
+    difference = Difference(reason, {"only": [name], name: value})
+    wait(f"value: {name}", "odd_values", difference, input={"only": [name]})
 
 # Runs that fail
 
+
+def error(reason: str, kind: str, message: str) -> Difference:
+    return Difference(reason, {"__error__": {"error": kind, "message": message}})
+
+
 for graph in ("fails", "fails_async"):
     wait(f"failure: {graph}", graph, input={})
-    wait(
-        f"failure: {graph}, kept",
-        graph,
-        input={},
-        on_completion="keep",
-        then=[get("/threads/<thread_id>/runs/<run_id>/join")],
-    )
-wait(
-    "failure: a node that raises CancelledError",
-    "cancels_itself",
-    input={},
-    difference=Difference("the graph's own errors keep their message"),
+    wait(f"failure: {graph}, kept", graph, input={}, on_completion="keep", then=[JOIN])
+OWN_MESSAGE = error(
+    "the graph's own errors keep their message",
+    "NodeCancelledError",
+    "Node 'node' raised asyncio.CancelledError",
 )
+wait("failure: a node that raises CancelledError", "cancels_itself", OWN_MESSAGE, input={})
 wait("failure: recursion limit", "recursion", input={}, config={"recursion_limit": 5})
 
 # command
 
-wait("command: null", "gotos", input={"value": 1}, command=None)
-wait("command: empty", "gotos", input={"value": 1}, command={})
-NO_COMMAND = "a command without content is no command"
-NO_COMMAND_ANSWER = {"names": ["a", "b"], "seen": [1, 1], "value": 1}
-for name, command in {
+
+def command(name: str, told: Any, difference: Difference | None = None, **fields: Any) -> None:
+    wait(f"command: {name}", "gotos", difference, command=told, **fields)
+
+
+SEND = {"node": "c", "input": {"value": 7}}
+for name, told in {
+    "a node": {"goto": "c"},
+    "a list of nodes": {"goto": ["b", "c"]},
+    "one node twice": {"goto": ["c", "c"]},
+    "__end__": {"goto": "__end__"},
+    "a node beside a null resume": {"resume": None, "goto": "c"},
+    "a send": {"goto": SEND},
+    "two sends": {"goto": [SEND, SEND]},
+    "a node, and update": {"update": {"value": 3}, "goto": "c"},
+    "a node, and update pairs": {"update": [["value", 3]], "goto": "c"},
+    "a node, and update one name twice": {"update": [["value", 1]] * 2, "goto": "c"},
+    "a node, and update an unknown name": {"update": {"x": 1}, "goto": "c"},
+    "a node, and resume without a thread": {"resume": 1, "goto": "c"},
+}.items():
+    command(f"goto {name}", told)
+command("goto a node instead of the input", {"goto": "c"}, input={"value": 1})
+command("null", None, input={"value": 1})
+command("empty", {}, input={"value": 1})
+NO_COMMAND = Difference(
+    "a command without content is no command",
+    {"names": ["a", "b"], "seen": [1, 1], "value": 1},
+)
+for name, told in {
     "a null resume": {"resume": None},
     "nulls": {"resume": None, "update": None, "goto": None},
     "no goto": {"goto": []},
@@ -234,51 +253,30 @@ for name, command in {
     "an empty list of updates": {"update": []},
     "an unknown name": {"nobody": 1},
 }.items():
-    wait(
-        f"command: {name}",
-        "gotos",
-        input={"value": 1},
-        command=command,
-        difference=Difference(NO_COMMAND, 200, NO_COMMAND_ANSWER),
-    )
-wait("command: goto a node", "gotos", command={"goto": "c"})
-wait("command: goto and input", "gotos", input={"value": 1}, command={"goto": "c"})
-wait("command: goto a list", "gotos", command={"goto": ["b", "c"]})
-wait("command: send", "gotos", command={"goto": {"node": "c", "input": {"value": 7}}})
-wait(
-    "command: send twice",
-    "gotos",
-    command={"goto": [{"node": "c", "input": {"value": v}} for v in (1, 2)]},
+    command(name, told, NO_COMMAND, input={"value": 1})
+MIXED = {"names": ["a", "b", "c", "b"], "seen": [None, None, 7, None]}
+command(
+    "goto a node and a send",
+    {"goto": ["b", SEND]},
+    Difference("a goto may mix names and sends", MIXED),
 )
-wait("command: update and goto", "gotos", command={"update": {"value": 3}, "goto": "c"})
-wait("command: update as pairs, and goto", "gotos", command={"update": [["value", 3]], "goto": "c"})
-wait(
-    "command: goto a node and a send",
-    "gotos",
-    command={"goto": ["b", {"node": "c", "input": {"value": 7}}]},
-    difference=Difference("a goto may mix names and sends"),
-)
-wait(
-    "command: update alone",
-    "gotos",
-    command={"update": {"value": 3}},
-    difference=Difference("an update alone works"),
-)
+UPDATED = {"names": ["a", "b"], "seen": [3, 3], "value": 3}
+command("update alone", {"update": {"value": 3}}, Difference("an update alone works", UPDATED))
 UNKNOWN_NODE = "an unknown node is refused"
-for name, goto in {
-    "an unknown node": "nobody",
-    "a send to an unknown node": {"node": "nobody", "input": 1},
-}.items():
-    wait(f"command: {name}", "gotos", command={"goto": goto}, difference=refused(UNKNOWN_NODE))
-wait("command: goto __end__", "gotos", command={"goto": "__end__"}, difference=None)
-wait("command: resume without a thread", "two_interrupts", command={"resume": "yes"})
+command("goto an unknown node", {"goto": "nobody"}, refused(UNKNOWN_NODE))
+command("goto __start__", {"goto": "__start__"}, refused(UNKNOWN_NODE))
+command("a send to an unknown node", {"goto": {**SEND, "node": "nobody"}}, refused(UNKNOWN_NODE))
+UNKNOWN_TO_FACTORY = error(UNKNOWN_NODE, "UnknownNode", "the graph has no node 'nobody'")
 wait(
-    "command: resume false without a thread",
-    "two_interrupts",
-    command={"resume": False},
-    difference=refused("every resume but null needs a thread", 400),
+    "command: goto an unknown node of a factory's graph",
+    "factory",
+    UNKNOWN_TO_FACTORY,
+    command={"goto": "nobody"},
 )
-for name, bad in {
+command("resume without a thread", {"resume": "yes"})
+THREADLESS = refused("every resume but null needs a thread", 400)
+command("resume false without a thread", {"resume": False}, THREADLESS)
+for name, told in {
     "a string": "x",
     "a list": [],
     "a number": 5,
@@ -288,280 +286,259 @@ for name, bad in {
     "a send without input": {"goto": {"node": "c"}},
     "a send without node": {"goto": {"input": 1}},
 }.items():
-    wait(f"command: {name}", "gotos", command=bad)
-wait(
-    "command: an update of half a pair",
-    "gotos",
-    command={"update": [["value"]]},
-    difference=MALFORMED,
-)
+    command(name, told)
+command("an update of half a pair", {"update": [["value"]]}, MALFORMED)
 
 # What the graph sees: config, context, metadata
 
-wait("seen: nothing given", "who", input={}, difference=Difference("a context is never None"))
-wait("seen: X-Request-ID", "who", input={}, context={"a": 1}, headers={"X-Request-ID": "request 1"})
-wait(
-    "seen: configurable",
-    "who",
-    input={},
-    config={"configurable": {"user": "ada", "n": None, "list": [1], "deep": {"a": 1.5}}},
-)
-wait("seen: context", "who", input={}, context={"user": "ada", "level": 2})
-wait(
-    "seen: configurable beside an empty context",
-    "who",
-    input={},
-    context={},
-    config={"configurable": {"user": "ada"}},
-)
-wait(
-    "seen: both configurable and context",
-    "who",
-    input={},
-    context={"user": "ada"},
-    config={"configurable": {"user": "bob"}},
-)
-wait(
-    "seen: tags, limits and names",
-    "who",
-    input={},
-    context={"a": 1},
-    config={
-        "tags": ["one", "two", "one"],
-        "recursion_limit": 7,
-        "run_name": "my run",
-        "max_concurrency": 3,
-    },
-)
-wait(
-    "seen: a whole float as limit",
-    "who",
-    input={},
-    context={"a": 1},
-    config={"recursion_limit": 5.0},
-)
-wait(
-    "seen: metadata",
-    "who",
-    input={},
-    context={"a": 1},
+IDS = {
+    "run_id": "<run_id>",
+    "thread_id": "<thread_id>",
+    "graph_id": "who",
+    "assistant_id": "743b9d55-13ac-5261-8ee5-953dd7975439",
+}
+
+
+GIVEN = {"a": 1}
+
+
+def seen(
+    reason: str, *, given: Mapping[str, Any] = GIVEN, metadata: Mapping[str, Any] = {}, **more: Any
+) -> Difference:
+    """What `who` sees of a run with this context, metadata of its own, and what more differs."""
+    document = {
+        "configurable": {
+            **IDS,
+            **given,
+            "langgraph_request_id": "<uuid>",
+            "checkpoint_id": None,
+            "checkpoint_map": {"": "<uuid>"},
+            "checkpoint_ns": "who:<uuid>",
+        },
+        "context": given,
+        "execution_info": {"run_id": "<run_id>", "thread_id": "<thread_id>"},
+        "has_store": True,
+        "max_concurrency": None,
+        "metadata": {
+            **IDS,
+            "created_by": "system",
+            "langgraph_checkpoint_ns": "who:<uuid>",
+            "langgraph_node": "who",
+            "langgraph_path": ["__pregel_pull", "who"],
+            "langgraph_step": 1,
+            "langgraph_triggers": ["branch:to:who"],
+            **metadata,
+        },
+        "recursion_limit": None,
+        "run_name": None,
+        "server_info": {"assistant_id": IDS["assistant_id"], "graph_id": "who"},
+        "tags": None,
+    }
+    return Difference(reason, {"seen": {**document, **more}})
+
+
+def who(name: str, difference: Difference | None = None, **fields: Any) -> None:
+    wait(f"seen: {name}", "who", difference, **{"input": {}, "context": GIVEN, **fields})
+
+
+who("X-Request-ID", headers=(("X-Request-ID", "request 1"),))
+who("context", context={"user": "ada", "level": 2})
+DEEP = {"user": "ada", "n": None, "list": [1], "deep": {"a": 1.5}}
+who("configurable", context={}, config={"configurable": DEEP})
+who("both context and configurable", config={"configurable": DEEP})
+LIMITS = {"recursion_limit": 7, "run_name": "my run", "max_concurrency": 3}
+who("tags, limits and names", config={"tags": ["one", "two", "one"], **LIMITS})
+who(
+    "metadata",
     metadata={"source": "test", "n": None, "deep": {"a": [1]}},
     config={"metadata": {"source": "config", "more": 1}},
 )
-wait(
-    "seen: metadata with the server's names",
-    "who",
-    input={},
-    context={"a": 1},
-    metadata={"run_id": "mine", "thread_id": "mine", "assistant_id": "mine"},
+OURS = {"run_id": "mine", "thread_id": "mine", "assistant_id": "mine"}
+who("metadata with the server's names", metadata={**OURS, "created_by": "me"})
+who(
+    "metadata with a graph's id",
+    seen("the ids in the metadata are the run's"),
+    metadata={"graph_id": "mine"},
 )
-OWN_NAMES = "names of LangGraph's own do not come from callers"
-wait(
-    "seen: configurable with the server's names",
-    "who",
-    input={},
-    config={
-        "configurable": {
-            "user": "ada",
-            "run_id": "mine",
-            "thread_id": "mine",
-            "graph_id": "mine",
-            "assistant_id": "mine",
-            "langgraph_request_id": "mine",
-            "checkpoint_id": "mine",
-            "checkpoint_ns": "mine",
-            "__mine": 1,
-        }
-    },
-    difference=Difference(OWN_NAMES),
+MINE = {**GIVEN, **OURS, "graph_id": "mine", "checkpoint_id": "mine", "__mine": 1}
+who(
+    "configurable with the server's names",
+    seen("names of LangGraph's own do not come from callers", context=MINE),
+    context={},
+    config={"configurable": MINE},
 )
-wait(
-    "seen: other names in config",
-    "who",
-    input={},
-    context={"a": 1},
+who(
+    "other names in config",
+    seen("other names in config are ignored"),
     config={"callbacks": [], "run_id": UNKNOWN_ID, "nobody": 1},
-    difference=Difference("other names in config are ignored"),
 )
-wait("context: a dataclass, nothing given", "context_dataclass", input={})
-wait("context: a dataclass", "context_dataclass", input={}, context={"user": "ada"})
-wait(
-    "context: a dataclass, undeclared names",
-    "context_dataclass",
-    input={},
-    context={"user": "ada", "x": 1},
+who(
+    "a whole float as limit",
+    seen("a whole float is given on as an integer", recursion_limit=5),
+    config={"recursion_limit": 5.0},
 )
-wait(
-    "context: a dataclass from configurable",
-    "context_dataclass",
-    input={},
-    config={"configurable": {"user": "ada", "x": 1}},
-)
-wait("context: a pydantic model", "context_pydantic", input={}, context={"user": "ada", "age": 36})
-wait(
-    "context: a pydantic model, undeclared names",
-    "context_pydantic",
-    input={},
-    context={"user": "ada", "x": 1},
-)
-wait(
-    "context: a pydantic model, nothing given",
-    "context_pydantic",
-    input={},
-    difference=Difference(
-        "a schema with required keys gets None where no context is given", 200, {"context": None}
-    ),
-)
-wait(
-    "context: a pydantic model, wrong type",
-    "context_pydantic",
-    input={},
-    context={"user": "ada", "age": "old"},
-    difference=refused("a context that its schema refuses is refused"),
-)
+ITS_OWN = "the server's facts about itself are its own"
+who("the server", seen(ITS_OWN, metadata={"langgraph_request_id": "<uuid>"}), facts=True)
+who("nothing given", seen("a context is never None", given={}), context={})
+
+
+def context(name: str, schema: str, difference: Difference | None = None, **fields: Any) -> None:
+    wait(f"context: {schema}, {name}", f"context_{schema}", difference, input={}, **fields)
+
+
+for schema in ("dataclass", "pydantic"):
+    context("declared names", schema, context={"user": "ada"})
+    context("undeclared names", schema, context={"user": "ada", "x": 1})
+    context("configurable", schema, config={"configurable": {"user": "ada", "x": 1}})
+context("nothing given", "dataclass")
+NO_CONTEXT = "a schema with required keys gets None where no context is given"
+context("nothing given", "pydantic", Difference(NO_CONTEXT, {"context": None}))
+REFUSED_CONTEXT = refused("a context that its schema refuses is refused")
+context("wrong type", "pydantic", REFUSED_CONTEXT, context={"user": "ada", "age": "old"})
+context("key missing", "pydantic", REFUSED_CONTEXT, config={"configurable": {"age": 36}})
 wait("context: leaks nothing", "context_leak", input={})
 
 # The other fields, right
 
-for mode in ("values", ["values"], [], ["values", "updates"]):
-    wait(f"stream_mode: {mode}", input=HELLO, stream_mode=mode)
-OTHER_MODES = "messages messages-tuple tasks checkpoints updates events debug custom"
-for mode in OTHER_MODES.split():
-    wait(
-        f"stream_mode: {mode}",
-        input=HELLO,
-        stream_mode=mode,
-        difference=Difference("every stream_mode answers with the output", 200, HELLO),
-    )
-wait("stream_subgraphs", input=HELLO, stream_subgraphs=True)
-wait("stream_resumable", input=HELLO, stream_resumable=True)
-wait("feedback_keys: none", input=HELLO, feedback_keys=[])
-wait(
-    "feedback_keys",
-    input=HELLO,
-    feedback_keys=["liked"],
-    difference=Difference("feedback_keys without LangSmith change nothing", 200, HELLO),
-)
-wait("on_disconnect: continue", input=HELLO, on_disconnect="continue")
-wait("on_disconnect: cancel", input=HELLO, on_disconnect="cancel")
-for seconds in (-5, 0, 0.5, 1):
-    wait(f"after_seconds: {seconds}", input=HELLO, after_seconds=seconds)
-wait("checkpoint_during: true", input=HELLO, checkpoint_during=True)
-wait("checkpoint_during: false", input=HELLO, checkpoint_during=False)
-wait("durability: async", input=HELLO, durability="async")
-wait("durability: exit", input=HELLO, durability="exit")
-wait(
-    "durability: sync",
-    input=HELLO,
-    durability="sync",
-    difference=Difference("durability sync works without a thread", 200, HELLO),
-)
+for name, values in {
+    "stream_mode": ["values", ["values"], [], ["values", "updates"]],
+    "stream_subgraphs": [True],
+    "stream_resumable": [True],
+    "feedback_keys": [[]],
+    "on_disconnect": ["continue", "cancel"],
+    "after_seconds": [-5, 0, 0.5, 1],
+    "checkpoint_during": [True, False],
+    "durability": ["async", "exit"],
+    "multitask_strategy": ["enqueue", "reject", "interrupt", "rollback"],
+    "if_not_exists": ["create", "reject"],
+    "langsmith_tracer": [{"project_name": "p"}],
+    "checkpoint": [{}],
+    "checkpoint_id": [UNKNOWN_ID],
+    "strict_resume": [True],
+    "an unknown field": [1],
+}.items():
+    for value in values:
+        wait(f"{name}: {value}", input=HELLO, **{name: value})
 wait("durability: sync, kept", input=HELLO, durability="sync", on_completion="keep")
-for name in ("enqueue", "reject", "interrupt", "rollback"):
-    wait(f"multitask_strategy: {name}", input=HELLO, multitask_strategy=name)
-for name in ("create", "reject"):
-    wait(f"if_not_exists: {name}", input=HELLO, if_not_exists=name)
-wait("langsmith_tracer", input=HELLO, langsmith_tracer={"project_name": "p"})
-wait("checkpoint: empty", input=HELLO, checkpoint={})
-wait("checkpoint_id", input=HELLO, checkpoint_id=UNKNOWN_ID)
-wait("strict_resume", input=HELLO, strict_resume=True)
-wait("an unknown field", input=HELLO, nobody=1)
-for path in ("/runs/wait?x=1",):
-    call("a query", Request(path, {"assistant_id": "echo", "input": HELLO}))
+OTHER_MODES = "messages messages-tuple tasks checkpoints updates events debug custom"
+send("a query", Request("/runs/wait?x=1", {"assistant_id": "echo", "input": HELLO}))
+for name, values, reason in (
+    (
+        "stream_mode",
+        OTHER_MODES.split(),
+        "every stream_mode answers with the output",
+    ),
+    ("durability", ["sync"], "durability sync works without a thread"),
+    ("feedback_keys", [["liked"]], "feedback_keys without LangSmith change nothing"),
+):
+    for value in values:
+        wait(f"{name}: {value}", "echo", Difference(reason, HELLO), input=HELLO, **{name: value})
 
 # Breakpoints and interrupts
 
 
 def stop(side: str, nodes: Any, difference: Difference | None = None) -> None:
-    wait(f"{side}: {nodes}", "breakpoints", input={}, difference=difference, **{side: nodes})
+    wait(f"{side}: {nodes}", "breakpoints", difference, input={}, **{side: nodes})
 
 
 for side in ("interrupt_before", "interrupt_after"):
-    for nodes in (["b"], ["a", "c"], "*", []):
+    for nodes in (["b"], ["a", "c"], ["__end__"], "*", []):
         stop(side, nodes)
-    stop(side, ["nobody"], refused(UNKNOWN_NODE))
-    for bad in (5, [1], "b"):
-        stop(side, bad, MALFORMED)
-wait(
-    "interrupts: two",
-    "two_interrupts",
-    input={},
-    difference=Difference("the values stay beside several interrupts"),
-)
+    for nodes in (["nobody"], ["__start__"]):
+        stop(side, nodes, refused(UNKNOWN_NODE))
+    for nodes in (5, [1], "b"):
+        stop(side, nodes, MALFORMED)
+ASKED = [
+    {"id": "<id>", "response_schema": None, "value": {"ask": side}} for side in ("left", "right")
+]
+TWO = {"value": "begun", "answers": [], "__interrupt__": ASKED}
+BESIDE = Difference("the values stay beside several interrupts", TWO)
+wait("interrupts: two", "two_interrupts", BESIDE, input={})
 
-# on_completion, and what is there afterwards
+# A run's record and result, while it works and afterwards
 
-THREAD = get("/threads/<thread_id>")
-RUN = get("/threads/<thread_id>/runs/<run_id>")
-JOIN = get("/threads/<thread_id>/runs/<run_id>/join")
-wait("on_completion: delete, then the thread", input=HELLO, on_completion="delete", then=[THREAD])
+
+def record(
+    reason: str, assistant: str, status: str, kwargs: Mapping[str, Any], **more: Any
+) -> Difference:
+    """The record of a run that was asked for with little more than these."""
+    document = {
+        "run_id": "<run_id>",
+        "thread_id": "<thread_id>",
+        "assistant_id": assistant,
+        "metadata": {"created_by": "system", "assistant_id": assistant, **more},
+        "status": status,
+        "kwargs": {
+            "input": None,
+            "command": None,
+            "config": {},
+            "context": {},
+            "stream_mode": ["values"],
+            "interrupt_before": None,
+            "interrupt_after": None,
+            "webhook": None,
+            "feedback_keys": None,
+            "temporary": True,
+            "subgraphs": False,
+            "resumable": False,
+            "durability": "async",
+            **kwargs,
+        },
+        "multitask_strategy": "enqueue",
+        "created_at": "<time>",
+        "updated_at": "<time>",
+    }
+    return Difference(reason, document)
+
+
+SLEEP = "d7d366dc-04b6-5bbf-aef3-f7d3c587be53"
+AS_SENT = "a run's record tells what was sent"
+NAP: dict[str, Any] = {"input": {"seconds": 3}}
+MUCH = {
+    **NAP,
+    "config": {"tags": ["t"], "configurable": {"a": 1}, "metadata": {"b": 2}},
+    "interrupt_before": [],
+    "interrupt_after": "*",
+    "durability": "exit",
+}
+for name, difference, fields in (
+    ("record: of little", record(AS_SENT, SLEEP, "running", NAP), NAP),
+    (
+        "record: of much",
+        record(AS_SENT, SLEEP, "running", MUCH, m=1),
+        {**MUCH, "metadata": {"m": 1}},
+    ),
+):
+    wait(name, "sleep_async", difference, **fields, then=[RUN], meanwhile=True)
+wait("join: while the run works", "sleep_sync", **NAP, then=[JOIN], meanwhile=True)
+
+wait("deleted: the thread", input=HELLO, on_completion="delete", then=[THREAD])
 RESULT_STAYS = "the result of a deleted run can be had for a while"
-wait(
-    "on_completion: delete, then join",
-    input=HELLO,
-    on_completion="delete",
-    then=[JOIN],
-    difference=Difference(RESULT_STAYS, 200, HELLO),
-)
-wait(
-    "on_completion: delete, then the run",
-    input=HELLO,
-    on_completion="delete",
-    then=[RUN],
-    difference=Difference(RESULT_STAYS),
-)
-wait("on_completion: keep, then join", input=HELLO, on_completion="keep", then=[JOIN])
-wait(
-    "on_completion: keep, then the next run on the thread",
-    "two_nodes",
-    input={"names": ["zero"]},
-    on_completion="keep",
-    then=[Request("/threads/<thread_id>/runs/wait", {"assistant_id": "two_nodes", "input": {}})],
-)
-wait(
-    "on_completion: keep, stopped, then on with null",
-    "breakpoints",
-    input={},
-    interrupt_before=["b"],
-    on_completion="keep",
-    then=[
-        Request("/threads/<thread_id>/runs/wait", {"assistant_id": "breakpoints", "input": None})
-    ],
-)
-wait(
-    "on_completion: keep, then the state",
-    "breakpoints",
-    input={},
-    interrupt_before=["b"],
-    on_completion="keep",
-    then=[get("/threads/<thread_id>/state")],
-    difference=Difference("the server's facts about itself are its own"),
-)
+wait("deleted: join", "echo", Difference(RESULT_STAYS, HELLO), input=HELLO, then=[JOIN])
+ENDED = record(RESULT_STAYS, ECHO, "success", {"input": HELLO})
+wait("deleted: the run", "echo", ENDED, input=HELLO, then=[RUN])
+
+KEPT: dict[str, Any] = {"on_completion": "keep"}
+wait("kept: join", input=HELLO, then=[JOIN], **KEPT)
+wait("kept: the next run", "two_nodes", input={}, then=[run("two_nodes", input={})], **KEPT)
+STOPPED: dict[str, Any] = {"input": {}, "interrupt_before": ["b"], **KEPT}
+wait("kept: on with null", "breakpoints", then=[run("breakpoints", input=None)], **STOPPED)
+wait("kept: the state", "breakpoints", then=[get("/threads/<thread_id>/state")], **STOPPED)
 
 # Fields that break their type
 
 WRONG: dict[str, list[Any]] = {
     "config": [
-        "x",
-        None,
-        [],
+        *("x", None, []),
         *({"tags": tags} for tags in ("x", [1], None)),
         *({"recursion_limit": limit} for limit in ("5", 5.5, True, None)),
-        {"configurable": []},
-        {"configurable": None},
+        *({"configurable": configurable} for configurable in ([], None)),
     ],
     "metadata": ["x", None, []],
     "context": ["x", None, []],
     "webhook": [
-        "",
-        5,
-        None,
-        "no address",
-        "/relative",
-        "ftp://example.com/x",
-        "http://127.0.0.1:9/x",
-        "http://user:secret@127.0.0.1/x",
-        "http://[::1]/x",
+        *("", 5, None, "no address", "/relative", "ftp://example.com/x", "http://[::1]/x"),
+        *("http://127.0.0.1:9/x", "http://user:secret@127.0.0.1/x"),
     ],
     "stream_mode": ["nobody", ["values", "nobody"], 5, None],
     "feedback_keys": ["x", [1], None],
@@ -574,17 +551,11 @@ WRONG: dict[str, list[Any]] = {
     "durability": ["x", None, 5],
     "checkpoint_id": ["x"],
 }
-for name, values in WRONG.items():
-    for value in values:
-        wait(f"refused: {name} {value!r}", input=HELLO, **{name: value})
-wait("refused: two fields at once", input=HELLO, config=5, on_completion="x")
-REFUSED_HERE: dict[str, list[Any]] = {
+WRONG_ONLY_HERE: dict[str, list[Any]] = {
     "config": [
-        {"recursion_limit": 0},
-        {"recursion_limit": -1},
+        *({"recursion_limit": limit} for limit in (0, -1)),
+        *({"max_concurrency": limit} for limit in (0, "x")),
         {"run_name": 5},
-        {"max_concurrency": 0},
-        {"max_concurrency": "x"},
         {"metadata": "x"},
     ],
     "langsmith_tracer": ["x", None],
@@ -593,105 +564,129 @@ REFUSED_HERE: dict[str, list[Any]] = {
     "checkpoint": ["x"],
     "strict_resume": ["x"],
 }
-for name, values in REFUSED_HERE.items():
-    for value in values:
-        wait(
-            f"refused: {name} {value!r}",
-            input=HELLO,
-            difference=MALFORMED,
-            **{name: value},
-        )
+for table, difference in ((WRONG, None), (WRONG_ONLY_HERE, MALFORMED)):
+    for name, values in table.items():
+        for value in values:
+            wait(f"refused: {name} {value!r}", "echo", difference, input=HELLO, **{name: value})
+wait("refused: two fields at once", input=HELLO, config=5, on_completion="x")
 
 # Bodies that are no JSON object
 
 ENTRY = b'{"assistant_id": "entry", "input": %b}'
-raw("body: not JSON", b"{nobody")
-raw("body: empty", b"")
-raw("body: a list", b"[]")
-raw("body: a string", b'"x"')
-raw("body: null", b"null")
-raw("body: NaN", ENTRY % b"NaN")
-raw("body: beyond a double", ENTRY % b"1e999")
-raw("body: not UTF-8", ENTRY % b'"\xff"')
-raw("body: a lone surrogate", ENTRY % rb'"\ud800"')
-raw("body: text behind it", ENTRY % b"1" + b" x")
-raw("body: nested 150 deep", ENTRY % (b"[" * 150 + b"]" * 150))
-raw("body: nested 1,100 deep", ENTRY % (b"[" * 1100 + b"]" * 1100))
-raw(
-    "body: nested 300 deep",
-    ENTRY % (b"[" * 300 + b"]" * 300),
-    MALFORMED,
-)
-raw(
-    "body: a name twice",
-    b'{"assistant_id": "entry", "input": 1, "input": 2}',
-    refused("a name twice in one object is refused"),
-)
-CASES.append(
-    Case(
-        "body: as text/plain",
-        (
-            Request(
-                body={"assistant_id": "echo", "input": HELLO},
-                headers=(("Content-Type", "text/plain"),),
-            ),
-        ),
-    )
-)
+for name, body in {
+    "not JSON": b"{nobody",
+    "empty": b"",
+    "a list": b"[]",
+    "a string": b'"x"',
+    "null": b"null",
+    "NaN": ENTRY % b"NaN",
+    "beyond a double": ENTRY % b"1e999",
+    "not UTF-8": ENTRY % b'"\xff"',
+    "a lone surrogate": ENTRY % rb'"\ud800"',
+    "text behind it": ENTRY % b"1" + b" x",
+    "nested 150 deep": ENTRY % (b"[" * 150 + b"]" * 150),
+    "nested 1,100 deep": ENTRY % (b"[" * 1100 + b"]" * 1100),
+}.items():
+    send(f"body: {name}", Request(body=body))
+DEEP_BODY = ENTRY % (b"[" * 300 + b"]" * 300)
+send("body: nested 300 deep", Request(body=DEEP_BODY), difference=MALFORMED)
+TWICE = refused("a name twice in one object is refused")
+send("body: a name twice", Request(body=ENTRY % b'1, "input": 2'), difference=TWICE)
+wait("body: as text/plain", input=HELLO, headers=(("Content-Type", "text/plain"),))
 
 # Other paths
 
-call("path: unknown", get("/nobody"))
-call("path: the wrong method", get("/runs/wait"))
-call("path: a thread that is no UUID", get("/threads/nobody"))
-call("path: an unknown thread", get(f"/threads/{UNKNOWN_ID}"))
-call("path: a run that is no UUID", get(f"/threads/{UNKNOWN_ID}/runs/nobody"))
-call("path: an unknown run", get(f"/threads/{UNKNOWN_ID}/runs/{UNKNOWN_ID}"))
-call(
-    "path: join of an unknown run",
-    get(f"/threads/{UNKNOWN_ID}/runs/{UNKNOWN_ID}/join"),
-    refused("the join of an unknown run is a 404", 404),
-)
-call("path: cancel of an unknown run", Request(f"/threads/{UNKNOWN_ID}/runs/{UNKNOWN_ID}/cancel"))
-call(
+for method in ("GET", "HEAD", "PUT", "OPTIONS"):
+    send(f"path: {method} of /runs/wait", Request(method=method))
+UNKNOWN_THREAD = f"/threads/{UNKNOWN_ID}"
+UNKNOWN_RUN = f"{UNKNOWN_THREAD}/runs/{UNKNOWN_ID}"
+send("path: unknown", get("/nobody"))
+send("path: a thread that is no UUID", get("/threads/nobody"))
+send("path: a run that is no UUID", get(f"{UNKNOWN_THREAD}/runs/nobody"))
+send("path: an unknown thread", get(UNKNOWN_THREAD))
+send("path: an unknown run", get(UNKNOWN_RUN))
+NO_JOIN = refused("the join of an unknown run is a 404", 404)
+send("path: join of an unknown run", get(f"{UNKNOWN_RUN}/join"), difference=NO_JOIN)
+send("path: cancel of an unknown run", Request(f"{UNKNOWN_RUN}/cancel"))
+send(
     "path: a run on an unknown thread",
-    Request(f"/threads/{UNKNOWN_ID}/runs/wait", {"assistant_id": "echo", "input": HELLO}),
+    Request(f"{UNKNOWN_THREAD}/runs/wait", {"assistant_id": "echo", "input": HELLO}),
 )
-call(
-    "path: ok",
-    get("/ok"),
-    Difference("/ok and /info say what there is", 200, {"ok": True}),
-)
-call("path: info", get("/info"), Difference("/ok and /info say what there is"))
+WHAT_THERE_IS = "/ok and /info say what there is"
+send("path: ok", get("/ok"), difference=Difference(WHAT_THERE_IS, {"ok": True}))
+send("path: info", get("/info"), difference=Difference(WHAT_THERE_IS, ...))
 
 # The examples
 
-wait("example: chat", "chat", input={"messages": "What is 6 * 7?"}, project="examples")
-wait(
-    "example: chat with a context",
-    "chat",
-    input={"messages": [{"role": "user", "content": "Oslo?", "id": "m1"}]},
-    context={"name": "Ada", "tone": "cheerful"},
-    project="examples",
-)
-wait(
-    "example: mapreduce",
-    "mapreduce",
-    input={"documents": ["the cat", "the end"]},
-    project="examples",
-)
-wait("example: async_only", "async_only", input={"item": "lamp", "budget": 25}, project="examples")
-wait("example: slow", "slow", input={"seconds": 0.5}, project="examples")
-wait("example: slow, past the first newline", "slow", input={"seconds": 6}, project="examples")
-ON_THREAD = "/threads/<thread_id>/runs/wait"
+ASK_OSLO = {"messages": [{"role": "user", "content": "Oslo?", "id": "m1"}]}
+for graph, fields in (
+    ("chat", {"input": {"messages": "What is 6 * 7?"}}),
+    ("chat", {"input": ASK_OSLO, "context": {"name": "Ada", "tone": "cheerful"}}),
+    ("mapreduce", {"input": {"documents": ["the cat", "the end"]}}),
+    ("async_only", {"input": {"item": "lamp", "budget": 25}}),
+    ("slow", {"input": {"seconds": 0.5}}),
+    # Past the first newline.
+    ("slow", {"input": {"seconds": 6}}),
+):
+    wait(f"example: {graph}, {fields}", graph, project="examples", **fields)
+REPLIES = [{"approved": False, "feedback": "friendlier"}, {"approved": True}]
 wait(
     "example: approval",
     "approval",
     input={"request": "lunch"},
-    on_completion="keep",
-    then=[
-        Request(ON_THREAD, {"assistant_id": "approval", "command": {"resume": answer}})
-        for answer in ({"approved": False, "feedback": "friendlier"}, {"approved": True})
-    ],
+    then=[run("approval", command={"resume": reply}) for reply in REPLIES],
     project="examples",
+    **KEPT,
+)
+
+# The Python SDK
+
+
+def sdk(
+    name: str, call: Callable[[SyncLangGraphClient], Any], difference: Difference | None = None
+) -> None:
+    CASES.append(Case(name=f"sdk: {name}", call=call, difference=difference))
+
+
+def sdk_wait(name: str, graph: str, **given: Any) -> None:
+    sdk(name, lambda client: client.runs.wait(None, graph, **given))
+
+
+def created(client: SyncLangGraphClient) -> Any:
+    """What the SDK reads from the answer's headers."""
+    told: list[Any] = []
+    client.runs.wait(None, "echo", input=HELLO, on_run_created=told.append)
+    return told
+
+
+sdk("the run's ids", created)
+sdk_wait("a run", "echo", input=HELLO)
+sdk_wait(
+    "a run with every argument",
+    "two_nodes",
+    input={},
+    config={"tags": ["a"], "recursion_limit": 9, "configurable": {}},
+    context={"u": 1},
+    metadata={"m": 1},
+    interrupt_before=[],
+    interrupt_after="*",
+    multitask_strategy="reject",
+    if_not_exists="create",
+    on_disconnect="cancel",
+    on_completion="delete",
+    after_seconds=0,
+    durability="async",
+)
+sdk_wait("a command", "gotos", command={"goto": "c"})
+sdk_wait("a run that fails", "fails", input={})
+sdk_wait("a run that fails, not raised", "fails", input={}, raise_error=False)
+sdk_wait("an unknown graph", "nobody", input={})
+sdk_wait("an unknown assistant", UNKNOWN_ID, input={})
+sdk_wait("a resume without a thread", "two_interrupts", command={"resume": "yes"})
+sdk_wait("a field that breaks its type", "echo", input={}, metadata="x")
+sdk("an unknown run", lambda client: client.runs.get(UNKNOWN_ID, UNKNOWN_ID))
+sdk(
+    "join of an unknown run",
+    lambda client: client.runs.join(UNKNOWN_ID, UNKNOWN_ID),
+    Difference(NO_JOIN.reason, "raised HTTPStatusError", 404),
 )

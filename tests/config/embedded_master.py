@@ -6,6 +6,7 @@ stop). SIGTERM and SIGINT end the workers, then the server.
 """
 
 import os
+import select
 import signal
 import sys
 from ast import literal_eval
@@ -21,57 +22,51 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def leave(*_: object) -> None:
-    raise SystemExit(0)
-
-
 def reap(*_: object) -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def fork() -> int:
-    pid = os.fork()
-    if pid == 0:
-        signal.signal(signal.SIGTERM, leave)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        say(f"worker {os.getpid()} {embedded.url(folder)}")
-        signal.pause()
-    return pid
+def work() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    say(f"worker {os.getpid()}")
+    signal.pause()
 
 
 def serve() -> None:
-    for command in iter(sys.stdin.readline, ""):
-        match command.strip():
-            case "fork":
-                workers.append(fork())
-            case "start":
-                embedded.start(folder, say)
-                say("started")
-            case "exit":
-                sys.exit(1)
+    # Wakes now and then as gunicorn does: a signal that came to the thread interrupts no select.
+    while not signals:
+        if select.select([0], [], [], 0.2)[0]:
+            for command in os.read(0, 1024).decode().splitlines() or ["end of input"]:
+                match command:
+                    case "fork":
+                        workers.append(os.fork())
+                        if workers[-1] == 0:
+                            work()
+                    case "start":
+                        embedded.start(folder, say)
+                        say("started")
+                    case _:
+                        sys.exit(1)
 
 
 folder = Path(sys.argv[1])
 for setting in sys.argv[2:]:
     name, value = setting.split("=")
     setattr(embedded, name, literal_eval(value))
-master = os.getpid()
 workers: list[int] = []
+signals: list[int] = []
 embedded.start(folder, say)
 for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, leave)
+    signal.signal(number, lambda number, _: signals.append(number))
 signal.signal(signal.SIGCHLD, reap)
-try:
-    say("started")
-    serve()
-except SystemExit as leaving:
-    if leaving.code or os.getpid() != master:
-        raise
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGTERM)
-    with suppress(redis.RedisError):
-        redis.Redis.from_url(embedded.url(folder), socket_timeout=1).incr("seen at the end")
-    embedded.stop()
+say("started")
+serve()
+for worker in workers:
+    with suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGTERM)
+with suppress(redis.RedisError):
+    redis.Redis.from_url(embedded.url(folder), socket_timeout=1).incr("seen at the end")
+embedded.stop()

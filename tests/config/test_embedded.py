@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config import embedded
 
@@ -133,7 +135,10 @@ class Place:
 
     def ask(self, *command: str) -> object:
         with redis.Redis.from_url(
-            embedded.url(self.folder), socket_timeout=BOUND, decode_responses=True
+            embedded.url(self.folder),
+            decode_responses=True,
+            socket_timeout=BOUND,
+            retry=Retry(NoBackoff(), retries=0),
         ) as client:
             return client.execute_command(*command)
 
@@ -240,7 +245,7 @@ class TestStart:
             "port": "0",
             "dir": str(place.folder),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "no",
             "save": "",
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
@@ -350,6 +355,7 @@ class TestStop:
         pid = place.server()
         worker = master.fork()
         master.process.kill()
+        master.process.wait()
         os.kill(worker, signal.SIGTERM)
         master.rest()  # the output ends when the last process that could write to it has ended
         assert place.server() == pid

@@ -5,7 +5,7 @@ from typing import Any
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 
-from .states import Names, Value
+from zoo.states import Names, Value
 
 
 def _same(state: Value) -> Value:

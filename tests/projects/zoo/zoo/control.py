@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
-from .states import Names, Value
+from zoo.states import Names, Value
 
 
 class Answers(TypedDict, total=False):

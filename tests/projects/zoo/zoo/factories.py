@@ -9,7 +9,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
-from .states import Value
+from zoo.states import Value
 
 
 def _build(node: Callable[..., Value]) -> StateGraph[Value]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import START, StateGraph
 
-from .states import Value
+from zoo.states import Value
 
 
 def _fail(state: Value) -> Value:

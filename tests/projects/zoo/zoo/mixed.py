@@ -8,7 +8,7 @@ from langchain_core.tools import StructuredTool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
-from .states import Names, Value
+from zoo.states import Names, Value
 
 
 def _start(state: Names) -> Names:
