@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: serve test lint types pytest bench compare clean
 
@@ -15,7 +16,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/installed-test
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 pytest: $(VENV)/installed-test
 	$(BIN)/python -m pytest
@@ -29,11 +30,12 @@ compare: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) .venv-reference build *.egg-info
 
-$(VENV)/installed: setup.cfg requirements.txt
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, as in: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) install -r requirements.txt
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[test]'
+$(VENV)/installed-test: $(VENV)/installed requirements-test.txt
+	$(PIP) install -r requirements-test.txt
 	touch $@

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from app.api.clients import Deadlines, Watcher
+    from app.api.clients import Watcher
     from app.runs.service import Service
     from config.settings import Settings
 
@@ -20,7 +20,6 @@ class Runwait:
     settings: Settings
     service: Service
     watcher: Watcher
-    deadlines: Deadlines
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
@@ -38,19 +37,19 @@ def create_app(settings: Settings) -> Flask:
     from flask import Flask
 
     from app.api import BLUEPRINTS, access_log, errors
-    from app.api.clients import Deadlines, Watcher
+    from app.api.clients import Watcher
     from app.graphs.config import read
     from app.graphs.loader import load
     from app.runs.service import Service
 
     service = Service(settings, load(read(settings.langgraph_config)))
-    app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app = Flask(__name__, static_folder=None)
+    # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
+    app.url_map.merge_slashes = False
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    deadlines = Deadlines(settings.request_timeout_seconds, service.timers)
-    app.extensions["runwait"] = Runwait(settings, service, Watcher(), deadlines)
+    app.extensions["runwait"] = Runwait(settings, service, Watcher())
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     errors.register(app)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from urllib.parse import quote
 
 from flask import Flask, Response, g, request
+
+from app.api.request import request_id
 
 log = logging.getLogger("runwait.requests")
 
@@ -18,15 +21,18 @@ def register(app: Flask) -> None:
 
 def _begin() -> None:
     g.began = time.monotonic()
+    g.request_id = request_id()
 
 
 def _end(response: Response) -> Response:
-    began = g.get("began", time.monotonic())
+    began = g.began
     entry = {
         "method": request.method,
-        "path": request.path,
+        # Encoded, it is one line of plain text whatever the client sent.
+        "path": quote(request.path),
         "status": response.status_code,
-        **{name: g.get(name) for name in ("request_id", "run_id") if g.get(name)},
+        "request_id": g.request_id,
+        **{name: g.get(name) for name in ("thread_id", "run_id") if name in g},
     }
 
     @response.call_on_close

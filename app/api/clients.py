@@ -17,11 +17,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from app.runs.timers import Timer, Timers
-
 # close() sends a reset, and drops what was not sent yet.
 _RESET = struct.pack("ii", 1, 0)
 _FINISH = struct.pack("ii", 0, 0)
+
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 def socket_of(environ: dict[str, Any]) -> socket.socket | None:
@@ -36,12 +36,12 @@ def end_with_reset(connection: socket.socket) -> None:
     The end of a body without length and chunks, as HTTP/1.0 has it, is the connection's: a
     client could not tell an answer that was cut from one that is whole.
     """
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    _linger(connection, _RESET)
 
 
 def end_as_usual(connection: socket.socket) -> None:
     """Take `end_with_reset` back, once the answer is written."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH)
+    _linger(connection, _FINISH)
 
 
 def reset(connection: socket.socket) -> ConnectionResetError:
@@ -57,11 +57,16 @@ def reset(connection: socket.socket) -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, "the answer is to be had elsewhere")
 
 
+def _linger(connection: socket.socket, how: bytes) -> None:
+    with contextlib.suppress(OSError):  # the client is gone already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
+
+
 class Watcher:
     """Notices clients that go away while they wait, with one thread for all of them.
 
     What is watched for is the peer's FIN or reset as the kernel reports it. Reading with
-    MSG_PEEK, the usual way, fails under TLS and is fooled by a request sent ahead.
+    MSG_PEEK, the usual way, is fooled by a request sent ahead.
     """
 
     def __init__(self) -> None:
@@ -78,7 +83,7 @@ class Watcher:
         ).start()
 
     def watch(self, connection: socket.socket, gone: Callable[[], None]) -> Callable[[], None]:
-        """Call `gone` once if the peer goes away.
+        """Call `gone` once if the peer goes away, or has gone already.
 
         Returns:
             What stops the watch; to be called before the connection is closed.
@@ -101,11 +106,19 @@ class Watcher:
         while True:
             for descriptor in poller.gone():
                 with self._lock:
-                    callback = self._callbacks.pop(descriptor, None)
-                    if callback is not None:
-                        poller.remove(descriptor)
-                if callback is not None:
-                    callback()
+                    # Since the poller said so, the connection may have been closed, and its
+                    # number been given to another one that is watched too.
+                    if descriptor not in self._callbacks or not _is_gone(descriptor):
+                        continue
+                    callback = self._callbacks.pop(descriptor)
+                    poller.remove(descriptor)
+                callback()
+
+
+def _is_gone(descriptor: int) -> bool:
+    now = select.poll()
+    now.register(descriptor, _GONE)
+    return bool(now.poll(0))
 
 
 if sys.platform == "linux":
@@ -149,33 +162,3 @@ else:
         def _change(self, descriptor: int, flags: int) -> None:
             event = select.kevent(descriptor, select.KQ_FILTER_READ, flags)
             self._kqueue.control([event], 0)
-
-
-class Deadlines:
-    """Ends requests that take too long to arrive, however steadily they trickle in."""
-
-    def __init__(self, seconds: float, timers: Timers) -> None:
-        """Prepare.
-
-        Args:
-            seconds: how long a request may take to arrive, from its first byte to its last.
-            timers: the process's timers.
-        """
-        self._seconds = seconds
-        self._timers = timers
-        self._running: dict[int, Timer] = {}
-
-    def begin(self, descriptor: int, strike: Callable[[], None]) -> None:
-        """A request begins to arrive on a connection; `strike` is called if it takes too long."""
-
-        def strike_now() -> None:
-            if self._running.pop(descriptor, None) is not None:
-                strike()
-
-        self._running[descriptor] = self._timers.after(self._seconds, strike_now)
-
-    def arrived(self, descriptor: int) -> None:
-        """The request is here, or it is over; may be called again."""
-        timer = self._running.pop(descriptor, None)
-        if timer is not None:
-            timer.cancel()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 from app.graphs.assistants import AssistantNotFound, UnknownGraph
-from app.graphs.context import ContextError
-from app.runs.executor import UnknownNode
-from app.runs.service import ConflictingRequest, NoRoom, NotSupported, RunNotFound
+from app.runs.service import (
+    ConflictingRequest,
+    NoRoom,
+    NotSupported,
+    RunNotFound,
+    UnfitRequest,
+)
 from app.runs.webhooks import WebhookRefused
 from app.storage.connection import StorageUnavailable
 
@@ -30,6 +34,28 @@ class BrokenRequest(Exception):
     """The request did not arrive whole."""
 
 
+class BodyTooLarge(Exception):
+    """The request's body is larger than a body may be."""
+
+
+# The status of each, and its text as the detail has it.
+_ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    BadHost: (HTTPStatus.BAD_REQUEST, "Host: must be a host name"),
+    BrokenRequest: (HTTPStatus.BAD_REQUEST, "{}"),
+    ConflictingRequest: (HTTPStatus.BAD_REQUEST, "{}"),
+    AssistantNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    RunNotFound: (HTTPStatus.NOT_FOUND, "run {} not found"),
+    BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{}"),
+    InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnknownGraph: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnfitRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    WebhookRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "webhook: {}"),
+    NotSupported: (HTTPStatus.NOT_IMPLEMENTED, "{}"),
+    NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
+    StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
+}
+
+
 def problems(found: list[tuple[str, str]]) -> str:
     """One readable line from problems: the path of each field, and what it must be."""
     return "; ".join(f"{path}: {text}" for path, text in found)
@@ -37,28 +63,14 @@ def problems(found: list[tuple[str, str]]) -> str:
 
 def register(app: Flask) -> None:
     """Have the app answer what its views raise."""
-    for kind, status in _STATUS.items():
-        app.register_error_handler(kind, _answer_with(status))
+    for kind, (status, text) in _ANSWERS.items():
+        app.register_error_handler(kind, _handler(status, text))
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(RunNotFound, lambda error: _answer(404, f"run {error} not found"))
-    app.register_error_handler(ContextError, lambda error: _answer(422, problems(error.problems)))
-    app.register_error_handler(
-        WebhookRefused, lambda error: _answer(422, problems([("webhook", str(error))]))
-    )
     app.register_error_handler(Exception, _fault)
 
 
-_STATUS: dict[type[Exception], int] = {
-    AssistantNotFound: HTTPStatus.NOT_FOUND,
-    UnknownGraph: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ConflictingRequest: HTTPStatus.BAD_REQUEST,
-    BrokenRequest: HTTPStatus.BAD_REQUEST,
-    InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
-    UnknownNode: HTTPStatus.UNPROCESSABLE_ENTITY,
-    NotSupported: HTTPStatus.NOT_IMPLEMENTED,
-    NoRoom: HTTPStatus.SERVICE_UNAVAILABLE,
-    StorageUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-}
+def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:
+    return lambda error: _answer(status, text.format(error))
 
 
 def _answer(status: int, detail: str) -> Response:
@@ -69,20 +81,15 @@ def _answer(status: int, detail: str) -> Response:
     return response
 
 
-def _answer_with(status: int):  # type: ignore[no-untyped-def]
-    return lambda error: _answer(status, str(error))
-
-
 def _http(error: HTTPException) -> Response:
-    response = _answer(error.code or 500, error.description or error.name)
+    """Flask's own errors: no such path, no such method."""
+    response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
     for name, value in error.get_headers():
-        if name not in ("Content-Type", "Content-Length"):
+        if name == "Allow":
             response.headers[name] = value
     return response
 
 
 def _fault(error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ECONNRESET):
-        return _answer(400, "the connection broke")
-    log.exception("fault")
-    return _answer(500, "a fault in the service; its log says more")
+    log.error("fault", exc_info=error)
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the service; its log says more")

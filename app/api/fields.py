@@ -11,17 +11,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, fields
 
 from app.graphs.assistants import is_uuid
-
-_Check = Callable[[Any], bool]
 
 
 class Strict(fields.Field[Any]):
     """A value that passes a check, unchanged."""
 
-    def __init__(self, must: str, check: _Check, *, convert: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        must: str,
+        check: Callable[[Any], bool],
+        *,
+        convert: Callable[[Any], Any] = lambda value: value,
+        **options: Any,
+    ) -> None:
         """Define the field.
 
         Args:
@@ -42,7 +47,7 @@ class Strict(fields.Field[Any]):
     ) -> Any:
         if not self._check(value):
             raise self.make_error("invalid")
-        return value if self._convert is None else self._convert(value)
+        return self._convert(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -60,15 +65,6 @@ def _is_strings(value: Any) -> bool:
 def text(**options: Any) -> Strict:
     """A string."""
     return Strict("a string", lambda value: isinstance(value, str), **options)
-
-
-def text_of(least: int, most: int, **options: Any) -> Strict:
-    """A string of so many characters."""
-    return Strict(
-        f"a string of {least} to {most} characters",
-        lambda value: isinstance(value, str) and least <= len(value) <= most,
-        **options,
-    )
 
 
 def uri_reference(**options: Any) -> Strict:
@@ -192,12 +188,11 @@ class Inner(fields.Nested):
 
     def __init__(self, schema: type[Schema], must: str = "an object", **options: Any) -> None:
         """Define the field; `must` is what the value must be, after "must be"."""
-        super().__init__(
-            schema, error_messages={"null": f"must be {must}", "type": f"must be {must}"}, **options
-        )
-        self._must = must
+        text = f"must be {must}"
+        super().__init__(schema, error_messages={"null": text, "type": text}, **options)
 
-    def _load(self, value: Any, *options: Any, **more: Any) -> Any:
+    def _load(self, value: Any, partial: Any = None) -> Any:
+        # The schema would take the blame on itself, as "_schema".
         if not isinstance(value, dict):
-            raise ValidationError(f"must be {self._must}")
-        return super()._load(value, *options, **more)
+            raise self.make_error("type")
+        return super()._load(value, partial)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -33,18 +32,16 @@ def respond(
         "X-Accel-Buffering": "no",
     }
     given = wait.document(0)
+    connection = clients.socket_of(environ)
     if isinstance(given, bytes):
         # It is there already: one piece, with its length.
         headers["Content-Length"] = str(len(given))
         body = _whole(wait, given)
     else:
-        connection = clients.socket_of(environ)
         body = _with_heartbeats(wait, given, connection, pause)
     response = Response(body, headers=headers, mimetype="application/json")
     if not isinstance(given, bytes) and connection is not None:
         # Not in the generator: where no body is asked for, it never starts.
-        with contextlib.suppress(OSError):  # the client is gone already
-            clients.end_with_reset(connection)
         response.call_on_close(watcher.watch(connection, wait.client_gone))
     response.call_on_close(wait.close)
     return response
@@ -58,16 +55,22 @@ def _whole(wait: Wait, document: bytes) -> Iterator[bytes]:
 def _with_heartbeats(
     wait: Wait, given: Ended | bytes | None, connection: socket.socket | None, pause: float
 ) -> Iterator[bytes]:
-    yield b""  # gunicorn sends the headers with the first of the body, even if that is empty
-    while given is None:
-        given = wait.document(pause)
-        if given is None:
-            yield b"\n"
-    if isinstance(given, Ended):
-        # An answer without a document must not look whole.
-        raise ConnectionResetError if connection is None else clients.reset(connection)
-    yield given
+    if connection is not None:
+        clients.end_with_reset(connection)
+    try:
+        yield b""  # gunicorn sends the headers with the first of the body, even if that is empty
+        while given is None:
+            given = wait.document(pause)
+            if given is None:
+                yield b"\n"
+        if isinstance(given, Ended):
+            # An answer without a document must not look whole.
+            raise ConnectionResetError if connection is None else clients.reset(connection)
+        yield given
+    except GeneratorExit:
+        # It could not be written, which may show before the watcher does.
+        wait.client_gone()
+        raise
     wait.delivered()
     if connection is not None:
-        with contextlib.suppress(OSError):
-            clients.end_as_usual(connection)
+        clients.end_as_usual(connection)

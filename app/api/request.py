@@ -7,47 +7,48 @@ from typing import Any
 from uuid import uuid4
 
 from flask import current_app, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected
 
-from app.api import clients
-from app.api.errors import BrokenRequest, InvalidRequest, problems
+from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
 from app.api.json_body import InvalidJSON, parse
 from app.graphs.assistants import is_uuid
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _KEY = re.compile(r'"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255})')
+# What is safe in a log and in any header.
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def json_body() -> Any:
     """The request's body, parsed; the Content-Type does not matter.
 
     Raises:
-        InvalidRequest: it is not JSON.
+        BodyTooLarge: it is larger than MAX_REQUEST_BYTES.
         BrokenRequest: it breaks off, or its chunks are not well formed.
-        RequestEntityTooLarge: it is larger than a body may be.
+        InvalidRequest: it is not JSON.
     """
+    most = current_app.extensions["runwait"].settings.max_request_bytes
+    too_large = BodyTooLarge(f"the body is larger than {most} bytes")
+    length = request.content_length
+    if length is not None and length > most:
+        raise too_large
+    # One more, since Werkzeug takes so many bytes of a longer chunked body for all of it.
+    request.max_content_length = most + 1
     try:
         raw = request.get_data(cache=False)
-    except (RequestEntityTooLarge, ClientDisconnected):
-        raise
+    except ClientDisconnected:
+        raise BrokenRequest("the body breaks off") from None
     except Exception as error:
-        # gunicorn has errors of its own for a body that cannot be read.
-        raise BrokenRequest(f"the body cannot be read: {error}") from error
-    expected = request.content_length
-    if expected is not None and len(raw) < expected:
-        raise BrokenRequest(f"the body breaks off after {len(raw)} of {expected} bytes")
-    arrived()
+        # gunicorn has many errors of its own for this.
+        raise BrokenRequest(f"the body is badly chunked: {error}") from error
+    if len(raw) > most:
+        raise too_large
+    if length is not None and len(raw) < length:
+        raise BrokenRequest(f"the body breaks off after {len(raw)} of {length} bytes")
     try:
         return parse(raw)
     except InvalidJSON as error:
         raise InvalidRequest(f"the body is not JSON as it must be: {error}") from None
-
-
-def arrived() -> None:
-    """The request is here whole: its time limit no longer counts."""
-    connection = clients.socket_of(request.environ)
-    if connection is not None:
-        current_app.extensions["runwait"].deadlines.arrived(connection.fileno())
 
 
 def check_ids(**ids: str) -> None:
@@ -68,8 +69,9 @@ def query_flag(name: str) -> bool:
 
 
 def request_id() -> str:
-    """The request's X-Request-ID, or one made for it."""
-    return request.headers.get("X-Request-ID") or str(uuid4())
+    """The request's X-Request-ID; one made for it, if there is none or it is no such text."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid4())
 
 
 def idempotency_key() -> str | None:
@@ -77,7 +79,7 @@ def idempotency_key() -> str | None:
     given = request.headers.get("Idempotency-Key")
     if given is None:
         return None
-    found = _KEY.fullmatch(given.strip())
+    found = _KEY.fullmatch(given)
     if found is None:
         raise InvalidRequest(
             problems([("Idempotency-Key", "must be 1 to 255 visible ASCII characters")])

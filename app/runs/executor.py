@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ _CHECKPOINTER = "__pregel_checkpointer"
 
 
 class UnknownNode(ValueError):
-    """A node is named that the graph lacks."""
+    """The request names nodes that the graph lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ class Job:
         context: the run's context before the graph's schema has seen it.
         interrupt_before: node names, "*" for all, or None.
         interrupt_after: likewise.
-        named_nodes: the nodes that the request names; the graph must have them.
+        named_nodes: the nodes that the request names, by the field that does; the graph must
+            have them.
         store: the store of the graph's nodes.
     """
 
@@ -65,7 +66,7 @@ class Job:
     context: dict[str, Any]
     interrupt_before: Literal["*"] | Sequence[str] | None = None
     interrupt_after: Literal["*"] | Sequence[str] | None = None
-    named_nodes: frozenset[str] = frozenset()
+    named_nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     # For the length of the run: what has to last needs a store that lasts.
     store: BaseStore = field(default_factory=InMemoryStore)
 
@@ -255,8 +256,9 @@ def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
 def _arguments(execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
     """What `stream` and `astream` are called with."""
     job = execution.job
-    if job.graph.compiled is None:
-        check_nodes(job.named_nodes, frozenset(graph.nodes) - {START})
+    problems = unknown_nodes(job.named_nodes, frozenset(graph.nodes) - {START})
+    if problems:
+        raise UnknownNode("; ".join(f"{path}: {text}" for path, text in problems))
     context = coerce_context(graph.context_schema, job.context)
     configurable = {
         **job.config["configurable"],
@@ -277,10 +279,15 @@ def _arguments(execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> dict[
     }
 
 
-def check_nodes(named: frozenset[str], nodes: frozenset[str]) -> None:
-    """Raise UnknownNode unless the graph has all the nodes; `__end__` is one."""
-    if unknown := sorted(named - nodes - {"__end__"}):
-        raise UnknownNode(f"the graph has no node {', '.join(map(repr, unknown))}")
+def unknown_nodes(
+    named: Mapping[str, frozenset[str]], nodes: frozenset[str]
+) -> list[tuple[str, str]]:
+    """The fields that name nodes which the graph lacks, and which; `__end__` is a node."""
+    return [
+        (path, f"the graph has no node {', '.join(map(repr, sorted(unknown)))}")
+        for path, names in named.items()
+        if (unknown := names - nodes - {"__end__"})
+    ]
 
 
 def _logged(work: Callable[[], None]) -> None:

@@ -66,21 +66,22 @@ class RunRequest:
         return "exit" if self.checkpoint_during is False else "async"
 
     @property
-    def named_nodes(self) -> frozenset[str]:
-        """Every node that the request names."""
-        names: set[str] = set()
-        for nodes in (self.interrupt_before, self.interrupt_after):
-            if isinstance(nodes, list):
-                names.update(nodes)
-        for target in self._gotos():
-            names.add(target if isinstance(target, str) else target["node"])
-        return frozenset(names)
+    def named_nodes(self) -> dict[str, frozenset[str]]:
+        """The nodes that the request names, by the path of the field that does."""
+        named = {
+            "command.goto": [
+                each if isinstance(each, str) else each["node"] for each in self._gotos()
+            ],
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+        }
+        return {path: frozenset(names) for path, names in named.items() if isinstance(names, list)}
 
     @property
     def configurable(self) -> dict[str, Any]:
-        """The caller's configurable, as sent."""
-        configurable: dict[str, Any] = self.config.get("configurable") or {}
-        return configurable
+        """The caller's configurable, without what is not the caller's to set."""
+        given = self.config.get("configurable") or {}
+        return {name: value for name, value in given.items() if not _reserved(name)}
 
     @property
     def effective_context(self) -> dict[str, Any]:
@@ -129,13 +130,8 @@ class RunRequest:
 
     def graph_config(self, record: RunRecord) -> RunnableConfig:
         """LangGraph's config for the run: the caller's, under what is the service's to say."""
-        ids = {
-            "run_id": record.run_id,
-            "thread_id": record.thread_id,
-            "graph_id": record.graph_id,
-            "assistant_id": record.assistant_id,
-            "langgraph_request_id": self.request_id,
-        }
+        values = (record.run_id, record.thread_id, record.graph_id, record.assistant_id)
+        ids = dict(zip(_IDS, (*values, self.request_id), strict=True))
         given = self.configurable or self.context
         config: dict[str, Any] = {
             "configurable": {
@@ -161,6 +157,9 @@ class RunRequest:
         yield from goto if isinstance(goto, list) else [goto]
 
 
+_IDS = ("run_id", "thread_id", "graph_id", "assistant_id", "langgraph_request_id")
+
+
 def _reserved(name: str) -> bool:
-    """Names in configurable that are not the caller's to set, where there is no thread."""
-    return name.startswith(("__", "checkpoint_"))
+    """Whether a name in configurable is not the caller's to set, where there is no thread."""
+    return name in _IDS or name.startswith(("__", "checkpoint_"))

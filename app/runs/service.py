@@ -20,10 +20,10 @@ from uuid import uuid4
 from uuid_utils.compat import uuid7
 
 from app.graphs.assistants import Assistants
-from app.graphs.context import coerce_context
+from app.graphs.context import ContextError, coerce_context
 from app.graphs.graph import Graph
 from app.runs import feedback, outcomes
-from app.runs.executor import Execution, Executor, Job, check_nodes
+from app.runs.executor import Execution, Executor, Job, unknown_nodes
 from app.runs.outcomes import Outcome
 from app.runs.requests import RunRequest
 from app.runs.timers import Timers
@@ -45,6 +45,10 @@ FEEDBACK_SECONDS = 5.0
 
 class ConflictingRequest(Exception):
     """The request asks for two things that exclude each other, or for one that needs a thread."""
+
+
+class UnfitRequest(Exception):
+    """The request does not fit the graph; the text names every field that does not."""
 
 
 class NotSupported(Exception):
@@ -191,7 +195,7 @@ class Service:
         Raises:
             AssistantNotFound, UnknownGraph: there is no such assistant.
             ConflictingRequest: configurable and context, or a resume without a thread.
-            UnknownNode, ContextError: the graph cannot be run so.
+            UnfitRequest: the graph lacks a node, or refuses the context.
             WebhookRefused: the webhook's address is not one to call.
             NotSupported: the request is valid, and asks for what is not there yet.
             NoRoom: no place to execute, or to wait; or the process is stopping.
@@ -203,8 +207,7 @@ class Service:
         if request.resumes:
             raise ConflictingRequest("command.resume: needs a thread")
         if graph.nodes is not None:
-            check_nodes(request.named_nodes, graph.nodes)
-            coerce_context(graph.context_schema, request.effective_context)
+            _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
         if request.webhook is not None:
             check_target(request.webhook, self._webhook_rules)
         _refuse_what_is_not_there(request)
@@ -566,6 +569,18 @@ class Service:
         except TimeoutError:
             return answer
         return {**answer, "__feedback__": urls} if urls else answer
+
+
+def _refuse_what_does_not_fit(
+    request: RunRequest, nodes: frozenset[str], context_schema: type | None
+) -> None:
+    problems = unknown_nodes(request.named_nodes, nodes)
+    try:
+        coerce_context(context_schema, request.effective_context)
+    except ContextError as error:
+        problems += error.problems
+    if problems:
+        raise UnfitRequest("; ".join(f"{path}: {text}" for path, text in problems))
 
 
 def _refuse_what_is_not_there(request: RunRequest) -> None:

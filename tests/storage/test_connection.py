@@ -108,7 +108,8 @@ def test_an_eviction_policy_that_loses_keys_is_warned_of(redis_server):
 def test_a_cluster_is_refused_by_name(tmp_path, redis_server):
     redis_server.stop()
     (redis_server.folder / "conf").write_text(
-        f"port {redis_server.port}\nbind 127.0.0.1\ncluster-enabled yes\ndir {redis_server.folder}\n"
+        f"port {redis_server.port}\nbind 127.0.0.1\ncluster-enabled yes\n"
+        f"dir {redis_server.folder}\n"
     )
     process = subprocess.Popen(
         [redis_server.binary, redis_server.folder / "conf"], stdout=subprocess.DEVNULL

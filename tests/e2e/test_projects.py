@@ -1,0 +1,259 @@
+"""Projects as users have them, served as they are; and those that cannot be served."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.calls import output
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
+
+
+def config_of(project: str) -> str:
+    return str(PROJECTS / project / "langgraph.json")
+
+
+def said(message: str) -> dict[str, Any]:
+    """An input in which the user says something."""
+    return {"messages": [{"role": "user", "content": message}]}
+
+
+def last(answer: Any) -> str:
+    """The last thing that was said."""
+    text: str = answer["messages"][-1]["content"]
+    return text
+
+
+class TestTemplates:
+    """Each is shaped like one of LangGraph's templates, async nodes, src layout, .env and all."""
+
+    def test_new_langgraph_project(self, serve: ServerFactory, valkey: RedisServer) -> None:
+        config = config_of("new_langgraph_project")
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config)
+        assert output(server, "agent", context={"my_configurable_param": "blue"}) == {
+            "changeme": "example, set to blue",
+            "greeting": "hello from .env",
+        }
+        configurable = {"configurable": {"my_configurable_param": "red", "other": 1}}
+        answer = output(server, "agent", input={"changeme": "mine"}, config=configurable)
+        assert answer["changeme"] == "mine, set to red"
+        assert output(server, "agent")["changeme"] == "example, set to None"
+
+    def test_react_agent(self, serve: ServerFactory, valkey: RedisServer) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config_of("react_agent"))
+        answer = output(server, "agent", input=said("search Rome"))
+        kinds = [message["type"] for message in answer["messages"]]
+        assert kinds == ["human", "ai", "tool", "ai"]
+        (call,) = answer["messages"][1]["tool_calls"]
+        assert (call["name"], call["args"]) == ("search", {"query": "Rome"})
+        # As many as the .env file says.
+        assert last(answer) == 'I found ["an atlas of Rome", "a history of Rome"]'
+        context = {"max_search_results": 1, "system_prompt": "Be brief."}
+        answer = output(server, "agent", input=said("search Rome"), context=context)
+        assert last(answer) == 'I found ["an atlas of Rome"]'
+        answer = output(server, "agent", input=said("hello"), context=context)
+        assert last(answer) == "Be brief. You said: hello"
+        limited = {"recursion_limit": 4}
+        answer = output(server, "agent", input=said("search on"), config=limited)
+        assert last(answer) == "I ran out of steps."
+        error = output(server, "agent", input=said("hi"), context={"model": "gpt/5"})["__error__"]
+        assert error == {"error": "ValueError", "message": "unknown provider: gpt"}
+
+    def test_memory_agent(self, serve: ServerFactory, valkey: RedisServer) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config_of("memory_agent"))
+        answer = output(
+            server, "agent", input=said("remember likes tea; is tall"), context={"user_id": "ada"}
+        )
+        assert [message["type"] for message in answer["messages"]] == (
+            ["human", "ai", "tool", "tool", "ai"]
+        )
+        remembered = "I will remember. You are Mnemosyne. You know: is tall; likes tea"
+        assert last(answer) == remembered
+        answer = output(server, "agent", input=said("hello"), context={"user_id": "bob"})
+        assert last(answer) == "You are Mnemosyne. You know: nothing"
+
+
+class TestKindsOfGraphs:
+    @pytest.mark.parametrize(
+        ("graph", "given", "expected"),
+        [
+            ("echo", {"value": 1}, {"value": 1}),
+            ("uncompiled", {"value": 1}, {"value": 1}),
+            ("lambda_only_async", {"value": 1}, {"value": 1}),
+            ("two_nodes", {}, {"names": ["first", "second"], "value": 1}),
+            ("subgraph", {}, {"names": ["first", "third"], "value": 1}),
+            ("entry", [1, 2], [1, 2]),
+            ("aentry", [1, 2], [1, 2]),
+            ("none_output", [1, 2], {}),
+            ("no_update", {}, {}),
+            ("no_update", {"value": 1}, {"value": 1}),
+            ("async_branch", {"value": "left"}, {"value": "left", "names": ["start", "left"]}),
+            ("async_branch", {}, {"names": ["start", "right"]}),
+            ("factory", {}, {"value": "made"}),
+            ("factory_async", {}, {"value": "made"}),
+            ("steps_sync", {"n": 3}, {"n": 3, "steps": [1, 2, 3]}),
+            ("steps_async", {"n": 3}, {"n": 3, "steps": [1, 2, 3]}),
+        ],
+    )
+    def test_answer_with_their_output(
+        self, zoo: Server, graph: str, given: Any, expected: Any
+    ) -> None:
+        assert output(zoo, graph, input=given) == expected
+
+    def test_may_have_tools_that_are_only_coroutines(self, zoo: Server) -> None:
+        answer = output(zoo, "mcp_like", input=said("hi"))
+        assert [message["type"] for message in answer["messages"]] == ["human", "ai", "tool", "ai"]
+        assert last(answer) == "The tool said HI"
+
+    def test_may_be_made_for_each_run_from_its_config_and_its_runtime(self, zoo: Server) -> None:
+        config = {"configurable": {"flavour": "mint"}}
+        assert output(zoo, "factory_config", config=config) == {"value": "mint"}
+        assert output(zoo, "factory_config") == {"value": None}
+        facts = {
+            "access_context": "threads.create_run",
+            "context": {"flavour": "mint"},
+            "has_store": True,
+            "user": None,
+        }
+        assert output(zoo, "factory_runtime", context={"flavour": "mint"}) == {"value": facts}
+        both = {"flavour": "mint", **facts}
+        assert output(zoo, "factory_both", config=config) == {"value": both}
+
+    @pytest.mark.parametrize("graph", ["factory_cm", "factory_cm_sync"])
+    def test_may_be_made_by_a_context_manager_that_is_left_however_the_run_ends(
+        self, zoo: Server, graph: str
+    ) -> None:
+        # Failures among them; and on connections of their own, so that both workers get some.
+        for value in ["fail", None, None] * 4:
+            body = {"assistant_id": graph, "input": {"value": value}}
+            answer = httpx.post(f"{zoo.url}/runs/wait", json=body, timeout=PATIENCE).json()
+            if value is None:
+                earlier, now = answer["value"][:-1], answer["value"][-1]
+                assert earlier == ["enter", "exit"] * (len(earlier) // 2)
+                assert now == "enter"
+            else:
+                assert answer["__error__"]["message"] == "no luck"
+
+    def test_have_a_checkpointer_for_the_run_where_a_subgraph_asks_for_one(
+        self, zoo: Server
+    ) -> None:
+        assert [output(zoo, "ckpt_true_subgraph") for _ in range(3)] == [{"visits": 1}] * 3
+
+    def test_do_not_use_what_is_compiled_into_them(self, zoo: Server) -> None:
+        expected = {"turns": 1, "found": False}
+        assert [output(zoo, "compiled_with_saver") for _ in range(3)] == [expected] * 3
+
+    def test_have_a_store_for_the_run(self, zoo: Server) -> None:
+        answer = output(zoo, "memory", input={"user": "ada", "fact": "likes tea"})
+        assert answer["facts"] == ["likes tea"]
+
+    @pytest.mark.parametrize("graph", ["context_leak", "context_leak_async"])
+    def test_leave_no_context_variables_to_the_next_run(self, zoo: Server, graph: str) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: output(zoo, graph)["found"], range(40)))
+        assert found == ["clean"] * 40
+        assert [output(zoo, graph)["found"] for _ in range(10)] == ["clean"] * 10
+
+    def test_that_exit_or_cancel_themselves_do_not_harm_the_worker(self, zoo: Server) -> None:
+        workers = zoo.workers()
+        bad = ["exits", "exits_async", "cancels_itself", "fails", "fails_async"] * 4
+        with ThreadPoolExecutor(8) as pool:
+            asleep = [
+                pool.submit(output, zoo, graph, input={"seconds": 0.5})
+                for graph in ("sleep_sync", "sleep_async")
+            ]
+            answers = list(pool.map(lambda graph: output(zoo, graph), bad))
+        assert all("__error__" in answer for answer in answers)
+        # Neither do they harm the other runs of the same loop and pool.
+        assert [each.result()["done"] for each in asleep] == [True, True]
+        assert zoo.workers() == workers
+
+
+def stopped(server: Server) -> list[str]:
+    """What a server that does not start says, line by line."""
+    assert server.process is not None
+    assert server.process.wait(PATIENCE) != 0
+    return server.log.read_text().splitlines()
+
+
+class TestGraphsThatDoNotLoad:
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+            ("import nonsense_that_nobody_has", "nonsense_that_nobody_has"),
+            ("other = 1", "graph"),
+        ],
+        ids=lambda text: text[:12],
+    )
+    def test_stop_the_start_with_their_name_the_file_and_the_reason(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path, text: str, reason: str
+    ) -> None:
+        (tmp_path / "broken.py").write_text(text)
+        config = tmp_path / "langgraph.json"
+        graphs = {"graphs": {"bad_one": "./broken.py:graph"}, "dependencies": ["."]}
+        config.write_text(json.dumps(graphs))
+        lines = stopped(serve(started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=str(config)))
+        told = [line for line in lines if line.startswith("runwait: ")]
+        assert told
+        assert len(set(told)) == 1
+        for word in ("bad_one", str(tmp_path / "broken.py"), reason):
+            assert word in told[0]
+        assert not any("Traceback" in line for line in lines)
+
+    def test_are_also_those_whose_file_is_not_there(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        config = tmp_path / "langgraph.json"
+        config.write_text('{"graphs": {"bad_one": "./nowhere.py:graph"}, "dependencies": ["."]}')
+        lines = stopped(serve(started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=str(config)))
+        told = next(line for line in lines if line.startswith("runwait: "))
+        assert "bad_one" in told
+        assert str(tmp_path / "nowhere.py") in told
+
+    @pytest.mark.parametrize("text", ["{", '{"graphs": {"a": 5}}'])
+    def test_are_all_of_a_file_that_is_no_langgraph_json(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path, text: str
+    ) -> None:
+        config = tmp_path / "langgraph.json"
+        config.write_text(text)
+        lines = stopped(serve(started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=str(config)))
+        told = [line for line in lines if line.startswith("runwait: ")]
+        assert len(told) == 1
+        assert str(config) in told[0]
+
+
+class TestSettingsThatCannotBeUsed:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("PORT", "http"),
+            ("WEB_CONCURRENCY", "0"),
+            ("REDIS_URL", "http://localhost"),
+            ("LANGGRAPH_CONFIG", "/nowhere/langgraph.json"),
+            ("HEARTBEAT_SECONDS", "0"),
+            ("WEBHOOK_ALLOWED_HOSTS", "http://example.com/"),
+            ("WEBHOOK_REQUIRE_HTTPS", "perhaps"),
+            ("LOG_LEVEL", "LOUD"),
+            ("API_KEYS", "secret"),
+        ],
+    )
+    def test_stop_the_start_with_one_line_that_names_them(
+        self, serve: ServerFactory, name: str, value: str
+    ) -> None:
+        server = serve(started=False, **{name: value})
+        lines = [line for line in stopped(server) if not line.startswith("{")]
+        (told,) = lines
+        assert told.startswith("runwait: ")
+        assert name in told or value in told
+        assert "secret" not in told
+
+    def test_are_all_named_in_the_line(self, serve: ServerFactory) -> None:
+        server = serve(started=False, PORT="http", LOG_FORMAT="xml", WAITERS_MAX="-1")
+        (told,) = stopped(server)
+        assert all(name in told for name in ("PORT", "LOG_FORMAT", "WAITERS_MAX"))

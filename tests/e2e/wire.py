@@ -1,0 +1,139 @@
+"""HTTP byte by byte: what no client library would send, and exactly what comes back."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from http.client import parse_headers
+from types import TracebackType
+from typing import Any
+
+from tests.servers import PATIENCE, Server
+
+
+@dataclass
+class Answer:
+    """A response; the names of the headers are in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def detail(self) -> str:
+        """Why the request was refused."""
+        assert self.headers["content-type"] == "application/json", self
+        document = json.loads(self.body)
+        assert list(document) == ["detail"], self
+        assert isinstance(document["detail"], str), self
+        return document["detail"]
+
+
+def request(method: str, path: str, *headers: str, body: bytes | None = None) -> bytes:
+    """A request as it is sent; a body gets its Content-Length."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: runwait", *headers]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def run(assistant_id: str, *headers: str, **fields: Any) -> bytes:
+    """POST /runs/wait as it is sent."""
+    body = json.dumps({"assistant_id": assistant_id, "input": {}, **fields}).encode()
+    return request("POST", "/runs/wait", *headers, body=body)
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """A chunked body."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (*chunks, b""))
+
+
+class Wire:
+    """A connection to a server."""
+
+    def __init__(self, server: Server, *, receive_buffer: int | None = None) -> None:
+        """Connect; `receive_buffer` is in bytes."""
+        self.socket = socket.socket()
+        self.socket.settimeout(PATIENCE)
+        if receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", server.port))
+        self._file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Go away."""
+        self._file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> Wire:
+        """Send this."""
+        self.socket.sendall(data)
+        return self
+
+    def end(self) -> Wire:
+        """Send nothing more."""
+        self.socket.shutdown(socket.SHUT_WR)
+        return self
+
+    def answer(self, *, head: bool = False) -> Answer:
+        """The next response; `head` says that it has no body whatever its headers say."""
+        line = self._file.readline()
+        assert line.startswith(b"HTTP/1."), line
+        status = int(line.split()[1])
+        headers = {name.lower(): value for name, value in parse_headers(self._file).items()}
+        return Answer(status, headers, b"" if head or status < 200 else self._body(headers))
+
+    def closed(self) -> bool:
+        """Whether the server closes the connection, and sends nothing before; waits for it."""
+        try:
+            return self._file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def everything(self) -> bytes:
+        """All that the server sends until it closes the connection."""
+        return self._file.read()
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        if "content-length" in headers:
+            return self._exactly(int(headers["content-length"]))
+        if headers.get("transfer-encoding") != "chunked":
+            return self._file.read()
+        body = b""
+        while size := int(self._file.readline(), 16):
+            body += self._exactly(size)
+            assert self._exactly(2) == b"\r\n"
+        assert self._exactly(2) == b"\r\n"
+        return body
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._file.read(size)
+        assert len(data) == size, f"{len(data)} of {size} bytes"
+        return data
+
+
+def exchange(server: Server, data: bytes) -> Answer:
+    """The answer to a client that sends this and nothing more."""
+    with Wire(server) as wire:
+        answer = wire.send(data).end().answer()
+        assert wire.closed()
+    return answer
+
+
+def alive(server: Server) -> bool:
+    """Whether new clients are served: /ok, and a run."""
+    with Wire(server) as wire:
+        wire.send(request("GET", "/ok") + run("echo", input={"value": 1}))
+        return wire.answer().status == 200 and json.loads(wire.answer().body) == {"value": 1}

@@ -1,0 +1,218 @@
+"""The README keeps its word: its tables, links and blocks are taken from it and tried."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from app.api.schemas import RunBody
+from app.version import __version__
+from config.settings import Settings
+from tests.e2e.programs import require
+from tests.servers import PATIENCE, ROOT, Server
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# Every fenced block: its language and its text.
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CURLS = [
+    (text, BLOCKS[i + 1][1])
+    for i, (language, text) in enumerate(BLOCKS)
+    if language == "sh" and "curl" in text
+]
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table under a heading: the other cells of a row, by each `name` in its first cell."""
+    section = re.split(r"^#+ ", README.partition(f"# {heading}\n")[2], flags=re.MULTILINE)[0]
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^\| `.*\|$", section, re.MULTILINE):
+        first, *others = (cell.strip() for cell in line.strip("|").split(" | "))
+        found.update(dict.fromkeys(re.findall(r"`(.+?)`", first), others))
+    return found
+
+
+def block(language: str, text: str) -> str:
+    """The only block in this language that has this text."""
+    (found,) = [each for kind, each in BLOCKS if kind == language and text in each]
+    return found
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """What `make serve` starts: no setting but the port and the folder for data."""
+    server = Server(tmp_path_factory.mktemp("examples"), {})
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the project that the README shows."""
+    folder = tmp_path_factory.mktemp("hello")
+    (folder / "langgraph.json").write_text(block("json", '"graphs"'))
+    (folder / "hello.py").write_text(block("python", "StateGraph"))
+    server = Server(folder, {"LANGGRAPH_CONFIG": str(folder / "langgraph.json")})
+    server.start()
+    yield server
+    server.stop()
+
+
+def printed_by(command: list[str], cwd: Path = ROOT) -> str:
+    """What a program prints."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rstrip("\n") + "\n"
+
+
+@pytest.mark.parametrize(("command", "answer"), CURLS, ids=[answer[:40] for _, answer in CURLS])
+def test_each_curl_prints_the_answer_below_it(
+    command: str, answer: str, request: pytest.FixtureRequest
+) -> None:
+    require("curl")
+    server: Server = request.getfixturevalue("hello" if '"hello"' in command else "examples")
+
+    assert printed_by(["sh", "-c", command.replace("http://localhost:8000", server.url)]) == answer
+
+
+def test_the_python_client_prints_what_is_said(examples: Server) -> None:
+    program = block("python", "langgraph_sdk").replace("http://localhost:8000", examples.url)
+
+    assert printed_by([sys.executable, "-c", program]) == block("text", "Hello")
+
+
+def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
+    node = require("node")
+    folder = ROOT / "tests" / "e2e" / "javascript"
+    if not (folder / "node_modules" / "@langchain" / "langgraph-sdk").exists():
+        pytest.skip("the npm package @langchain/langgraph-sdk is missing")
+    program = block("js", "langgraph-sdk").replace("http://localhost:8000", examples.url)
+
+    printed = printed_by([node, "--input-type=module", "--eval", program], cwd=folder)
+
+    assert printed == block("text", "Hello")
+
+
+def test_make_serve_and_make_test_come_first_and_exist() -> None:
+    commands = [text.strip() for language, text in BLOCKS if language == "sh"]
+    make = [shlex.split(each)[-2:] for each in commands if "make" in each]
+
+    assert make[:2] == [["make", "serve"], ["make", "test"]]
+    for command in make:
+        subprocess.run([*command, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_settings_table_names_exactly_the_settings() -> None:
+    source = ast.parse((ROOT / "config" / "settings.py").read_text())
+    read = {
+        call.args[0].value
+        for call in ast.walk(source)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).startswith("env.")
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+    assert rows("Settings").keys() == read
+    assert read >= {field.name.upper() for field in fields(Settings)}
+
+
+def test_each_default_in_the_settings_table_is_what_counts_where_nothing_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = rows("Settings")
+    monkeypatch.chdir(ROOT)
+    for name in settings:
+        monkeypatch.delenv(name, raising=False)
+    unset = Settings.from_env()
+
+    for name, (default, _) in settings.items():
+        if default == "none":
+            assert getattr(unset, name.lower(), None) is None
+        else:
+            monkeypatch.setenv(name, default.strip("`"))
+    given = Settings.from_env()
+
+    for field in fields(Settings):
+        expected, found = getattr(unset, field.name), getattr(given, field.name)
+        if isinstance(expected, Path):
+            expected, found = expected.resolve(), found.resolve()
+        assert found == expected, field.name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "no number"),
+        ("LANGGRAPH_CONFIG", "no-such-file.json"),
+        ("DATA_DIR", "/dev/null"),
+        ("WEBHOOK_BASE_URL", "no URL"),
+        ("WEBHOOK_ALLOWED_HOSTS", "no host"),
+        ("API_KEYS", "secret"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_stops_the_start_with_one_line(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    server = Server(tmp_path, {name: value})
+    server.launch()
+    assert server.process is not None
+
+    assert server.process.wait(PATIENCE) != 0
+    (line,) = re.findall("^runwait: .*$", server.log.read_text(), re.MULTILINE)
+    assert name in line or value in line
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_the_table_of_the_request_names_exactly_the_fields_of_a_body() -> None:
+    assert rows("The request").keys() == RunBody().fields.keys()
+
+
+def test_the_dependencies_table_names_exactly_what_is_required() -> None:
+    declared = configparser.ConfigParser()
+    declared.read(ROOT / "setup.cfg")
+    required = re.findall(r"^[\w.-]+", declared["options"]["install_requires"], re.MULTILINE)
+
+    assert list(rows("Dependencies")) == required
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_each_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings have."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+
+def test_each_decision_record_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (folder / "README.md").read_text())
+
+    assert sorted([*linked, "README.md"]) == sorted(file.name for file in folder.iterdir())
+
+
+def test_the_newest_version_in_the_changelog_is_this_one() -> None:
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert versions[0] == __version__
