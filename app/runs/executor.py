@@ -33,7 +33,7 @@ from app.graphs.proof import proven_sync
 log = logging.getLogger("runwait.runs")
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
-HELPERS = 4
+HELPERS = 8
 
 # The names under which LangGraph takes a run's surroundings from its config.
 _RUNTIME = "__pregel_runtime"

@@ -26,7 +26,7 @@ from app.runs import feedback, outcomes
 from app.runs.executor import Execution, Executor, Job, unknown_nodes
 from app.runs.outcomes import Outcome
 from app.runs.requests import RunRequest
-from app.runs.timers import Timers
+from app.runs.timers import Timer, Timers
 from app.runs.waits import Ended, Wait, Waiters
 from app.runs.webhooks import WebhookRules, check_target
 from app.serialization import dumps
@@ -39,8 +39,10 @@ log = logging.getLogger("runwait.runs")
 
 # A run that ends within this time is recorded once, as ended: nobody has been told of it before.
 AT_ONCE_SECONDS = 0.02
+# Time for ends that are just being recorded, when the process stops.
+LAST_SECONDS = 1.0
 # Longest wait for LangSmith, once a run has ended.
-FEEDBACK_SECONDS = 5.0
+FEEDBACK_SECONDS = 2.0
 
 
 class ConflictingRequest(Exception):
@@ -78,6 +80,7 @@ class LiveRun:
     document: bytes | None = None
     ended_at: float = 0.0
     feedback: Future[dict[str, str]] | None = None
+    limit: Timer | None = None
 
     def attach(self, wait: Wait) -> None:
         """Have the wait given the document, now or when it is there."""
@@ -152,17 +155,22 @@ class Service:
         Returns when every run has ended and everyone who waits has been given something.
         """
         self._stopping.set()
-        deadline = time.monotonic() + grace
-        with self._idle:
-            while self._live and (left := deadline - time.monotonic()) > 0:
-                self._idle.wait(left)
+        self._wait_until_idle(grace)
         for live in list(self._live.values()):
             self._strike(live, outcomes.shut_down())
+        # Those that others are just settling.
+        self._wait_until_idle(LAST_SECONDS)
         with self._remote_lock:
             waits = [wait for waits in self._remote.values() for wait in waits]
         for wait in waits:
             wait.give(Ended.ELSEWHERE)
         self._catch_up()
+
+    def _wait_until_idle(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with self._idle:
+            while self._live and (left := deadline - time.monotonic()) > 0:
+                self._idle.wait(left)
 
     @property
     def stopping(self) -> bool:
@@ -318,11 +326,12 @@ class Service:
             interrupt_after=request.interrupt_after,
             named_nodes=request.named_nodes,
         )
+        if (limit := self.settings.run_timeout_seconds) is not None:
+            late = partial(self._executor.help, partial(self._time_out, live))
+            live.limit = self.timers.after(limit, late)
         live.execution = self._executor.submit(job, partial(self._returned, live))
         if live.settled:
             self._executor.stop(live.execution)
-        if (limit := self.settings.run_timeout_seconds) is not None:
-            self.timers.after(limit, lambda: self._executor.help(partial(self._time_out, live)))
 
     def _record_start(self, live: LiveRun) -> None:
         """Record that the run is under way; harmless if it ends meanwhile."""
@@ -367,6 +376,8 @@ class Service:
             if live.settled:
                 return
             live.settled = True
+        if live.limit is not None:
+            live.limit.cancel()
         try:
             document = dumps(self._with_feedback(live, outcome))
             live.record = live.record.moved_to(outcome.status)
@@ -557,8 +568,7 @@ class Service:
                 self._warned_of_feedback = True
                 log.warning("feedback_keys are of no effect: LangSmith is not configured")
             return
-        asked = live.feedback = Future()
-        self._executor.help(lambda: asked.set_result(feedback.urls(live.record.run_id, keys)))
+        live.feedback = feedback.ask(live.record.run_id, keys)
 
     def _with_feedback(self, live: LiveRun, outcome: Outcome) -> object:
         answer = outcome.answer

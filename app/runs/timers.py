@@ -12,6 +12,10 @@ from collections.abc import Callable
 log = logging.getLogger("runwait.runs")
 
 
+# A heap smaller than this is not worth tidying.
+SMALL = 1000
+
+
 class Timer:
     """Something that is to happen once, unless it is cancelled."""
 
@@ -33,6 +37,7 @@ class Timers:
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
+        self._tidy_at = SMALL
 
     def start(self) -> None:
         """Run the timers from now on."""
@@ -46,7 +51,16 @@ class Timers:
             heapq.heappush(self._heap, (due, next(self._order), timer))
             if self._heap[0][2] is timer:
                 self._changed.notify()
+            if len(self._heap) > self._tidy_at:
+                # Most timers are cancelled long before their time.
+                self._heap = [each for each in self._heap if each[2].action is not None]
+                heapq.heapify(self._heap)
+                self._tidy_at = max(SMALL, 2 * len(self._heap))
         return timer
+
+    def __len__(self) -> int:
+        """How many are kept; those that were cancelled may be among them."""
+        return len(self._heap)
 
     def _run(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from app.runs.timers import Timers
+from app.runs.timers import SMALL, Timers
 
 
 def started() -> Timers:
@@ -36,6 +36,14 @@ def test_a_cancelled_timer_does_not_strike():
     timers.start()
     assert struck.get(timeout=30) == "second"
     assert struck.empty()
+
+
+def test_cancelled_timers_do_not_pile_up():
+    timers = Timers()
+    kept = [timers.after(3600, lambda: None) for _ in range(10)]
+    for _ in range(10 * SMALL):
+        timers.after(3600, lambda: None).cancel()
+    assert len(kept) <= len(timers) <= 2 * SMALL
 
 
 def test_a_timer_that_fails_does_not_keep_others_from_striking():
