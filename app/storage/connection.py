@@ -1,8 +1,9 @@
 """The process's connections to Redis, shared by all its threads.
 
-A thread that finds a connection free sends its own call and all that others have queued
-meanwhile, in one round trip; the others find their answers when they come. So a few
-connections carry hundreds of threads, and a lone call pays for nothing.
+A thread that finds a connection free uses it. One that finds none waits; whoever is done with a
+connection hands it to the one that has waited longest, and that thread sends what all of them
+wait for in one round trip. So a few connections carry hundreds of threads, each of which is
+woken once, and a lone call pays for nothing.
 
 Request threads never connect. One thread of its own does that whenever the connection is
 lost, so that a server that is silent, unreachable or unresolvable costs a request at most
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -74,10 +74,19 @@ class _Call:
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
+    # What the script answers; or a _Turn, for the one who is to send.
     answer: Future[Any] = field(default_factory=Future)
 
     def command(self) -> tuple[Any, ...]:
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A connection, and the calls that its holder is to send on it: first the holder's own."""
+
+    connection: _Connection
+    batch: list[_Call]
 
 
 def client(url: str, **options: Any) -> redis.Redis:
@@ -105,13 +114,13 @@ class Storage:
         # Connections as such, not clients: a client's pipelines cost more than what they send.
         pool = client(url).connection_pool
         self._connections: list[_Connection] = [pool.make_connection() for _ in range(connections)]
-        self._idle: queue.LifoQueue[_Connection] = queue.LifoQueue()
+        self._idle: list[_Connection] = []
         self._pending: deque[_Call] = deque()
         self._up = threading.Event()
         self._down_since = time.monotonic()
         self._reason = "not connected yet"
         self._reconnect = threading.Event()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self.warning: str | None = None
         self.on_up: Callable[[], None] = lambda: None
 
@@ -126,8 +135,7 @@ class Storage:
         except RedisError as error:
             self._lost(error)
         else:
-            for each in self._connections:
-                self._idle.put(each)
+            self._idle = list(self._connections)
             self._up.set()
         threading.Thread(target=self._keep_connected, name="storage", daemon=True).start()
 
@@ -165,51 +173,58 @@ class Storage:
         patience = max(0.0, self._down_since + WAIT_SECONDS - time.monotonic())
         if not self._up.is_set() and not self._up.wait(patience):
             raise StorageUnavailable(self._reason)
-        self._pending.append(call)
-        try:
-            idle = self._idle.get(timeout=WAIT_SECONDS)
-        except queue.Empty:
-            if call.answer.cancel():
-                raise StorageUnavailable("no connection came free") from None
-        else:
-            try:
-                self._send_pending(idle)
-            finally:
-                self._idle.put(idle)
-        try:
-            return call.answer.result(WAIT_SECONDS)
-        except TimeoutError:
-            call.answer.cancel()
-            raise StorageUnavailable("no answer in time") from None
+        turn = self._turn_for(call)
+        if turn is None:
+            given = _given(call)
+            if not isinstance(given, _Turn):
+                return given
+            turn = given
+        answers = self._send(turn)
+        self._pass_on(turn.connection)
+        for each, answer in zip(turn.batch[1:], answers[1:], strict=True):
+            if isinstance(answer, Exception):
+                each.answer.set_exception(answer)
+            else:
+                each.answer.set_result(answer)
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
 
-    def _send_pending(self, connection: _Connection) -> None:
-        batch: list[_Call] = []
-        while len(batch) < BATCH:
-            try:
-                call = self._pending.popleft()
-            except IndexError:
-                break
-            if call.answer.set_running_or_notify_cancel():
-                batch.append(call)
-        if not batch:
-            return
-        answers: list[Any]
+    def _turn_for(self, call: _Call) -> _Turn | None:
+        """The turn at once, if a connection is idle; else the call is queued."""
+        with self._changed:
+            if self._idle:
+                return _Turn(self._idle.pop(), [call])
+            self._pending.append(call)
+            return None
+
+    def _send(self, turn: _Turn) -> list[Any]:
+        """The answers of the calls, among which there may be errors."""
         try:
             if not self._up.is_set():
                 raise RedisConnectionError(self._reason)
-            answers = _run_scripts(connection, batch)
+            return _run_scripts(turn.connection, turn.batch)
         except Exception as error:
             if isinstance(error, RedisConnectionError | RedisTimeoutError):
                 self._lost(error)
-            answers = [error] * len(batch)
-        for call, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, Exception):
-                call.answer.set_exception(answer)
+            return [error] * len(turn.batch)
+
+    def _pass_on(self, connection: _Connection) -> None:
+        """Give the connection to the one that has waited longest, with all that wait."""
+        with self._changed:
+            batch: list[_Call] = []
+            while self._pending and len(batch) < BATCH:
+                call = self._pending.popleft()
+                if call.answer.set_running_or_notify_cancel():
+                    batch.append(call)
+            if batch:
+                batch[0].answer.set_result(_Turn(connection, batch))
             else:
-                call.answer.set_result(answer)
+                self._idle.append(connection)
+                self._changed.notify_all()
 
     def _lost(self, error: Exception) -> None:
-        with self._lock:
+        with self._changed:
             self._reason = f"Redis is away: {error}"
             if not self._reconnect.is_set():
                 self._down_since = time.monotonic()
@@ -223,8 +238,11 @@ class Storage:
         while True:
             self._reconnect.wait()
             # Whoever still waits for an answer gives its connection back within its timeout.
-            while len(held) < len(self._connections):
-                held.append(self._idle.get())
+            with self._changed:
+                while len(self._idle) + len(held) < len(self._connections):
+                    self._changed.wait()
+                held += self._idle
+                self._idle.clear()
             failures = 0
             while True:
                 try:
@@ -234,11 +252,11 @@ class Storage:
                     self._reason = f"Redis is away: {error}"
                     failures += 1
                     time.sleep(backoff.compute(failures))
-            with self._lock:
+            with self._changed:
                 self._reconnect.clear()
                 self._up.set()
             while held:
-                self._idle.put(held.pop())
+                self._pass_on(held.pop())
             log.warning("Redis is back")
             self.on_up()
 
@@ -246,8 +264,8 @@ class Storage:
         for each in self._connections:
             each.disconnect()
             each.connect()
-            _send(each, [("PING",)])
-        answer = _send(self._connections[0], [("INFO", "everything")])[0]
+            _exchange(each, [("PING",)])
+        answer = _exchange(self._connections[0], [("INFO", "everything")])[0]
         if isinstance(answer, ResponseError):
             return  # a user without the right to ask can still run scripts
         info = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
@@ -265,20 +283,31 @@ class Storage:
         self.warning = warning
 
 
+def _given(call: _Call) -> Any:
+    """What a queued call is given: its answer, or the turn to send it."""
+    try:
+        return call.answer.result(WAIT_SECONDS)
+    except TimeoutError:
+        if call.answer.cancel():
+            raise StorageUnavailable("no connection came free") from None
+        # It is on its way, or was given the turn this moment.
+        return call.answer.result()
+
+
 def _run_scripts(connection: _Connection, batch: list[_Call]) -> list[Any]:
     """Run the scripts in one round trip; two, where Redis does not know one of them yet."""
-    answers = _send(connection, [call.command() for call in batch])
+    answers = _exchange(connection, [call.command() for call in batch])
     unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
         scripts = {batch[i].script for i in unknown}
         loads = [("SCRIPT", "LOAD", script.text) for script in scripts]
-        again = _send(connection, [*loads, *(batch[i].command() for i in unknown)])
+        again = _exchange(connection, [*loads, *(batch[i].command() for i in unknown)])
         for i, answer in zip(unknown, again[len(loads) :], strict=True):
             answers[i] = answer
     return answers
 
 
-def _send(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one go; their answers, among which errors of single commands may be."""
     connection.send_packed_command(connection.pack_commands(commands), check_health=False)
     answers: list[Any] = []

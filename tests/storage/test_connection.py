@@ -108,7 +108,9 @@ def test_an_eviction_policy_that_loses_keys_is_warned_of(redis_server):
 def test_a_cluster_is_refused_by_name(tmp_path, redis_server):
     redis_server.stop()
     (redis_server.folder / "conf").write_text(
+        # Its bus would take the port 10,000 above, which need not exist.
         f"port {redis_server.port}\nbind 127.0.0.1\ncluster-enabled yes\n"
+        f"cluster-port {free_port()}\n"
         f"dir {redis_server.folder}\n"
     )
     process = subprocess.Popen(
