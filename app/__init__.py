@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ class Runwait:
         """Open connections and start threads: once, in the process that serves, after a fork."""
         self.service.start()
         self.watcher.start()
+        # What the start made lives as long as the process: no collection has to go over it again.
+        gc.collect()
+        gc.freeze()
 
 
 def create_app(settings: Settings) -> Flask:
