@@ -15,7 +15,7 @@ _FIELD = re.compile(
     rb"\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE
 )
 _LENGTH = re.compile(rb"[0-9]{1,18}[ \t]*")
-_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]+")
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]+)[ \t]*(?:;|\Z)")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Arrival:
             if size is None:
                 self.doomed = True
                 break
-            begin, length = line_end + 2, int(size[0], 16)
+            begin, length = line_end + 2, int(size[1], 16)
             if length == 0:
                 end = self._data.find(b"\r\n\r\n", line_end)
                 self.whole = end >= 0

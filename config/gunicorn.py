@@ -40,6 +40,8 @@ graceful_timeout = math.ceil(_settings.shutdown_grace_seconds) + 5
 # silence it, unless they hold Python's lock all the time.
 timeout = 120
 control_socket_disable = True
+# No header of a request, whoever sent it, says where the app is mounted.
+forwarder_headers = ""
 
 
 def on_starting(server: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,9 @@ from config.settings import Settings
 
 # What a record has without anyone having added it.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# All but tabs and line ends, which tracebacks have.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _added(record: logging.LogRecord) -> dict[str, Any]:
@@ -44,7 +48,8 @@ class ReadableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback's lines if there is one."""
         record.added = "".join(f" {name}={value}" for name, value in _added(record).items())
-        return super().format(record)
+        # What a client sent, or a graph said, must not steer the terminal.
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().format(record))
 
 
 class GunicornLogger(gunicorn.glogging.Logger):
@@ -52,15 +57,6 @@ class GunicornLogger(gunicorn.glogging.Logger):
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Called for each request."""
-
-
-class DroppedClients(logging.Filter):
-    """Drops gunicorn's tracebacks of clients that stopped reading: that is no fault."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to log it."""
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, BlockingIOError | TimeoutError)
 
 
 def config_for(settings: Settings) -> dict[str, Any]:
@@ -79,12 +75,10 @@ def config_for(settings: Settings) -> dict[str, Any]:
                 "datefmt": "%H:%M:%S",
             },
         },
-        "filters": {"dropped_clients": {"()": "config.logs.DroppedClients"}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": style,
-                "filters": ["dropped_clients"],
             }
         },
         "root": {"level": "WARNING", "handlers": ["stderr"]},

@@ -15,7 +15,7 @@ from config import embedded
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples" / "langgraph.json"
 
-# Request threads beyond those that may wait: for /ok, the 503s and slow senders.
+# Request threads beyond those that may wait: for /ok, the 503s and all that is answered at once.
 RESERVED_THREADS = 32
 
 LogFormat = Literal["auto", "json", "text"]

@@ -44,6 +44,14 @@ def end_as_usual(connection: socket.socket) -> None:
     _linger(connection, _FINISH)
 
 
+def ends_with_reset(connection: socket.socket) -> bool:
+    """Whether `end_with_reset` holds."""
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET
+    except OSError:  # it was closed
+        return False
+
+
 def reset(connection: socket.socket) -> ConnectionResetError:
     """Reset the connection at once; the error returned is to be raised.
 

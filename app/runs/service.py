@@ -217,7 +217,7 @@ class Service:
         if graph.nodes is not None:
             _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
         if request.webhook is not None:
-            check_target(request.webhook, self._webhook_rules)
+            self._check_webhook(request.webhook)
         _refuse_what_is_not_there(request)
         run_id, thread_id = str(uuid7()), str(uuid7())
         record = RunRecord(
@@ -303,6 +303,15 @@ class Service:
         wait = Wait(thread_id, run_id)
         wait.on_close = partial(self._close_wait, wait)
         return wait
+
+    def _check_webhook(self, url: str) -> None:
+        # A name may take its time to resolve: that is a wait like any other.
+        if not self._waiters.enter():
+            raise NoRoom("all places to wait are taken")
+        try:
+            check_target(url, self._webhook_rules)
+        finally:
+            self._waiters.leave()
 
     def _close_wait(self, wait: Wait) -> None:
         self._waiters.leave()

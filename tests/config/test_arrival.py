@@ -45,6 +45,8 @@ DOOMED = [
     request("POST", "/", CHUNKED) + b"x\r\n",
     request("POST", "/", CHUNKED) + b"\r\n",
     request("POST", "/", CHUNKED) + b"-1\r\n",
+    request("POST", "/", CHUNKED) + b"0x1\r\n",
+    request("POST", "/", CHUNKED) + b"food\r\n",
     request("POST", "/", CHUNKED) + b"1;" + b"a" * 100,
     request("POST", "/", CHUNKED) + b"fff\r\n" + b"a" * 501,
     request("POST", "/", CHUNKED) + chunked(b"a" * 499)[:-5] + b"f\r\nab",

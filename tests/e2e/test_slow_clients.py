@@ -16,8 +16,9 @@ import pytest
 
 from tests.e2e.calls import FOREVER, UNLIMITED, Gate
 from tests.e2e.wire import Wire, alive, chunked, request, run
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
 
+ZOO = str(PROJECTS / "zoo" / "langgraph.json")
 WAITERS_MAX = 4
 REQUEST_TIMEOUT_SECONDS = 1
 # More than a process has threads (see RESERVED_THREADS in config/settings.py).
@@ -50,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         folder,
         {
             "REDIS_URL": valkey.url,
-            "LANGGRAPH_CONFIG": str(PROJECTS / "zoo" / "langgraph.json"),
+            "LANGGRAPH_CONFIG": ZOO,
             "WEB_CONCURRENCY": "1",
             "WAITERS_MAX": str(WAITERS_MAX),
             "REQUEST_TIMEOUT_SECONDS": str(REQUEST_TIMEOUT_SECONDS),
@@ -216,6 +217,45 @@ class TestLeaving:
             eventually(partial(lines, server, "run ended", mine))
 
 
+class TestConnecting:
+    """More clients than a process may have connections."""
+
+    @pytest.fixture
+    def small(self, serve: ServerFactory, valkey: RedisServer) -> Server:
+        """One worker that may have some 100 connections and is to be told of it by the kernel."""
+        return serve(
+            command_prefix=["prlimit", "--nofile=250:250"],
+            REDIS_URL=valkey.url,
+            LANGGRAPH_CONFIG=ZOO,
+            WEB_CONCURRENCY=1,
+            WAITERS_MAX=4,
+        )
+
+    @pytest.mark.parametrize("beginning", [b"", b"GET ", BEGINNINGS["body"], b"nonsense\r\n\r\n"])
+    def test_holds_up_nobody(self, small: Server, beginning: bytes) -> None:
+        workers = small.workers()
+        with contextlib.ExitStack() as stack:
+            for _ in range(400):
+                stack.enter_context(Wire(small)).send(beginning)
+            for _ in range(10):
+                assert alive(small)
+        assert small.workers() == workers
+        assert not small.logged("Traceback")
+
+    def test_costs_nobody_the_answer_that_is_waited_for(
+        self, small: Server, tmp_path: Path
+    ) -> None:
+        with Gate(tmp_path) as gate, Wire(small) as wire:
+            wire.send(run("sleep_sync", "Connection: close", input=gate.input))
+            assert wire.answer(head=True).status == 200
+            with contextlib.ExitStack() as stack:
+                for _ in range(400):
+                    stack.enter_context(Wire(small))
+                assert alive(small)
+                gate.open()
+                assert b'"done":true' in wire.everything()
+
+
 def place_is_free(server: Server) -> bool:
     """Whether there is room to wait in."""
     with Wire(server) as wire:
@@ -226,6 +266,6 @@ def place_is_free(server: Server) -> bool:
 
 def lines(server: Server, message: str, request_id: str) -> list[dict[str, Any]]:
     """The lines in the log of such a message about a request."""
-    logged = server.log.read_text().splitlines()
+    logged = server.log.read_text().split("\n")[:-1]
     found = [json.loads(line) for line in logged if request_id in line]
     return [line for line in found if line["message"] == message]

@@ -1,0 +1,166 @@
+"""Reading requests."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from uuid import UUID, uuid4
+
+import pytest
+from flask import Flask
+
+from app.api import request as reading
+from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
+
+MOST = 20
+
+
+@pytest.fixture
+def app() -> Flask:
+    """An app with settings."""
+    app = Flask("request")
+    settings = SimpleNamespace(max_request_bytes=MOST)
+    app.extensions["runwait"] = SimpleNamespace(settings=settings)
+    return app
+
+
+class TestBody:
+    def test_is_parsed_whatever_its_type_is_said_to_be(self, app):
+        for kind in (None, "text/plain", "application/x-www-form-urlencoded"):
+            with app.test_request_context(method="POST", data=b'{"a": [1]}', content_type=kind):
+                assert reading.json_body() == {"a": [1]}
+
+    def test_that_is_not_json_is_refused_with_the_reason(self, app):
+        with (
+            app.test_request_context(method="POST", data=b"[NaN]"),
+            pytest.raises(InvalidRequest, match=r"^the body is not JSON as it must be: .*NaN"),
+        ):
+            reading.json_body()
+
+    @pytest.mark.parametrize("known", [True, False], ids=["length", "chunked"])
+    def test_may_be_so_large_and_no_larger(self, app, known):
+        def read(body: bytes):
+            environ = self.streamed(body, length=len(body) if known else None)
+            with app.test_request_context(environ_overrides=environ):
+                return reading.json_body()
+
+        assert read(b"1".ljust(MOST)) == 1
+        for more in (1, 2, 1000):
+            with pytest.raises(BodyTooLarge, match=f"larger than {MOST} bytes"):
+                read(b"1".ljust(MOST + more))
+
+    def test_that_is_said_to_be_too_large_is_not_read(self, app):
+        environ = self.streamed(b"", length=MOST + 1)
+        environ["wsgi.input"] = None
+        with app.test_request_context(environ_overrides=environ), pytest.raises(BodyTooLarge):
+            reading.json_body()
+
+    def test_that_is_shorter_than_it_is_said_to_be_breaks_off(self, app):
+        with (
+            app.test_request_context(environ_overrides=self.streamed(b"1", length=3)),
+            pytest.raises(BrokenRequest, match="the body breaks off after 1 of 3 bytes"),
+        ):
+            reading.json_body()
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [(OSError("gone"), "breaks off"), (RuntimeError("no such chunk"), "no such chunk")],
+    )
+    def test_that_cannot_be_read_is_refused(self, app, error, text):
+        class Broken:
+            def read(self, size: int) -> bytes:
+                raise error
+
+        environ = self.streamed(b"", length=None)
+        environ["wsgi.input"] = Broken()
+        with (
+            app.test_request_context(environ_overrides=environ),
+            pytest.raises(BrokenRequest, match=text),
+        ):
+            reading.json_body()
+
+    @staticmethod
+    def streamed(body: bytes, length: int | None) -> dict[str, object]:
+        """What gunicorn says of a body, with its length or without."""
+        environ: dict[str, object] = {
+            "REQUEST_METHOD": "POST",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.input_terminated": True,
+        }
+        if length is None:
+            environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        else:
+            environ["CONTENT_LENGTH"] = str(length)
+        return environ
+
+
+class TestIds:
+    def test_that_are_uuids_pass(self):
+        reading.check_ids(thread_id=str(uuid4()), run_id=str(uuid4()).upper())
+
+    @pytest.mark.parametrize("bad", ["", "x", uuid4().hex, f"{{{uuid4()}}}", f"{uuid4()}\n"])
+    def test_that_are_none_are_named(self, bad):
+        with pytest.raises(InvalidRequest, match=r"^run_id: must be a UUID$"):
+            reading.check_ids(thread_id=str(uuid4()), run_id=bad)
+
+    def test_are_all_named_at_once(self):
+        with pytest.raises(
+            InvalidRequest, match=r"^thread_id: must be a UUID; run_id: must be a UUID$"
+        ):
+            reading.check_ids(thread_id="x", run_id="y")
+
+
+class TestFlag:
+    @pytest.mark.parametrize(
+        ("query", "value"),
+        [("", False), ("f=true", True), ("f=1", True), ("f=false", False), ("f=0", False)],
+    )
+    def test_is_true_or_false(self, app, query, value):
+        with app.test_request_context(f"/?{query}"):
+            assert reading.query_flag("f") is value
+
+    @pytest.mark.parametrize("value", ["", "yes", "True", "2", " 1"])
+    def test_is_nothing_else(self, app, value):
+        with (
+            app.test_request_context("/", query_string={"f": value}),
+            pytest.raises(InvalidRequest, match=r"^f: must be one of: true, 1, false, 0$"),
+        ):
+            reading.query_flag("f")
+
+
+class TestRequestId:
+    @pytest.mark.parametrize("given", ["x", "request 1", "~" * 255])
+    def test_is_the_headers(self, app, given):
+        with app.test_request_context(headers={"X-Request-ID": given}):
+            assert reading.request_id() == given
+
+    @pytest.mark.parametrize("given", [None, "", "\xe9", "\x9b", "a\tb", "~" * 256])
+    def test_is_made_where_there_is_none_that_is_safe_to_log(self, app, given):
+        headers = {} if given is None else {"X-Request-ID": given}
+        with app.test_request_context(headers=headers):
+            made = [UUID(reading.request_id()) for _ in range(2)]
+        assert made[0] != made[1]
+
+
+class TestIdempotencyKey:
+    @pytest.mark.parametrize(
+        ("given", "key"),
+        [("a", "a"), ('"a"', "a"), ("a" * 255, "a" * 255), (f'"{"~" * 255}"', "~" * 255)],
+    )
+    def test_may_be_quoted_or_bare(self, app, given, key):
+        with app.test_request_context(headers={"Idempotency-Key": given}):
+            assert reading.idempotency_key() == key
+
+    def test_need_not_be_there(self, app):
+        with app.test_request_context():
+            assert reading.idempotency_key() is None
+
+    @pytest.mark.parametrize(
+        "given", ["", '""', '"', '"a', 'a"', "a b", "a\tb", "\xe9", "a" * 256, '"a","a"']
+    )
+    def test_is_refused_where_it_is_malformed(self, app, given):
+        with (
+            app.test_request_context(headers={"Idempotency-Key": given}),
+            pytest.raises(InvalidRequest, match=r"^Idempotency-Key: must be 1 to 255 visible"),
+        ):
+            reading.idempotency_key()
