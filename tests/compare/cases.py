@@ -268,7 +268,9 @@ UNKNOWN_NODE = "an unknown node is refused"
 command("goto an unknown node", {"goto": "nobody"}, refused(UNKNOWN_NODE))
 command("goto __start__", {"goto": "__start__"}, refused(UNKNOWN_NODE))
 command("a send to an unknown node", {"goto": {**SEND, "node": "nobody"}}, refused(UNKNOWN_NODE))
-UNKNOWN_TO_FACTORY = error(UNKNOWN_NODE, "UnknownNode", "the graph has no node 'nobody'")
+UNKNOWN_TO_FACTORY = error(
+    UNKNOWN_NODE, "UnknownNode", "command.goto: the graph has no node 'nobody'"
+)
 wait(
     "command: goto an unknown node of a factory's graph",
     "factory",
@@ -369,7 +371,7 @@ who(
 MINE = {**GIVEN, **OURS, "graph_id": "mine", "checkpoint_id": "mine", "__mine": 1}
 who(
     "configurable with the server's names",
-    seen("names of LangGraph's own do not come from callers", context=MINE),
+    seen("names of LangGraph's own do not come from callers", context=GIVEN),
     context={},
     config={"configurable": MINE},
 )
