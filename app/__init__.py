@@ -29,6 +29,9 @@ class Runwait:
         # What the start made lives as long as the process: no collection has to go over it again.
         gc.collect()
         gc.freeze()
+        # A run of a graph leaves thousands of objects; by default Python collects several times in
+        # each run for that.
+        gc.set_threshold(10_000)
 
 
 def create_app(settings: Settings) -> Flask:
