@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve test lint types pytest bench compare clean
+.PHONY: serve test lint types pytest bench compare chaos clean
 
 serve: $(VENV)/installed
 	$(BIN)/gunicorn -c config/gunicorn.py wsgi:app
@@ -26,6 +26,9 @@ bench: $(VENV)/installed-test
 
 compare: $(VENV)/installed-test
 	$(BIN)/python tests/compare/compare.py
+
+chaos: $(VENV)/installed-test
+	$(BIN)/python -m tests.chaos
 
 clean:
 	rm -rf $(VENV) .venv-reference build *.egg-info

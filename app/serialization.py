@@ -10,6 +10,7 @@ import base64
 import contextlib
 import dataclasses
 import decimal
+import json
 import math
 from collections import UserString
 from collections.abc import (
@@ -120,6 +121,18 @@ def dumps(value: Any) -> bytes:
             members, closing = outer.pop()
             cuts.close()
             comma = ","
+
+
+def loads(document: bytes) -> Any:
+    """The value of a document that `dumps` wrote.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(document)
+    except ValueError:  # an integer beyond `sys.set_int_max_str_digits`, which a Decimal ignores
+        return json.loads(document, parse_int=lambda digits: int(decimal.Decimal(digits)))
 
 
 class _Cuts:

@@ -6,8 +6,12 @@ What gunicorn calls its hooks with is documented in its own settings reference.
 import logging
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from gunicorn.errors import HaltServer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -46,6 +50,7 @@ forwarder_headers = ""
 
 def on_starting(server: Any) -> None:
     """Make sure of what the workers need, so that what is wrong is said once."""
+    server.stop = partial(_stop, server.stop)
     try:
         read(_settings.langgraph_config)
         WebhookRules.parse(
@@ -63,6 +68,19 @@ def on_starting(server: Any) -> None:
         embedded.EmbeddedServerError,
     ) as error:
         sys.exit(f"runwait: {error}")
+
+
+def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:
+    """Stop the workers, of which more than one may have been unable to start.
+
+    gunicorn's master stops when it finds a worker that could not. A second one that it finds
+    meanwhile would end the stop half done, with a traceback.
+    """
+    while True:
+        try:
+            return stop(graceful)
+        except HaltServer:
+            continue
 
 
 def on_exit(server: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from environs import Env, EnvValidationError
 from marshmallow import ValidationError
 from marshmallow.validate import OneOf, Range, Regexp
 
+from app.runs.signatures import signing_key
 from config import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,13 +46,19 @@ class Settings:
     waiters_max: int = 500
     run_timeout_seconds: float | None = None
     run_lease_seconds: float = 15.0
+    run_max_attempts: int = 3
     shutdown_grace_seconds: float = 20.0
     result_ttl_seconds: float = 300.0
+    thread_ttl_seconds: float | None = None
+    idempotency_ttl_seconds: float = 86_400.0
+    langgraph_aes_key: str | None = field(default=None, repr=False)
+    claim_runs: bool = True
     max_request_bytes: int = 16 * 1024 * 1024
     request_timeout_seconds: float = 30.0
     webhook_base_url: str | None = None
     webhook_allowed_hosts: str | None = None
     webhook_require_https: bool = False
+    webhook_secret: str | None = field(default=None, repr=False)
     log_level: str = "INFO"
     log_format: LogFormat = "auto"
 
@@ -99,12 +106,23 @@ class Settings:
             "run_lease_seconds": env.float(
                 "RUN_LEASE_SECONDS", cls.run_lease_seconds, validate=Range(1, 3600)
             ),
+            "run_max_attempts": env.int(
+                "RUN_MAX_ATTEMPTS", cls.run_max_attempts, validate=Range(1, 1000)
+            ),
             "shutdown_grace_seconds": env.float(
                 "SHUTDOWN_GRACE_SECONDS", cls.shutdown_grace_seconds, validate=Range(0, 3600)
             ),
             "result_ttl_seconds": env.float(
                 "RESULT_TTL_SECONDS", cls.result_ttl_seconds, validate=Range(0, 31_536_000)
             ),
+            "thread_ttl_seconds": env.float("THREAD_TTL_SECONDS", None, validate=_POSITIVE),
+            "idempotency_ttl_seconds": env.float(
+                "IDEMPOTENCY_TTL_SECONDS",
+                cls.idempotency_ttl_seconds,
+                validate=Range(1, 31_536_000),
+            ),
+            "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
+            "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key) or None,
             "max_request_bytes": env.int(
                 "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
             ),
@@ -114,6 +132,7 @@ class Settings:
             "webhook_base_url": env.str("WEBHOOK_BASE_URL", None) or None,
             "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None) or None,
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
+            "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret) or None,
             "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
             "log_format": env.str(
                 "LOG_FORMAT", cls.log_format, validate=OneOf(["auto", "json", "text"])
@@ -142,6 +161,19 @@ def _one_line(errors: Any) -> str:
 def _redis_url(value: str) -> None:
     if value and not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValidationError("Must be a redis://, rediss:// or unix:// URL.")
+
+
+def _webhook_secret(value: str) -> None:
+    try:
+        if value:
+            signing_key(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def _aes_key(value: str) -> None:
+    if value and len(value.encode()) not in (16, 24, 32):
+        raise ValidationError("Must be 16, 24 or 32 bytes long.")
 
 
 def _default_langgraph_config() -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.calls import Gate
 from tests.e2e.programs import require
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
 
@@ -109,6 +110,13 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield server
     server.stop()
     valkey.stop()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Holds up runs; is open when the test has ended."""
+    with Gate(tmp_path) as gate:
+        yield gate
 
 
 @pytest.fixture

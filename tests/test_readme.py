@@ -87,9 +87,15 @@ def test_each_curl_prints_the_answer_below_it(
 
 
 def test_the_python_client_prints_what_is_said(examples: Server) -> None:
-    program = block("python", "langgraph_sdk").replace("http://localhost:8000", examples.url)
+    program = block("python", '"chat"').replace("http://localhost:8000", examples.url)
 
     assert printed_by([sys.executable, "-c", program]) == block("text", "Hello")
+
+
+def test_the_thread_that_lasts_prints_what_is_said(examples: Server) -> None:
+    program = block("python", '"approval"').replace("http://localhost:8000", examples.url)
+
+    assert printed_by([sys.executable, "-c", program]) == block("text", "Send this?")
 
 
 def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:

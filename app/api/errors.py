@@ -10,15 +10,30 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import BadHost, HTTPException
 
 from app.graphs.assistants import AssistantNotFound, UnknownGraph
+from app.runs.assistants import (
+    AssistantExists,
+    GraphNotFound,
+    GraphNotMade,
+    SystemAssistant,
+    TwoContexts,
+)
+from app.runs.recovery import NothingToResume
+from app.runs.remote import RunNotFound
 from app.runs.service import (
     ConflictingRequest,
+    KeyInFlight,
+    KeyReused,
     NoRoom,
-    NotSupported,
-    RunNotFound,
     UnfitRequest,
 )
+from app.runs.states import CheckpointNotFound, NoGraph, StateUnfit, UpdateRefused
 from app.runs.webhooks import WebhookRefused
+from app.storage.assistants import VersionNotFound
+from app.storage.checkpoint import Fenced
 from app.storage.connection import StorageUnavailable
+from app.storage.records import UnreadableRecord
+from app.storage.store import UnfitQuery, UnstorableItem
+from app.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
 
 log = logging.getLogger("runwait.requests")
 
@@ -45,14 +60,32 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     ConflictingRequest: (HTTPStatus.BAD_REQUEST, "{}"),
     AssistantNotFound: (HTTPStatus.NOT_FOUND, "{}"),
     RunNotFound: (HTTPStatus.NOT_FOUND, "run {} not found"),
+    NothingToResume: (HTTPStatus.CONFLICT, "{}"),
     BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{}"),
     InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnknownGraph: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnfitRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     WebhookRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "webhook: {}"),
-    NotSupported: (HTTPStatus.NOT_IMPLEMENTED, "{}"),
     NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
+    UnfitQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnstorableItem: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    ThreadNotFound: (HTTPStatus.NOT_FOUND, "thread {} not found"),
+    ThreadExists: (HTTPStatus.CONFLICT, "thread {} exists already"),
+    ThreadBusy: (HTTPStatus.CONFLICT, "thread {} is busy"),
+    Fenced: (HTTPStatus.CONFLICT, "the thread was changed at the same time: {}"),
+    TwoContexts: (HTTPStatus.BAD_REQUEST, "{}"),
+    GraphNotMade: (HTTPStatus.BAD_REQUEST, "{}"),
+    SystemAssistant: (HTTPStatus.FORBIDDEN, "{}"),
+    GraphNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    VersionNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    AssistantExists: (HTTPStatus.CONFLICT, "{}"),
+    CheckpointNotFound: (HTTPStatus.NOT_FOUND, "checkpoint {} not found"),
+    NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
+    StateUnfit: (HTTPStatus.CONFLICT, "{}"),
+    UpdateRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnreadableRecord: (HTTPStatus.INTERNAL_SERVER_ERROR, "{}"),
 }
 
 
@@ -65,8 +98,10 @@ def register(app: Flask) -> None:
     """Have the app answer what its views raise."""
     for kind, (status, text) in _ANSWERS.items():
         app.register_error_handler(kind, _handler(status, text))
+    app.register_error_handler(KeyInFlight, _in_flight)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _fault)
+    app.after_request(_without_type)
 
 
 def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:
@@ -81,12 +116,25 @@ def _answer(status: int, detail: str) -> Response:
     return response
 
 
+def _in_flight(error: KeyInFlight) -> Response:
+    response = _answer(HTTPStatus.CONFLICT, str(error))
+    response.headers["Location"] = f"/threads/{error.thread_id}/runs/{error.run_id}/join"
+    return response
+
+
 def _http(error: HTTPException) -> Response:
     """Flask's own errors: no such path, no such method."""
     response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
+    return response
+
+
+def _without_type(response: Response) -> Response:
+    """What has no body has no type of a body either."""
+    if response.status_code in (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT):
+        response.headers.pop("Content-Type", None)
     return response
 
 

@@ -58,7 +58,8 @@ def _is_integer(value: Any) -> bool:
     return _is_number(value) and (isinstance(value, int) or value.is_integer())
 
 
-def _is_strings(value: Any) -> bool:
+def is_strings(value: Any) -> bool:
+    """Whether this is a list of strings."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
@@ -80,8 +81,23 @@ def uri_reference(**options: Any) -> Strict:
 
 
 def uuid(**options: Any) -> Strict:
-    """A UUID in its usual form."""
-    return Strict("a UUID", lambda value: isinstance(value, str) and is_uuid(value), **options)
+    """A UUID in its usual form; it comes out in lower case."""
+    return Strict(
+        "a UUID",
+        lambda value: isinstance(value, str) and is_uuid(value),
+        convert=str.lower,
+        **options,
+    )
+
+
+def uuids(**options: Any) -> Strict:
+    """A list of UUIDs; they come out in lower case."""
+    return Strict(
+        "a list of UUIDs",
+        lambda value: is_strings(value) and all(map(is_uuid, value)),
+        convert=lambda value: [each.lower() for each in value],
+        **options,
+    )
 
 
 def boolean(**options: Any) -> Strict:
@@ -89,11 +105,11 @@ def boolean(**options: Any) -> Strict:
     return Strict("true or false", lambda value: isinstance(value, bool), **options)
 
 
-def integer(least: int, **options: Any) -> Strict:
-    """An integer of at least so much."""
+def integer(least: int, most: int | None = None, **options: Any) -> Strict:
+    """An integer of at least so much, and at most so much."""
     return Strict(
-        f"an integer of at least {least}",
-        lambda value: _is_integer(value) and value >= least,
+        f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}",
+        lambda value: _is_integer(value) and value >= least and (most is None or value <= most),
         convert=int,
         **options,
     )
@@ -124,9 +140,19 @@ def some_of(choices: Sequence[str], **options: Any) -> Strict:
         lambda value: (
             value in choices
             if isinstance(value, str)
-            else _is_strings(value) and all(each in choices for each in value)
+            else is_strings(value) and all(each in choices for each in value)
         ),
         convert=lambda value: [value] if isinstance(value, str) else value,
+        **options,
+    )
+
+
+def selection(names: Sequence[str], **options: Any) -> Strict:
+    """Some of these names; they come out in this order."""
+    return Strict(
+        f"a list of: {', '.join(names)}",
+        lambda value: is_strings(value) and all(each in names for each in value),
+        convert=lambda value: [each for each in names if each in value],
         **options,
     )
 
@@ -143,13 +169,13 @@ def json(**options: Any) -> fields.Raw:
 
 def strings(**options: Any) -> Strict:
     """A list of strings."""
-    return Strict("a list of strings", _is_strings, **options)
+    return Strict("a list of strings", is_strings, **options)
 
 
 def node_names(**options: Any) -> Strict:
     """Names of nodes, or `*` for all."""
     return Strict(
-        '"*" or a list of node names', lambda value: value == "*" or _is_strings(value), **options
+        '"*" or a list of node names', lambda value: value == "*" or is_strings(value), **options
     )
 
 
@@ -189,7 +215,8 @@ class Inner(fields.Nested):
     def __init__(self, schema: type[Schema], must: str = "an object", **options: Any) -> None:
         """Define the field; `must` is what the value must be, after "must be"."""
         text = f"must be {must}"
-        super().__init__(schema, error_messages={"null": text, "type": text}, **options)
+        messages: dict[str, Any] = {"required": "is required", "null": text, "type": text}
+        super().__init__(schema, error_messages=messages, **options)
 
     def _load(self, value: Any, partial: Any = None) -> Any:
         # The schema would take the blame on itself, as "_schema".

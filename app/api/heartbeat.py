@@ -31,6 +31,8 @@ def respond(
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
     }
+    if wait.replayed:
+        headers["Idempotency-Replayed"] = "true"
     given = wait.document(0)
     connection = clients.socket_of(environ)
     if isinstance(given, bytes):

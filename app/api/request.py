@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from flask import current_app, request
+from flask import current_app, g, request
 from werkzeug.exceptions import ClientDisconnected
 
 from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
@@ -45,6 +47,8 @@ def json_body() -> Any:
         raise too_large
     if length is not None and len(raw) < length:
         raise BrokenRequest(f"the body breaks off after {len(raw)} of {length} bytes")
+    if "Idempotency-Key" in request.headers:
+        g.fingerprint = sha256(raw).hexdigest()
     try:
         return parse(raw)
     except InvalidJSON as error:
@@ -57,15 +61,29 @@ def check_ids(**ids: str) -> None:
         raise InvalidRequest(problems(bad))
 
 
+def query_choice(name: str, choices: Sequence[str], default: str | None = None) -> Any:
+    """One of some words from the query, or the default if it is not there."""
+    given = request.args.get(name)
+    if given is None:
+        return default
+    if given not in choices:
+        raise InvalidRequest(problems([(name, f"must be one of: {', '.join(choices)}")]))
+    return given
+
+
 def query_flag(name: str) -> bool:
     """A boolean from the query: true, false, 1 or 0; false if it is not there."""
-    given = request.args.get(name, "false")
-    try:
-        return _BOOLEANS[given]
-    except KeyError:
-        raise InvalidRequest(
-            problems([(name, f"must be one of: {', '.join(_BOOLEANS)}")])
-        ) from None
+    return _BOOLEANS[query_choice(name, list(_BOOLEANS), "false")]
+
+
+def query_integer(name: str, default: int, least: int, most: int) -> int:
+    """A whole number from the query, or the default if it is not there."""
+    given = request.args.get(name)
+    if given is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,10}", given) or not least <= int(given) <= most:
+        raise InvalidRequest(problems([(name, f"must be an integer from {least} to {most}")]))
+    return int(given)
 
 
 def request_id() -> str:
@@ -74,14 +92,15 @@ def request_id() -> str:
     return given if _REQUEST_ID.fullmatch(given) else str(uuid4())
 
 
-def idempotency_key() -> str | None:
-    """The Idempotency-Key header: 1 to 255 visible ASCII characters, quoted or bare."""
+def idempotency() -> tuple[str | None, str]:
+    """The Idempotency-Key header, 1 to 255 visible ASCII characters, quoted or bare, if there is
+    one; and the fingerprint of the body, which must have been read."""
     given = request.headers.get("Idempotency-Key")
     if given is None:
-        return None
+        return None, ""
     found = _KEY.fullmatch(given)
     if found is None:
         raise InvalidRequest(
             problems([("Idempotency-Key", "must be 1 to 255 visible ASCII characters")])
         )
-    return found["quoted"] or found["bare"]
+    return found["quoted"] or found["bare"], g.fingerprint

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
 
 from app.api import fields
 from app.api.errors import InvalidRequest, problems
+from app.graphs.assistants import is_uuid
 
 STREAM_MODES = [
     "values",
@@ -53,6 +54,24 @@ class CommandBody(Body):
     goto = fields.goto(allow_none=True)
 
 
+class CheckpointBody(Body):
+    """`checkpoint`: one of a thread's checkpoints."""
+
+    checkpoint_id = fields.uuid(allow_none=True)
+    checkpoint_ns = fields.text(allow_none=True)
+    checkpoint_map = fields.Strict(
+        "an object of checkpoint ids",
+        lambda value: (
+            isinstance(value, dict)
+            and all(isinstance(each, str) and is_uuid(each) for each in value.values())
+        ),
+        allow_none=True,
+    )
+
+
+_CHECKPOINT_BODY = CheckpointBody()
+
+
 class ConfigBody(Body):
     """`config`."""
 
@@ -88,9 +107,35 @@ class RunBody(Body):
     langsmith_tracer = fields.json_object()
     multitask_strategy = fields.one_of(["enqueue", "reject", "interrupt", "rollback"])
     if_not_exists = fields.one_of(["reject", "create"])
-    checkpoint = fields.json_object()
+    checkpoint = fields.Inner(CheckpointBody)
     checkpoint_id = fields.uuid()
     strict_resume = fields.boolean()
+
+
+class ThreadRunBody(RunBody):
+    """POST /threads/{thread_id}/runs/wait."""
+
+    @validates_schema(skip_on_field_errors=False)
+    def _names_a_checkpoint(self, given: dict[str, Any], **_: Any) -> None:
+        # Where there is no thread, these are not read.
+        configurable = given.get("config", {}).get("configurable", {})
+        if found := _CHECKPOINT_BODY.validate(configurable):
+            raise ValidationError({"config": {"configurable": found}})
+
+
+class CancelBody(Body):
+    """POST /runs/cancel."""
+
+    thread_id = fields.uuid(load_default=None)
+    run_ids = fields.uuids(load_default=None)
+    status = fields.one_of(["pending", "running", "all"], load_default=None)
+
+    @validates_schema
+    def _names_runs(self, given: dict[str, Any], **_: Any) -> None:
+        if (given["run_ids"] is None) == (given["status"] is None):
+            raise ValidationError("must be given, or else status", "run_ids")
+        if given["run_ids"] is not None and given["thread_id"] is None:
+            raise ValidationError("must be given with run_ids", "thread_id")
 
 
 def _flat(messages: Any, path: str = "") -> list[tuple[str, str]]:

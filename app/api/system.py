@@ -35,5 +35,10 @@ def info() -> Response:
     return jsonify(
         version=__version__,
         langgraph_py_version=version("langgraph"),
-        flags={"assistants": False, "crons": False, "langsmith": False},
+        flags={
+            "assistants": True,
+            "crons": False,
+            "langsmith": False,
+            "strict_resume": True,
+        },
     )

@@ -1,10 +1,10 @@
-"""Assistants: graphs under an id of their own (contract section 2)."""
+"""Assistants: graphs under an id of their own, with settings of their own (contract section 2)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 from uuid import UUID, uuid5
 
 # LangGraph clients have ids made with this namespace stored, so it must never change.
@@ -17,44 +17,56 @@ class AssistantNotFound(Exception):
 
 
 class UnknownGraph(Exception):
-    """The text is neither a UUID nor the name of a graph; the message lists the graphs."""
+    """There is no graph to run; the message lists the graphs there are."""
 
 
 @dataclass(frozen=True)
 class Assistant:
-    """A graph and the id it is run under."""
+    """A graph, and what its runs get unless they say otherwise. Must not be changed.
+
+    Attributes:
+        assistant_id: a UUID, in lower case.
+        graph_id: the graph's name.
+        config: LangGraph's config; where there is a context, its `configurable` equals that.
+        context: the static context.
+        metadata: of the assistant; its runs have it too.
+        name: for people; need not be unique.
+        description: for people.
+        version: counts from 1; each change of a user's assistant makes a new one.
+        created_at: ISO 8601, in UTC.
+        updated_at: likewise.
+    """
 
     assistant_id: str
     graph_id: str
+    config: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=lambda: {"created_by": "system"})
+    name: str = ""
+    description: str | None = None
+    version: int = 1
+    created_at: str = ""
+    updated_at: str = ""
+
+    @classmethod
+    def of_graph(
+        cls, graph_id: str, description: str | None = None, created_at: str = ""
+    ) -> Assistant:
+        """The assistant that a graph has from the start."""
+        return cls(
+            assistant_id=str(uuid5(_NAMESPACE, graph_id)),
+            graph_id=graph_id,
+            name=graph_id,
+            description=description,
+            created_at=created_at,
+            updated_at=created_at,
+        )
+
+    def public(self) -> dict[str, Any]:
+        """The assistant as the API shows it."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def is_uuid(text: str) -> bool:
     """Whether the text is a UUID in its usual form, 8-4-4-4-12."""
     return _UUID.fullmatch(text) is not None
-
-
-class Assistants:
-    """The assistants that every graph has from the start, one each."""
-
-    def __init__(self, graph_ids: Iterable[str]) -> None:
-        """Make the assistants of these graphs."""
-        self._by_graph = {each: Assistant(str(uuid5(_NAMESPACE, each)), each) for each in graph_ids}
-        self._by_id = {each.assistant_id: each for each in self._by_graph.values()}
-
-    def resolve(self, assistant_id: str) -> Assistant:
-        """The assistant of that UUID or, by a graph's name, the first made from that graph.
-
-        Raises:
-            AssistantNotFound: a UUID of no assistant.
-            UnknownGraph: neither a UUID nor a graph's name.
-        """
-        if named := self._by_graph.get(assistant_id):
-            return named
-        if not is_uuid(assistant_id):
-            known = ", ".join(self._by_graph)
-            raise UnknownGraph(
-                f"assistant_id: must be an assistant's UUID or one of the graphs: {known}"
-            )
-        if found := self._by_id.get(assistant_id.lower()):
-            return found
-        raise AssistantNotFound(f"assistant {assistant_id} not found")

@@ -25,7 +25,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 # The SDK keeps its runtime classes private and documents the union of them, which can't be made.
-from langgraph_sdk.runtime import _ExecutionRuntime
+from langgraph_sdk.runtime import AccessContext, _ExecutionRuntime, _ReadRuntime
 
 from app.graphs.config import Execution
 from app.graphs.proof import layers, mentioned, proven_sync
@@ -97,13 +97,20 @@ class Graph:
             raise TypeError(f"{_a(source)} is neither a graph nor a function that makes one")
 
     @contextmanager
-    def make(self, config: RunnableConfig, context: Any, store: BaseStore) -> Iterator[AnyPregel]:
-        """The graph for one run; a factory's clean-up comes at the end of the `with`.
+    def make(
+        self,
+        config: RunnableConfig,
+        context: Any,
+        store: BaseStore,
+        access: AccessContext = "threads.create_run",
+    ) -> Iterator[AnyPregel]:
+        """The graph for one use; a factory's clean-up comes at the end of the `with`.
 
         Args:
             config: the run's config, for factories.
             context: the run's context before any schema has seen it, for factories.
             store: the run's store, for factories.
+            access: what the graph is wanted for, for factories; `context` is only for runs.
 
         Raises:
             TypeError: the factory's result is no graph, or needs `amake`.
@@ -113,7 +120,7 @@ class Graph:
             return
         raised: BaseException | None = None
         with ExitStack() as stack:
-            made = self._call(config, context, store)
+            made = self._call(config, context, store, access)
             if isinstance(made, AbstractContextManager):
                 made = stack.enter_context(made)
             graph = self._own(made)
@@ -128,7 +135,11 @@ class Graph:
 
     @asynccontextmanager
     async def amake(
-        self, config: RunnableConfig, context: Any, store: BaseStore
+        self,
+        config: RunnableConfig,
+        context: Any,
+        store: BaseStore,
+        access: AccessContext = "threads.create_run",
     ) -> AsyncIterator[AnyPregel]:
         """`make` on an event loop, for every kind of graph. A synchronous factory is called on a
         thread of the loop's default executor, since it may block.
@@ -142,9 +153,9 @@ class Graph:
         raised: BaseException | None = None
         async with AsyncExitStack() as stack:
             if self.is_async_factory:
-                made = self._call(config, context, store)
+                made = self._call(config, context, store, access)
             else:
-                made = await asyncio.to_thread(self._call, config, context, store)
+                made = await asyncio.to_thread(self._call, config, context, store, access)
             if inspect.isawaitable(made):
                 made = await made
             if isinstance(made, AbstractAsyncContextManager):
@@ -162,14 +173,16 @@ class Graph:
         if raised is not None:
             raise raised
 
-    def _call(self, config: RunnableConfig, context: Any, store: BaseStore) -> Any:
+    def _call(
+        self, config: RunnableConfig, context: Any, store: BaseStore, access: AccessContext
+    ) -> Any:
         assert self._factory is not None
-        given = {
-            "config": config,
-            "runtime": _ExecutionRuntime(
-                access_context="threads.create_run", context=context, store=store
-            ),
-        }
+        runtime: object
+        if access == "threads.create_run":
+            runtime = _ExecutionRuntime(access_context=access, context=context, store=store)
+        else:
+            runtime = _ReadRuntime(access_context=access, store=store)
+        given: dict[str, object] = {"config": config, "runtime": runtime}
         return self._factory(**{name: given[what] for name, what in self._arguments.items()})
 
     def _own(self, made: object) -> AnyPregel:

@@ -16,21 +16,27 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.constants import START
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import Durability
 
 from app.graphs.context import coerce_context
 from app.graphs.graph import Graph, needs_checkpointer
 from app.graphs.proof import proven_sync
 
 log = logging.getLogger("runwait.runs")
+
+T = TypeVar("T")
+AnyPregel = Pregel[Any, Any, Any, Any]
+Saver = BaseCheckpointSaver[Any]
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
 HELPERS = 8
@@ -58,6 +64,11 @@ class Job:
         named_nodes: the nodes that the request names, by the field that does; the graph must
             have them.
         store: the store of the graph's nodes.
+        checkpointer: makes what keeps the thread's state, for the graph; None for a thread that
+            goes with the run.
+        durability: when checkpoints are written; of no effect without a checkpointer.
+        prepare: called with the graph and its checkpointer before it runs, on a thread that may
+            block; says what it starts with in place of `input` and of the config's checkpoint.
     """
 
     graph: Graph
@@ -67,8 +78,23 @@ class Job:
     interrupt_before: Literal["*"] | Sequence[str] | None = None
     interrupt_after: Literal["*"] | Sequence[str] | None = None
     named_nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    # For the length of the run: what has to last needs a store that lasts.
     store: BaseStore = field(default_factory=InMemoryStore)
+    checkpointer: Callable[[AnyPregel], Saver] | None = None
+    durability: Durability | None = None
+    prepare: Callable[[AnyPregel, Saver], Start] | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a graph starts with.
+
+    Attributes:
+        input: its input, a Command, or None to go on.
+        from_latest: to start from the thread's latest checkpoint, whatever the config names.
+    """
+
+    input: Any
+    from_latest: bool = False
 
 
 @dataclass(eq=False)
@@ -112,6 +138,7 @@ class Executor:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="run")
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="helper")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_free: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Start the event loop."""
@@ -128,6 +155,7 @@ class Executor:
     def release(self) -> None:
         """Give back a place that was reserved and not used."""
         self._places.release()
+        self.on_free()
 
     def submit(
         self, job: Job, ended: Callable[[Execution, BaseException | None], None]
@@ -156,6 +184,10 @@ class Executor:
 
         self._loop_now().call_soon_threadsafe(cancel)
 
+    def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns that runs on the event loop; blocks until it does."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop_now()).result()
+
     def help(self, work: Callable[[], None]) -> None:
         """Do something short that may block, soon, on a thread that may."""
         self._helpers.submit(_logged, work)
@@ -171,7 +203,7 @@ class Executor:
         except Exception:
             log.exception("fault at the end of a run")
         finally:
-            self._places.release()
+            self.release()
 
     def _run_sync(self, execution: Execution) -> None:
         job = execution.job
@@ -203,7 +235,7 @@ class Executor:
         self.help(lambda: execution.ended(error))
 
     async def _continue_async(
-        self, execution: Execution, graph: Pregel[Any, Any, Any, Any], made: contextlib.ExitStack
+        self, execution: Execution, graph: AnyPregel, made: contextlib.ExitStack
     ) -> None:
         """Run a graph that a synchronous factory made and that must not run synchronously."""
         try:
@@ -217,8 +249,12 @@ class Executor:
             error = None
         self.help(lambda: execution.ended(error))
 
-    async def _stream(self, execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> None:
-        chunks = cast(AsyncGenerator[Any], graph.astream(**_arguments(execution, graph)))
+    async def _stream(self, execution: Execution, graph: AnyPregel) -> None:
+        if execution.job.prepare is None:
+            arguments = _arguments(execution, graph)
+        else:
+            arguments = await asyncio.to_thread(_arguments, execution, graph)
+        chunks = cast(AsyncGenerator[Any], graph.astream(**arguments))
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 execution.take(chunk)
@@ -253,22 +289,32 @@ def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
     return job.config, job.context, job.store
 
 
-def _arguments(execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> dict[str, Any]:
+def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
     """What `stream` and `astream` are called with."""
     job = execution.job
     problems = unknown_nodes(job.named_nodes, frozenset(graph.nodes) - {START})
     if problems:
         raise UnknownNode("; ".join(f"{path}: {text}" for path, text in problems))
+    checkpointer = job.checkpointer(graph) if job.checkpointer is not None else None
+    start = Start(job.input)
+    if job.prepare is not None and checkpointer is not None:
+        start = job.prepare(graph, checkpointer)
     context = coerce_context(graph.context_schema, job.context)
     configurable = {
-        **job.config["configurable"],
+        **{
+            name: value
+            for name, value in job.config["configurable"].items()
+            if not (start.from_latest and name.startswith("checkpoint_"))
+        },
         # LangGraph takes an empty context for none, unless it stands here too.
         _RUNTIME: Runtime(context=context, store=job.store),
     }
-    if job.graph.needs_checkpointer if job.graph.compiled else needs_checkpointer(graph):
+    if checkpointer is not None:
+        configurable[_CHECKPOINTER] = checkpointer
+    elif job.graph.needs_checkpointer if job.graph.compiled else needs_checkpointer(graph):
         configurable[_CHECKPOINTER] = InMemorySaver()
     return {
-        "input": job.input,
+        "input": start.input,
         "config": {**job.config, "configurable": configurable},
         "context": context,
         "stream_mode": ["updates", "values"],
@@ -276,6 +322,8 @@ def _arguments(execution: Execution, graph: Pregel[Any, Any, Any, Any]) -> dict[
         "interrupt_before": job.interrupt_before,
         "interrupt_after": job.interrupt_after,
         "control": execution.control,
+        # LangGraph fails if it is told a durability and has no checkpointer.
+        **({"durability": job.durability} if checkpointer is not None else {}),
     }
 
 

@@ -24,6 +24,14 @@ class Outcome:
     status: RunStatus
     answer: Any
 
+    @property
+    def error(self) -> dict[str, str] | None:
+        """The error that ended it, if one did: {error, message}."""
+        if self.status not in (RunStatus.ERROR, RunStatus.TIMEOUT):
+            return None
+        error: dict[str, str] = self.answer[ERROR]
+        return error
+
 
 def succeeded(values: Any) -> Outcome:
     """The graph came to its end with these values."""
@@ -60,8 +68,24 @@ def shut_down() -> Outcome:
 
 
 def lost() -> Outcome:
-    """The process that ran it is gone."""
-    return _error("RunLost", "the process that executed the run ended before the run did")
+    """Redis has forgotten it, and no process has it."""
+    return _error("RunLost", "the run's record was lost, and the run with it")
+
+
+def given_up(attempts: int) -> Outcome:
+    """Every process that executed it died or lost its hold on it."""
+    message = f"given up after {attempts} attempts: each time, its process was lost"
+    return _error("RunLost", message)
+
+
+def state_lost() -> Outcome:
+    """Redis has lost what its thread held, and with it what the run built on."""
+    return _error("RunLost", "the state of the run's thread was lost, and the run with it")
+
+
+def unreadable(problem: str) -> Outcome:
+    """It was never started here: its record is of another version."""
+    return _error("UnreadableRun", problem)
 
 
 def faulted() -> Outcome:

@@ -1,48 +1,71 @@
-"""The service: takes runs in, has them executed, and answers those who wait.
+"""The service: what clients can ask for, and how the parts that do it are put together.
 
-A run's life here: `create` admits it, gives it to the executor and records it in Redis; the
-first thing that ends it (the graph, a cancel, the time limit, a shutdown) settles it: the end
-is recorded, then everyone who waits is given the document. Nothing of this needs Redis to be
-up: what could not be recorded is kept and recorded once it is back.
+A run's life: `create` admits it; it executes here, or (on a thread that is busy, or where no place
+is free) in whichever process takes it when it is its turn; its end is recorded, and everyone who
+waits, in whichever process, is given the document.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
+from typing import Any, Literal
 from uuid import uuid4
 
+from langchain_core.runnables import RunnableConfig
 from uuid_utils.compat import uuid7
 
-from app.graphs.assistants import Assistants
+from app.graphs.assistants import Assistant
 from app.graphs.context import ContextError, coerce_context
 from app.graphs.graph import Graph
-from app.runs import feedback, outcomes
-from app.runs.executor import Execution, Executor, Job, unknown_nodes
-from app.runs.outcomes import Outcome
+from app.runs import outcomes, recovery
+from app.runs.assistants import Assistants
+from app.runs.deliveries import Deliveries
+from app.runs.dispatcher import Dispatcher
+from app.runs.executor import Executor, unknown_nodes
+from app.runs.live import LiveRun
+from app.runs.local import TRIES, LocalRuns, thread_of, with_ids
+from app.runs.remote import RemoteWaits, RunNotFound
 from app.runs.requests import RunRequest
-from app.runs.timers import Timer, Timers
+from app.runs.savers import Savers
+from app.runs.states import CheckpointNotFound, States, ThreadStates
+from app.runs.threads import Threads
+from app.runs.timers import Timers
 from app.runs.waits import Ended, Wait, Waiters
 from app.runs.webhooks import WebhookRules, check_target
 from app.serialization import dumps
+from app.storage.assistants import AssistantRecords
+from app.storage.checkpoint import UnrevivableValue
 from app.storage.connection import Storage, StorageUnavailable
-from app.storage.records import DELIVERED_SECONDS, RunRecord, RunRecords, RunStatus
+from app.storage.outbox import Outbox
+from app.storage.records import (
+    Action,
+    Admission,
+    IdempotencyKey,
+    RunRecord,
+    RunRecords,
+    RunStatus,
+    StoredRun,
+)
+from app.storage.store import RedisStore
 from app.storage.subscriber import Subscriber
+from app.storage.threads import (
+    Doomed,
+    ThreadBusy,
+    ThreadNotFound,
+    ThreadRecords,
+)
 from config.settings import Settings
 
 log = logging.getLogger("runwait.runs")
 
 # A run that ends within this time is recorded once, as ended: nobody has been told of it before.
 AT_ONCE_SECONDS = 0.02
-# Time for ends that are just being recorded, when the process stops.
-LAST_SECONDS = 1.0
-# Longest wait for LangSmith, once a run has ended.
-FEEDBACK_SECONDS = 2.0
+# Time for webhooks that are under way, when the process stops; the rest is for other processes.
+LAST_DELIVERIES_SECONDS = 1.0
 
 
 class ConflictingRequest(Exception):
@@ -53,124 +76,140 @@ class UnfitRequest(Exception):
     """The request does not fit the graph; the text names every field that does not."""
 
 
-class NotSupported(Exception):
-    """What the request asks for is valid and not there yet; the text names it."""
+class KeyReused(Exception):
+    """The idempotency key was used with another request."""
+
+
+class KeyInFlight(Exception):
+    """The run that the idempotency key was used for has not ended."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"Idempotency-Key: its run {run_id} has not ended")
+        self.thread_id = thread_id
+        self.run_id = run_id
 
 
 class NoRoom(Exception):
     """The process cannot take another run or wait now."""
 
 
-class RunNotFound(Exception):
-    """No such run, or not any more."""
-
-
-@dataclass(eq=False)
-class LiveRun:
-    """A run that executes in this process, or whose end is not recorded yet."""
-
-    record: RunRecord
-    request: RunRequest
-    started: float = field(default_factory=time.monotonic)
-    execution: Execution | None = None
-    waits: list[Wait] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    created: bool = False
-    settled: bool = False
-    document: bytes | None = None
-    ended_at: float = 0.0
-    feedback: Future[dict[str, str]] | None = None
-    limit: Timer | None = None
-
-    def attach(self, wait: Wait) -> None:
-        """Have the wait given the document, now or when it is there."""
-        with self.lock:
-            if self.document is None:
-                self.waits.append(wait)
-                return
-            document = self.document
-        wait.give(document)
-
-    def answer(self, document: bytes) -> None:
-        """Give the document to all who wait."""
-        with self.lock:
-            self.document = document
-            waits, self.waits = self.waits, []
-        for wait in waits:
-            wait.give(document)
-
-
 class Service:
-    """Runs, for whoever speaks HTTP (or anything else) to the outside."""
+    """Runs, for whoever speaks HTTP (or anything else) to the outside.
+
+    Attributes:
+        assistants, threads, states, store: what else clients can ask for.
+    """
 
     def __init__(self, settings: Settings, graphs: Mapping[str, Graph]) -> None:
         """Prepare; no connection is opened and no thread started before `start`."""
         self.settings = settings
         self.graphs = graphs
         self.process_id = uuid4().hex
-        self.assistants = Assistants(graphs)
         self.timers = Timers()
         self._webhook_rules = WebhookRules.parse(
             settings.webhook_base_url,
             settings.webhook_allowed_hosts,
             settings.webhook_require_https,
         )
+        prefix = settings.redis_prefix
         self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
-        self._records = RunRecords(
-            self._storage, settings.redis_prefix, self.process_id, settings.result_ttl_seconds
-        )
-        self._subscriber = Subscriber(
-            settings.storage_url, self._records.channel, self._told, self._read_all_again
-        )
         self._executor = Executor(settings.run_concurrency)
         self._waiters = Waiters(settings.waiters_max)
-        self._live: dict[str, LiveRun] = {}
-        self._unrecorded: dict[str, LiveRun] = {}
-        self._remote: dict[str, list[Wait]] = {}
-        self._remote_lock = threading.Lock()
-        self._delivered: list[str] = []
-        self._beat_seconds = min(settings.run_lease_seconds / 3, 5.0)
+        self._savers = Savers(prefix, settings.langgraph_aes_key)
+        self._saver = self._savers.plain(self._storage)
+        self.store = RedisStore(self._storage, prefix)
+        self._thread_records = ThreadRecords(self._storage, prefix, settings.thread_ttl_seconds)
+        states = self._states = States(
+            graphs,
+            self._saver,
+            self.store,
+            self._executor.on_loop,
+            lambda graph: self._savers.of(graph, self._storage),
+        )
+        self.states = ThreadStates(
+            states,
+            thread_of=lambda thread_id: {"metadata": self._thread_records.get(thread_id).metadata},
+            hold=self._thread_records.hold,
+            note=self._thread_records.note_state,
+        )
+        self.threads = Threads(self._thread_records, states, self._saver)
+        self.assistants = Assistants(
+            graphs,
+            AssistantRecords(self._storage, prefix),
+            self.threads,
+            self.store,
+            self._executor.on_loop,
+            since=settings.langgraph_config.stat().st_mtime,
+        )
+        self._records = RunRecords(
+            self._storage, prefix, self.process_id, settings.result_ttl_seconds
+        )
+        self._remote = RemoteWaits(
+            self._records,
+            self._executor,
+            self.timers,
+            settings.run_lease_seconds,
+            self._document_later,
+        )
+        self._local = LocalRuns(
+            settings,
+            graphs,
+            self._storage,
+            self._records,
+            self._savers,
+            lambda runner: RedisStore(runner, prefix),
+            self._executor,
+            self.timers,
+            self._remote,
+        )
+        self._deliveries = Deliveries(
+            Outbox(self._storage, prefix), self._webhook_rules, settings.webhook_secret
+        )
+        self._dispatcher = Dispatcher(
+            self._executor,
+            partial(self._records.claim, settings.run_lease_seconds),
+            self._local.adopt,
+        )
+        self._subscriber = Subscriber(
+            settings.storage_url, self._records.channels, self._told, self._look_again
+        )
         self._stopping = threading.Event()
-        self._idle = threading.Condition()
-        self._warned_of_feedback = False
+        # Runs of which it is not known whether Redis took them in; nobody was told of them.
+        self._doubtful: list[RunRecord] = []
 
     # Starting and stopping
 
-    def start(self) -> None:
+    def start(self, *, claims: bool | None = None) -> None:
         """Open the connections and start the threads; once, in the process that serves.
+
+        Args:
+            claims: whether it takes runs that are ready; None: as the settings have it.
 
         Raises:
             StorageUnsuitable: this Redis cannot be used.
         """
         self._storage.on_up = lambda: self._executor.help(self._catch_up)
+        self._executor.start()
         self._storage.start()
         self._subscriber.start()
-        self._executor.start()
         self.timers.start()
-        threading.Thread(target=self._beat_for_ever, name="beat", daemon=True).start()
+        self._local.on_faults = self._catch_up
+        self._local.start()
+        self._deliveries.start()
+        if self.settings.claim_runs if claims is None else claims:
+            self._dispatcher.start()
+        threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
     def stop(self, grace: float) -> None:
-        """Take nothing more, let runs end, and end what has not after `grace` seconds.
+        """Take nothing more, let runs end, and give up what has not after `grace` seconds.
 
-        Returns when every run has ended and everyone who waits has been given something.
+        Returns when no run is left and everyone who waits has been given something.
         """
         self._stopping.set()
-        self._wait_until_idle(grace)
-        for live in list(self._live.values()):
-            self._strike(live, outcomes.shut_down())
-        # Those that others are just settling.
-        self._wait_until_idle(LAST_SECONDS)
-        with self._remote_lock:
-            waits = [wait for waits in self._remote.values() for wait in waits]
-        for wait in waits:
-            wait.give(Ended.ELSEWHERE)
-        self._catch_up()
-
-    def _wait_until_idle(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        with self._idle:
-            while self._live and (left := deadline - time.monotonic()) > 0:
-                self._idle.wait(left)
+        self._dispatcher.stop()
+        self._local.stop(grace)
+        self._remote.end()
+        self._deliveries.stop(min(grace, LAST_DELIVERIES_SECONDS))
 
     @property
     def stopping(self) -> bool:
@@ -192,10 +231,10 @@ class Service:
         """What an operator should mend although the service works, or None."""
         return self._storage.warning
 
-    # What clients ask for
+    # Creating runs
 
     def create(self, request: RunRequest) -> Wait:
-        """Admit a run, start it, and wait for it.
+        """Admit a run, start it or have it wait for its turn, and wait for it.
 
         Returns:
             The wait of the client that asked; it must be closed.
@@ -205,44 +244,183 @@ class Service:
             ConflictingRequest: configurable and context, or a resume without a thread.
             UnfitRequest: the graph lacks a node, or refuses the context.
             WebhookRefused: the webhook's address is not one to call.
-            NotSupported: the request is valid, and asks for what is not there yet.
+            KeyReused, KeyInFlight: its idempotency key was used before.
+            ThreadNotFound, CheckpointNotFound: there is no such thread, or checkpoint on it.
+            ThreadBusy: another run has the thread, and this one is not to wait.
+            NothingToResume: no interrupt waits for what the resume brings.
             NoRoom: no place to execute, or to wait; or the process is stopping.
+            StorageUnavailable: it needs Redis, which is away.
         """
         assistant = self.assistants.resolve(request.assistant_id)
         graph = self.graphs[assistant.graph_id]
         if request.configurable and request.context:
             raise ConflictingRequest("configurable and context: at most one of them may be given")
-        if request.resumes:
+        if request.resumes and request.thread_id is None:
             raise ConflictingRequest("command.resume: needs a thread")
+        request = request.over(assistant)
         if graph.nodes is not None:
             _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
         if request.webhook is not None:
             self._check_webhook(request.webhook)
-        _refuse_what_is_not_there(request)
-        run_id, thread_id = str(uuid7()), str(uuid7())
-        record = RunRecord(
-            run_id=run_id,
-            thread_id=thread_id,
-            assistant_id=assistant.assistant_id,
-            graph_id=graph.graph_id,
-            status=RunStatus.RUNNING,
-            metadata=request.record_metadata(assistant),
-            kwargs=request.record_kwargs(),
-            multitask_strategy=request.multitask_strategy,
-        )
-        wait = self._new_wait(thread_id, run_id)
-        if not self._executor.reserve():
+        key = self._key_of(request)
+        if key is not None and (before := self._records.repeated(key)) is not None:
+            return self._repeat(before)
+        if request.thread_id is not None:
+            self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
+        record = _new_record(request, assistant)
+        wait = self._new_wait(record.thread_id, record.run_id)
+        try:
+            wait.on_delivered = partial(self._local.note_delivery, record.run_id)
+            if request.on_disconnect == "cancel":
+                wait.on_gone = self._canceller(record.run_id)
+            if request.kept or request.delay > 0 or request.webhook or key is not None:
+                before = self._take_in(record, request, wait, key)
+                if before is not None:
+                    wait.close()
+                    return self._repeat(before)
+            elif not self._start_at_once(record, request, wait):
+                self._wait_for_a_place(record, request, wait)
+        except BaseException:
             wait.close()
-            raise NoRoom("all places to execute runs are taken")
+            raise
+        return wait
+
+    def _start_at_once(self, record: RunRecord, request: RunRequest, wait: Wait) -> bool:
+        """Start a run that needs no Redis to be answered; False if there is no place for it."""
+        # Runs that are ready and wait for a place come first.
+        if self._dispatcher.starved or not self._executor.reserve():
+            return False
         live = LiveRun(record, request)
         live.attach(wait)
-        if request.on_disconnect == "cancel":
-            wait.on_gone = partial(self._cancel_live, live)
-        wait.on_delivered = partial(self._note_delivery, run_id)
-        self._start(live, graph)
+        self._local.start_run(live)
         if wait.document(AT_ONCE_SECONDS) is None:
-            self._record_start(live)
+            self._local.record_start(live)
+        return True
+
+    def _wait_for_a_place(self, record: RunRecord, request: RunRequest, wait: Wait) -> None:
+        try:
+            self._take_in(record, request, wait, None)
+        except StorageUnavailable as error:
+            raise NoRoom("all places to execute runs are taken") from error
+
+    def _take_in(
+        self, record: RunRecord, request: RunRequest, wait: Wait, key: IdempotencyKey | None
+    ) -> Admission | None:
+        """Have Redis take in a run, and start it if it is its turn.
+
+        Returns:
+            What became of the run that the idempotency key stands for, if that is another.
+        """
+        # Listed before Redis knows of the run, so that its end is not missed.
+        self._remote.add([wait])
+        may_start = request.delay <= 0 and not self._dispatcher.starved
+        may_start = may_start and self._executor.reserve()
+        admission = None
+        try:
+            admission = self._admit(record, request, key, may_start)
+        except StorageUnavailable as error:
+            if error.doubtful:
+                self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
+                if self._storage.problem is None:
+                    # It was back before this was noted.
+                    self._executor.help(self._catch_up)
+            raise
+        finally:
+            started = admission is not None and admission.verdict == "running"
+            if may_start and not started:
+                self._executor.release()
+        if admission.verdict == "missing":
+            raise ThreadNotFound(record.thread_id)
+        if admission.verdict == "busy":
+            raise ThreadBusy(record.thread_id)
+        if admission.verdict == "running":
+            live = LiveRun(record, request, token=admission.token)
+            for each in self._remote.take(record.run_id):
+                live.attach(each)
+            self._local.start_run(live)
+        elif admission.verdict != "pending":
+            return admission
+        return None
+
+    def _admit(
+        self, record: RunRecord, request: RunRequest, key: IdempotencyKey | None, may_start: bool
+    ) -> Admission:
+        thread = thread_of(record, self.settings) if request.kept else None
+        create = request.thread_id is None or request.if_not_exists == "create"
+        seen = None
+        for _ in range(TRIES):
+            admission = self._records.admit(
+                record,
+                self.settings.run_lease_seconds,
+                may_start=may_start,
+                delay=request.delay,
+                key=key,
+                thread=thread,
+                missing="create" if create else "reject",
+                seen_metadata=seen,
+            )
+            if admission.verdict == "metadata":
+                # The thread has metadata of its own, and another graph or none: it gets this run's.
+                seen = admission.metadata
+                assert seen is not None and thread is not None
+                thread = with_ids(seen, record, thread)
+            elif admission.verdict == "doomed":
+                assert admission.token is not None
+                self.threads.clean(Doomed(record.thread_id, admission.token))
+            else:
+                return admission
+        raise ThreadBusy(record.thread_id)
+
+    def _key_of(self, request: RunRequest) -> IdempotencyKey | None:
+        if request.idempotency_key is None:
+            return None
+        # Of one thread or of none: that is what the path tells apart.
+        name = f"{request.thread_id or ''} {request.idempotency_key}"
+        ttl = self.settings.idempotency_ttl_seconds
+        return IdempotencyKey(name, request.fingerprint, ttl)
+
+    def _repeat(self, before: Admission) -> Wait:
+        """Answer a request whose idempotency key was used before.
+
+        Raises:
+            KeyReused, KeyInFlight.
+        """
+        if before.verdict == "other":
+            raise KeyReused("Idempotency-Key: was used with another body")
+        if before.verdict == "in flight":
+            raise KeyInFlight(before.thread_id, before.run_id)
+        wait = self._new_wait(before.thread_id, before.run_id)
+        wait.replayed = True
+        wait.give(before.document)
         return wait
+
+    def _refuse_what_the_thread_cannot(
+        self, request: RunRequest, graph: Graph, thread_id: str
+    ) -> None:
+        point = request.starting_point
+        if not point and not request.resumes:
+            return
+        saver = self._saver
+        if graph.compiled is not None:
+            saver = self._savers.of(graph.compiled, self._storage)
+        try:
+            found = saver.get_tuple(_at(thread_id, point))
+        except UnrevivableValue:
+            return  # for the graph to say, which may know more types once it is made
+        if point and found is None:
+            self._thread_records.get(thread_id)
+            raise CheckpointNotFound(point.get("checkpoint_id", ""))
+        if not request.resumes:
+            return
+        try:
+            waiting = recovery.waiting_interrupts(found, graph.graph_id)
+            recovery.check_resume((request.command or {})["resume"], waiting)
+        except recovery.NothingToResume:
+            # What waits may come with the runs before it; it is looked for again in its turn.
+            if point or self._thread_records.get(thread_id).status != "busy":
+                raise
+
+    # Asking for runs
 
     def get(self, thread_id: str, run_id: str) -> RunRecord:
         """A run's record.
@@ -251,16 +429,37 @@ class Service:
             RunNotFound: there is none.
             StorageUnavailable: the run is not this process's, and Redis cannot be asked.
         """
-        if live := self._here(run_id):
+        if live := self._local.get(run_id):
             record = live.record
+            gone = live.ending is not None and live.ending.undone
         else:
             stored = self._records.read(run_id)
             if stored is None:
                 raise RunNotFound(run_id)
-            record = stored.record
-        if record.thread_id != thread_id:
+            record, gone = stored.record, False
+        if record.thread_id != thread_id or gone:
             raise RunNotFound(run_id)
         return record
+
+    def _has(self, thread_id: str, run_id: str) -> bool:
+        try:
+            self.get(thread_id, run_id)
+        except RunNotFound:
+            return False
+        return True
+
+    def of_thread(
+        self, thread_id: str, limit: int, offset: int, status: str | None
+    ) -> list[RunRecord]:
+        """A thread's runs, newest first.
+
+        Raises:
+            ThreadNotFound, StorageUnavailable.
+        """
+        found = self._records.of_thread(thread_id, limit, offset, status)
+        if found is None:
+            raise ThreadNotFound(thread_id)
+        return found
 
     def join(self, thread_id: str, run_id: str, *, cancel_on_disconnect: bool = False) -> Wait:
         """Wait for a run, in whichever process it executes.
@@ -274,26 +473,79 @@ class Service:
         """
         wait = self._new_wait(thread_id, run_id)
         try:
-            if live := self._here(run_id):
-                if live.record.thread_id != thread_id:
-                    raise RunNotFound(run_id)
-                live.attach(wait)
-                cancel = partial(self._cancel_live, live)
-            else:
-                self._join_remote(wait)
-                cancel = partial(self._cancel_remote, run_id)
-        except Exception:
+            live = self._local.get(run_id)
+            if live is not None and live.record.thread_id != thread_id:
+                raise RunNotFound(run_id)
+            wait.on_delivered = partial(self._local.note_delivery, run_id)
+            if cancel_on_disconnect:
+                wait.on_gone = self._canceller(run_id)
+            if live is None or not live.attach(wait):
+                self._remote.join(wait)
+        except BaseException:
             wait.close()
             raise
-        wait.on_delivered = partial(self._note_delivery, run_id)
-        if cancel_on_disconnect:
-            wait.on_gone = cancel
         return wait
 
-    # Runs of this process
+    def cancel(self, thread_id: str, run_id: str, action: Action, *, wait: bool = False) -> None:
+        """Stop a run, wherever it is.
 
-    def _here(self, run_id: str) -> LiveRun | None:
-        return self._live.get(run_id) or self._unrecorded.get(run_id)
+        Args:
+            action: `interrupt` leaves what was checkpointed; `rollback` leaves nothing of the run.
+            wait: return only when nothing that it does can reach its thread any more.
+
+        Raises:
+            RunNotFound: there is none, or it ended.
+            StorageUnavailable: the run is not this process's, and Redis cannot be asked.
+            NoRoom: no place to wait.
+        """
+        if self.get(thread_id, run_id).status.ended:
+            raise RunNotFound(run_id)
+        end = self.join(thread_id, run_id) if wait else None
+        try:
+            if not self._cancel(run_id, action):
+                raise RunNotFound(run_id)
+            if end is not None and isinstance(end.result(), Ended):
+                raise NoRoom("the process is shutting down")
+        finally:
+            if end is not None:
+                end.close()
+
+    def cancel_all(
+        self,
+        action: Action,
+        thread_id: str | None,
+        run_ids: list[str] | None,
+        status: Literal["pending", "running", "all"] | None,
+    ) -> None:
+        """Stop several runs: of a thread those that are named, or all that stand so.
+
+        Raises:
+            RunNotFound: none of those that are named is there and has not ended.
+            StorageUnavailable: Redis cannot be asked.
+        """
+        if run_ids is None:
+            meant = self._records.in_flight(thread_id, status or "all")
+        else:
+            assert thread_id is not None
+            meant = [each for each in run_ids if self._has(thread_id, each)]
+        cancelled = [self._cancel(run_id, action) for run_id in meant]
+        if run_ids and not any(cancelled):
+            raise RunNotFound(", ".join(run_ids))
+
+    def delete(self, thread_id: str, run_id: str) -> None:
+        """Remove a run's record; a run that has not ended is cancelled first.
+
+        Raises:
+            RunNotFound, StorageUnavailable, NoRoom.
+        """
+        removed = self._records.remove(thread_id, run_id)
+        if removed is False:
+            self.cancel(thread_id, run_id, "interrupt", wait=True)
+            removed = self._records.remove(thread_id, run_id)
+        if removed is None:
+            raise RunNotFound(run_id)
+
+    # Waits
 
     def _new_wait(self, thread_id: str, run_id: str) -> Wait:
         if self.stopping:
@@ -304,6 +556,14 @@ class Service:
         wait.on_close = partial(self._close_wait, wait)
         return wait
 
+    def _canceller(self, run_id: str) -> Callable[[], None]:
+        # On another thread: who notices that a client is gone must not wait for Redis.
+        return partial(self._executor.help, partial(self._cancel_for_the_gone, run_id))
+
+    def _close_wait(self, wait: Wait) -> None:
+        self._waiters.leave()
+        self._remote.remove(wait)
+
     def _check_webhook(self, url: str) -> None:
         # A name may take its time to resolve: that is a wait like any other.
         if not self._waiters.enter():
@@ -313,281 +573,91 @@ class Service:
         finally:
             self._waiters.leave()
 
-    def _close_wait(self, wait: Wait) -> None:
-        self._waiters.leave()
-        with self._remote_lock:
-            waits = self._remote.get(wait.run_id)
-            if waits and wait in waits:
-                waits.remove(wait)
-                if not waits:
-                    del self._remote[wait.run_id]
+    def _cancel(self, run_id: str, action: Action) -> bool:
+        live = self._local.get(run_id)
+        if live is not None and not live.settled:
+            self._local.cancel(live, action)
+            return True
+        return self._records.cancel([run_id], action) > 0
 
-    def _start(self, live: LiveRun, graph: Graph) -> None:
-        record, request = live.record, live.request
-        self._live[record.run_id] = live
-        self._ask_for_feedback_urls(live)
-        job = Job(
-            graph=graph,
-            input=request.graph_input(),
-            config=request.graph_config(record),
-            context=request.effective_context,
-            interrupt_before=request.interrupt_before,
-            interrupt_after=request.interrupt_after,
-            named_nodes=request.named_nodes,
-        )
-        if (limit := self.settings.run_timeout_seconds) is not None:
-            late = partial(self._executor.help, partial(self._time_out, live))
-            live.limit = self.timers.after(limit, late)
-        live.execution = self._executor.submit(job, partial(self._returned, live))
-        if live.settled:
-            self._executor.stop(live.execution)
-
-    def _record_start(self, live: LiveRun) -> None:
-        """Record that the run is under way; harmless if it ends meanwhile."""
+    def _cancel_for_the_gone(self, run_id: str) -> None:
         try:
-            self._records.create(live.record, self.settings.run_lease_seconds)
-            live.created = True
+            self._cancel(run_id, "interrupt")
         except StorageUnavailable as error:
-            # The next beat that finds Redis back records it; so does the run's end.
-            log.debug("run %s starts unrecorded: %s", live.record.run_id, error)
+            log.warning("run %s could not be cancelled: %s", run_id, error)
 
-    def _returned(self, live: LiveRun, execution: Execution, error: BaseException | None) -> None:
-        """The graph returned or raised; called on a thread that may block."""
-        if error is not None:
-            outcome = outcomes.failed(error)
-        elif execution.interrupted:
-            outcome = outcomes.interrupted(execution.values, execution.interrupts)
-        else:
-            outcome = outcomes.succeeded(execution.values)
-        self._settle(live, outcome, error)
-
-    def _time_out(self, live: LiveRun) -> None:
-        limit = self.settings.run_timeout_seconds
-        assert limit is not None
-        self._strike(live, outcomes.timed_out(limit))
-
-    def _cancel_live(self, live: LiveRun) -> None:
-        def cancel() -> None:
-            values = live.execution.values if live.execution else None
-            self._strike(live, outcomes.cancelled(values))
-
-        self._executor.help(cancel)
-
-    def _strike(self, live: LiveRun, outcome: Outcome) -> None:
-        """End a run from outside; the graph stops as soon as it can."""
-        self._settle(live, outcome)
-        if live.execution is not None:
-            self._executor.stop(live.execution)
-
-    def _settle(self, live: LiveRun, outcome: Outcome, error: BaseException | None = None) -> None:
-        """End a run, unless it ended already: record the end, then answer who waits."""
-        with live.lock:
-            if live.settled:
-                return
-            live.settled = True
-        if live.limit is not None:
-            live.limit.cancel()
-        try:
-            document = dumps(self._with_feedback(live, outcome))
-            live.record = live.record.moved_to(outcome.status)
-            document = self._record_end(live, document)
-        except Exception:
-            log.exception("fault at the end of run %s", live.record.run_id)
-            outcome = outcomes.faulted()
-            document = dumps(outcome.answer)
-        self._log_end(live, outcome, error)
-        live.answer(document)
-        del self._live[live.record.run_id]
-        with self._idle:
-            self._idle.notify_all()
-
-    def _record_end(self, live: LiveRun, document: bytes) -> bytes:
-        """Record the end; the document that counts is returned."""
-        run_id = live.record.run_id
-        try:
-            if not self._records.finish(live.record, document, created=live.created):
-                # Another end stands, since this process was taken for dead.
-                stored = self._records.read(run_id)
-                if stored is not None and stored.document is not None:
-                    live.record = stored.record
-                    return stored.document
-        except StorageUnavailable:
-            live.ended_at = time.monotonic()
-            live.document = document
-            self._unrecorded[run_id] = live
-        return document
-
-    def _log_end(self, live: LiveRun, outcome: Outcome, error: BaseException | None) -> None:
-        record = live.record
-        log.log(
-            logging.INFO if error is None else logging.WARNING,
-            "run ended",
-            exc_info=error,
-            extra={
-                "run_id": record.run_id,
-                "thread_id": record.thread_id,
-                "assistant_id": record.assistant_id,
-                "graph": record.graph_id,
-                "request_id": live.request.request_id,
-                "status": str(outcome.status),
-                "duration_ms": round((time.monotonic() - live.started) * 1000, 1),
-                **({"error": type(error).__name__} if error is not None else {}),
-            },
+    def _document_later(self, stored: StoredRun) -> bytes:
+        """The document of a kept run, when its result is not there any more."""
+        if stored.error is not None:
+            return dumps({outcomes.ERROR: stored.error})
+        record = stored.record
+        found = self._states.history(
+            record.thread_id, record.graph_id, limit=1, metadata={"run_id": record.run_id}
         )
+        values = found[0]["values"] if found else None
+        interrupts = found[0]["interrupts"] if found else []
+        return dumps(outcomes.interrupted(values, interrupts).answer)
 
-    def _note_delivery(self, run_id: str) -> None:
-        if self.settings.result_ttl_seconds > DELIVERED_SECONDS:
-            self._delivered.append(run_id)
-
-    # Runs of other processes
-
-    def _join_remote(self, wait: Wait) -> None:
-        # Listed before Redis is read: an end that comes in between is then not missed.
-        with self._remote_lock:
-            self._remote.setdefault(wait.run_id, []).append(wait)
-        stored = self._records.read(wait.run_id, wait=True)
-        if stored is None or stored.record.thread_id != wait.thread_id:
-            raise RunNotFound(wait.run_id)
-        if stored.document is not None:
-            wait.give(stored.document)
-        elif stored.record.status.ended:
-            raise RunNotFound(wait.run_id)
-
-    def _cancel_remote(self, run_id: str) -> None:
-        def cancel() -> None:
-            try:
-                self._records.cancel(run_id)
-            except StorageUnavailable as error:
-                log.warning("run %s could not be cancelled: %s", run_id, error)
-
-        self._executor.help(cancel)
+    # Keeping up with the others
 
     def _told(self, message: str) -> None:
-        """A message on this process's channel."""
-        what, _, run_id = message.partition(" ")
-        if what == "ended":
-            self._executor.help(partial(self._read_again, run_id))
-        elif what == "cancel" and (live := self._live.get(run_id)):
-            self._cancel_live(live)
+        """A message from another process, or from this one."""
+        what, *rest = message.split(" ")
+        if what == "ready":
+            self._dispatcher.wake()
+        elif what == "webhook":
+            self._deliveries.wake()
+        elif what == "ended":
+            self._remote.told(rest[0])
+        elif what == "cancel" and (live := self._local.get(rest[0])):
+            if "delete" in rest:
+                self._executor.help(partial(self._local.drop, live))
+            else:
+                self._local.cancel(live, "rollback" if "rollback" in rest else "interrupt")
 
-    def _read_all_again(self) -> None:
-        """Messages may have been lost: see to everything that is waited for."""
-        with self._remote_lock:
-            run_ids = list(self._remote)
-        for run_id in run_ids:
-            self._executor.help(partial(self._read_again, run_id))
-
-    def _read_again(self, run_id: str, *, last_time: bool = False) -> None:
-        with self._remote_lock:
-            if run_id not in self._remote:
-                return
-        try:
-            stored = self._records.read(run_id, wait=True)
-        except StorageUnavailable:
-            return  # read again once Redis is back
-        if stored is not None and stored.document is not None:
-            document = stored.document
-        elif stored is None and last_time:
-            document = dumps(outcomes.lost().answer)
-        else:
-            if stored is None:
-                # Redis lost the record. Whoever executes the run records it again with its beat.
-                again = partial(self._read_again, run_id, last_time=True)
-                self.timers.after(
-                    self.settings.run_lease_seconds, lambda: self._executor.help(again)
-                )
-            return
-        with self._remote_lock:
-            waits = self._remote.pop(run_id, [])
-        for wait in waits:
-            wait.give(document)
-
-    # Keeping Redis and this process in step
-
-    def _beat_for_ever(self) -> None:
-        while True:
-            time.sleep(self._beat_seconds)
-            try:
-                self._beat()
-            except StorageUnavailable as error:
-                log.debug("no beat: %s", error)
-            except Exception:
-                log.exception("fault in the beat")
-
-    def _beat(self) -> None:
-        self._drop_expired()
-        lease = self.settings.run_lease_seconds
-        live = {run_id: each for run_id, each in list(self._live.items()) if not each.settled}
-        beat = self._records.beat(list(live), lease)
-        for run_id in beat.missing:
-            if not live[run_id].settled:
-                self._record_start(live[run_id])
-        for run_id in beat.cancelled:
-            self._cancel_live(live[run_id])
-        for run_id in beat.lapsed:
-            self._end_lost(run_id)
-        self._shorten_delivered()
-        self._record_ends()
-
-    def _end_lost(self, run_id: str) -> None:
-        stored = self._records.read(run_id)
-        if stored is None or run_id in self._live:
-            return
-        outcome = outcomes.lost()
-        record = stored.record.moved_to(outcome.status)
-        if self._records.finish(record, dumps(outcome.answer), created=True, if_lapsed=True):
-            log.error("run %s was lost with the process that executed it", run_id)
-
-    def _shorten_delivered(self) -> None:
-        delivered, self._delivered = self._delivered, []
-        for start in range(0, len(delivered), 500):
-            self._records.shorten(
-                delivered[start : start + 500], DELIVERED_SECONDS - self._beat_seconds
-            )
-
-    def _drop_expired(self) -> None:
-        """Do not keep an end that Redis does not take longer than Redis would keep it."""
-        oldest = time.monotonic() - self.settings.result_ttl_seconds
-        for run_id, live in list(self._unrecorded.items()):
-            if live.ended_at < oldest:
-                self._unrecorded.pop(run_id, None)
+    def _look_again(self) -> None:
+        """Messages may have been lost."""
+        self._dispatcher.wake()
+        self._deliveries.wake()
+        self._remote.look_at_all()
 
     def _catch_up(self) -> None:
-        """Redis is back: record the ends that it did not take, and ask what was waited for."""
-        self._record_ends()
-        self._read_all_again()
-
-    def _record_ends(self) -> None:
-        for run_id, live in list(self._unrecorded.items()):
-            assert live.document is not None
+        """Redis is back, or takes calls again of which it refused some."""
+        self._local.record_ends()
+        while self._doubtful:
+            record = self._doubtful.pop()
             try:
-                self._records.finish(live.record, live.document, created=live.created)
+                self._records.withdraw(record)
             except StorageUnavailable:
+                self._doubtful.append(record)
                 return
-            self._unrecorded.pop(run_id, None)
+        self._look_again()
 
-    # Feedback
+    def _sweep_for_ever(self) -> None:
+        """Remove what expired, with whatever its removal still lacks."""
+        pause = self.settings.run_lease_seconds
+        while not self._stopping.wait(pause):
+            try:
+                self.store.sweep()
+                self.threads.sweep()
+            except StorageUnavailable as error:
+                log.debug("nothing was swept: %s", error)
+            except Exception:
+                log.exception("fault while sweeping")
 
-    def _ask_for_feedback_urls(self, live: LiveRun) -> None:
-        keys = live.request.feedback_keys
-        if not keys:
-            return
-        if not feedback.configured():
-            if not self._warned_of_feedback:
-                self._warned_of_feedback = True
-                log.warning("feedback_keys are of no effect: LangSmith is not configured")
-            return
-        live.feedback = feedback.ask(live.record.run_id, keys)
 
-    def _with_feedback(self, live: LiveRun, outcome: Outcome) -> object:
-        answer = outcome.answer
-        if live.feedback is None or not isinstance(answer, dict):
-            return answer
-        try:
-            urls = live.feedback.result(FEEDBACK_SECONDS)
-        except TimeoutError:
-            return answer
-        return {**answer, "__feedback__": urls} if urls else answer
+def _new_record(request: RunRequest, assistant: Assistant) -> RunRecord:
+    return RunRecord(
+        run_id=str(uuid7()),
+        thread_id=request.thread_id or str(uuid7()),
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        status=RunStatus.RUNNING,
+        metadata=request.record_metadata(assistant),
+        kwargs=request.record_kwargs(),
+        surroundings=request.record_surroundings(),
+        multitask_strategy=request.multitask_strategy,
+    )
 
 
 def _refuse_what_does_not_fit(
@@ -602,12 +672,5 @@ def _refuse_what_does_not_fit(
         raise UnfitRequest("; ".join(f"{path}: {text}" for path, text in problems))
 
 
-def _refuse_what_is_not_there(request: RunRequest) -> None:
-    asked: list[tuple[str, Callable[[], bool]]] = [
-        ("on_completion: keep", lambda: request.on_completion == "keep"),
-        ("after_seconds above 0", lambda: (request.after_seconds or 0) > 0),
-        ("webhook", lambda: request.webhook is not None),
-        ("Idempotency-Key", lambda: request.idempotency_key is not None),
-    ]
-    if missing := [name for name, is_asked in asked if is_asked()]:
-        raise NotSupported(f"not supported yet: {', '.join(missing)}")
+def _at(thread_id: str, point: dict[str, Any]) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **point}}

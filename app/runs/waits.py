@@ -25,6 +25,8 @@ class Wait:
     def __init__(self, thread_id: str, run_id: str) -> None:
         self.thread_id = thread_id
         self.run_id = run_id
+        # Whether it is for an answer that was given before.
+        self.replayed = False
         self._given: queue.SimpleQueue[bytes | Ended] = queue.SimpleQueue()
         self._first: bytes | Ended | None = None
         self.on_gone: Callable[[], None] = lambda: None
@@ -37,6 +39,12 @@ class Wait:
         if self._first is None:
             with contextlib.suppress(queue.Empty):
                 self._first = self._given.get(timeout=timeout)
+        return self._first
+
+    def result(self) -> bytes | Ended:
+        """The document, or why there is none; blocks until the wait has ended."""
+        while self._first is None:
+            self._first = self._given.get()
         return self._first
 
     def give(self, what: bytes | Ended) -> None:

@@ -35,6 +35,9 @@ RESOLVE_SECONDS = 2.0
 # getaddrinfo cannot be stopped: what still waits for it after the time is up keeps a thread.
 _MAX_LOOKUPS = 32
 _lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+# A host is looked up once for all who ask meanwhile, so that one that hangs keeps one thread.
+_under_way: dict[tuple[Resolve, str], Future[list[Address]]] = {}
+_under_way_lock = threading.Lock()
 
 # RFC 3986, section 2 and appendix B. Python's own parser is not asked: it drops tabs and newlines,
 # takes backslashes and non-ASCII digits, and other parsers read these in other ways.
@@ -294,33 +297,55 @@ def _unmapped(address: Address) -> Address:
 
 def _resolved(host: str, resolve: Resolve, seconds: float) -> list[Address]:
     """The host's addresses, looked up on a thread of its own that may be left behind."""
-    unknown = WebhookRefused(f"must name a host whose address is found within {seconds:g} seconds")
     deadline = time.monotonic() + seconds
-    if not _lookups.acquire(timeout=seconds):
-        raise unknown
-    future: Future[list[Address]] = Future()
+    with _under_way_lock:
+        future = _under_way.get((resolve, host))
+        if future is None:
+            future = _under_way[resolve, host] = Future()
+            is_mine = True
+        else:
+            is_mine = False
+    if is_mine:
+        _look_up(host, resolve, future, seconds)
+    try:
+        found = future.result(timeout=max(0, deadline - time.monotonic()))
+    except (TimeoutError, OSError, ValueError):
+        found = []
+    if not found:
+        raise WebhookRefused(f"must name a host whose address is found within {seconds:g} seconds")
+    return found
+
+
+def _look_up(host: str, resolve: Resolve, future: Future[list[Address]], seconds: float) -> None:
+    """Begin to look the host up, once one of few threads is free."""
+
+    def end(error: Exception | None, found: list[Address]) -> None:
+        with _under_way_lock:
+            del _under_way[resolve, host]
+        if error is None:
+            future.set_result(found)
+        else:
+            future.set_exception(error)
 
     def look_up() -> None:
         try:
-            future.set_result([ip_address(text) for text in resolve(host)])
+            found = [ip_address(text) for text in resolve(host)]
         except Exception as error:
-            future.set_exception(error)
+            end(error, [])
+        else:
+            end(None, found)
         finally:
             _lookups.release()
 
+    if not _lookups.acquire(timeout=seconds):
+        end(TimeoutError(), [])
+        return
     try:
         # A daemon, so that a lookup that hangs does not keep the process from ending.
         threading.Thread(target=look_up, name="webhook-lookup", daemon=True).start()
     except RuntimeError:  # the machine gives no more threads
         _lookups.release()
-        raise unknown from None
-    try:
-        found = future.result(timeout=max(0, deadline - time.monotonic()))
-    except (TimeoutError, OSError, ValueError):
-        raise unknown from None
-    if not found:
-        raise unknown
-    return found
+        end(TimeoutError(), [])
 
 
 def _system_resolve(host: str) -> list[str]:

@@ -12,21 +12,22 @@ lost, so that a server that is silent, unreachable or unresolvable costs a reque
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -36,6 +37,11 @@ log = logging.getLogger("runwait.storage")
 WAIT_SECONDS = 0.4
 # Calls sent in one round trip, at most.
 BATCH = 64
+# Threads that send for event loops.
+SENDERS = 8
+# Longest pause between attempts to connect. Processes must all be back within a lease, or those
+# that are take the runs of those that are not.
+PAUSE_SECONDS = 0.5
 
 # redis-py's connections; their methods have no types.
 _Connection = Any
@@ -44,7 +50,13 @@ _LUA = Path(__file__).parent / "lua"
 
 
 class StorageUnavailable(Exception):
-    """Redis did not take or answer a call; the text says why. What was sent may have been done."""
+    """Redis did not take or answer a call; the text says why.
+
+    Attributes:
+        doubtful: it was sent and may have been done, now or a little later.
+    """
+
+    doubtful = False
 
 
 class StorageUnsuitable(Exception):
@@ -64,14 +76,26 @@ class Script:
         return cls(text, hashlib.sha1(text.encode()).hexdigest())
 
     @classmethod
-    def load(cls, name: str) -> Script:
-        """The script `name` from the package's lua folder."""
-        return cls.of((_LUA / f"{name}.lua").read_text())
+    def load(cls, name: str, *libraries: str) -> Script:
+        """The script `name` from the package's lua folder, after the libraries that it calls."""
+        return cls.of("".join((_LUA / f"{each}.lua").read_text() for each in (*libraries, name)))
+
+
+class AnyScript(Protocol):
+    """What can be run: a Lua script and its SHA-1, in hexadecimal."""
+
+    @property
+    def text(self) -> str:
+        """The script."""
+
+    @property
+    def sha(self) -> str:
+        """Its SHA-1."""
 
 
 @dataclass(eq=False)
 class _Call:
-    script: Script
+    script: AnyScript
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
     # What the script answers; or a _Turn, for the one who is to send.
@@ -115,6 +139,7 @@ class Storage:
         pool = client(url).connection_pool
         self._connections: list[_Connection] = [pool.make_connection() for _ in range(connections)]
         self._idle: list[_Connection] = []
+        self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="sender")
         self._pending: deque[_Call] = deque()
         self._up = threading.Event()
         self._down_since = time.monotonic()
@@ -122,6 +147,8 @@ class Storage:
         self._reconnect = threading.Event()
         self._changed = threading.Condition()
         self.warning: str | None = None
+        # How many calls failed; who remembers it knows whether some have since.
+        self.faults = 0
         self.on_up: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -144,7 +171,9 @@ class Storage:
         """Why Redis cannot be used now, or None."""
         return None if self._up.is_set() else self._reason
 
-    def call(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+    def call(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
         """Run a script and return its answer.
 
         The script may be sent twice, after a connection that broke before the answer came.
@@ -152,17 +181,29 @@ class Storage:
         Raises:
             StorageUnavailable: there was no answer, or an error for an answer.
         """
-        try:
-            return self._call_once(_Call(script, keys, args))
-        except RedisConnectionError:
-            # Most often the server was restarted and this call was the first to notice.
-            pass
-        except RedisError as error:
-            raise StorageUnavailable(str(error)) from error
-        try:
-            return self._call_once(_Call(script, keys, args))
-        except RedisError as error:
-            raise StorageUnavailable(str(error)) from error
+        doubtful = False
+        for again in (True, False):
+            try:
+                return self._call_once(_Call(script, keys, args))
+            except (RedisError, StorageUnavailable) as error:
+                lost = isinstance(error, RedisConnectionError)
+                if again and lost:
+                    # Most often the server was restarted and this call was the first to notice.
+                    doubtful = True
+                    continue
+                self.faults += 1
+                failure = StorageUnavailable(str(error))
+                # A script that Redis answers with an error has changed nothing.
+                failure.doubtful = doubtful or lost or isinstance(error, RedisTimeoutError)
+                raise failure from error
+        raise AssertionError("unreachable: the second attempt returns or raises")
+
+    async def acall(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """`call` for an event loop, by way of a few threads that do nothing else."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._senders, self.call, script, keys, args)
 
     def ping(self) -> None:
         """Raise StorageUnavailable unless Redis answers now."""
@@ -203,11 +244,17 @@ class Storage:
         try:
             if not self._up.is_set():
                 raise RedisConnectionError(self._reason)
-            return _run_scripts(turn.connection, turn.batch)
+            answers = _run_scripts(turn.connection, turn.batch)
         except Exception as error:
-            if isinstance(error, RedisConnectionError | RedisTimeoutError):
+            if not isinstance(error, DataError):
+                # Answers may be on their way still: the connection cannot be used for another call.
                 self._lost(error)
             return [error] * len(turn.batch)
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):
+                # After a failover, the name in the URL may lead to the new primary.
+                self._lost(answer)
+        return answers
 
     def _pass_on(self, connection: _Connection) -> None:
         """Give the connection to the one that has waited longest, with all that wait."""
@@ -233,7 +280,7 @@ class Storage:
                 self._reconnect.set()
 
     def _keep_connected(self) -> None:
-        backoff = ExponentialWithJitterBackoff(base=0.05, cap=2.0)
+        backoff = ExponentialWithJitterBackoff(base=0.05, cap=PAUSE_SECONDS)
         held = [] if self._up.is_set() else list(self._connections)
         while True:
             self._reconnect.wait()
@@ -271,6 +318,8 @@ class Storage:
         info = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
         if info.get("cluster_enabled") == "1":
             raise StorageUnsuitable("REDIS_URL: names a Redis cluster, which is not supported yet")
+        if info.get("role") == "slave" and info.get("slave_read_only") != "0":
+            raise RedisConnectionError("it is a replica that takes no writes")
         policy = info.get("maxmemory_policy")
         warning = None
         if policy not in (None, "noeviction"):

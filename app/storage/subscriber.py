@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
@@ -20,7 +20,7 @@ QUIET_SECONDS = 10.0
 
 
 class Subscriber:
-    """Listens on one channel for as long as the process lives.
+    """Listens on channels for as long as the process lives.
 
     A message is a hint and may be lost, with a connection for example. So every confirmed
     subscription, the first or after a reconnect, is reported too: what was waited for must
@@ -30,13 +30,13 @@ class Subscriber:
     def __init__(
         self,
         url: str,
-        channel: str,
+        channels: Sequence[str],
         on_message: Callable[[str], None],
         on_subscribed: Callable[[], None],
     ) -> None:
         """Prepare; `start` opens the connection."""
         self._url = url
-        self._channel = channel
+        self._channels = channels
         self._on_message = on_message
         self._on_subscribed = on_subscribed
 
@@ -51,7 +51,7 @@ class Subscriber:
             listener: Any = client(self._url, health_check_interval=QUIET_SECONDS)
             subscription = listener.pubsub()
             try:
-                subscription.subscribe(self._channel)
+                subscription.subscribe(*self._channels)
                 while True:
                     message: Any = subscription.get_message(timeout=QUIET_SECONDS)
                     failures = 0

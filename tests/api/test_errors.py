@@ -13,12 +13,12 @@ from app.graphs.assistants import AssistantNotFound, UnknownGraph
 from app.runs.service import (
     ConflictingRequest,
     NoRoom,
-    NotSupported,
     RunNotFound,
     UnfitRequest,
 )
 from app.runs.webhooks import WebhookRefused
 from app.storage.connection import StorageUnavailable
+from app.storage.threads import ThreadBusy
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def raising(app: Flask, error: BaseException):
         (UnknownGraph("one of: a, b"), 422, "one of: a, b"),
         (UnfitRequest("command.goto: no {such} node"), 422, "command.goto: no {such} node"),
         (WebhookRefused("must be public"), 422, "webhook: must be public"),
-        (NotSupported("later"), 501, "later"),
+        (ThreadBusy("t"), 409, "thread t is busy"),
         (NoRoom("full"), 503, "full"),
         (StorageUnavailable("Redis is away"), 503, "Redis is away"),
     ],

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 
 from app.api import request as reading
 from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
@@ -149,11 +149,12 @@ class TestIdempotencyKey:
     )
     def test_may_be_quoted_or_bare(self, app, given, key):
         with app.test_request_context(headers={"Idempotency-Key": given}):
-            assert reading.idempotency_key() == key
+            g.fingerprint = "of the body"
+            assert reading.idempotency() == (key, "of the body")
 
     def test_need_not_be_there(self, app):
         with app.test_request_context():
-            assert reading.idempotency_key() is None
+            assert reading.idempotency() == (None, "")
 
     @pytest.mark.parametrize(
         "given", ["", '""', '"', '"a', 'a"', "a b", "a\tb", "\xe9", "a" * 256, '"a","a"']
@@ -163,4 +164,4 @@ class TestIdempotencyKey:
             app.test_request_context(headers={"Idempotency-Key": given}),
             pytest.raises(InvalidRequest, match=r"^Idempotency-Key: must be 1 to 255 visible"),
         ):
-            reading.idempotency_key()
+            reading.idempotency()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.api.errors import InvalidRequest
-from app.api.schemas import RunBody
+from app.api.schemas import RunBody, ThreadRunBody
 
 
 def load(**fields: Any) -> dict[str, Any]:
@@ -180,3 +180,32 @@ def test_a_missing_assistant_is_named():
 def test_a_body_that_is_no_object_is_refused(body):
     with pytest.raises(InvalidRequest, match="must be a JSON object"):
         RunBody().of(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("checkpoint_id", "x", "must be a UUID"),
+        ("checkpoint_id", 5, "must be a UUID"),
+        ("checkpoint_ns", [], "must be a string"),
+        ("checkpoint_map", {"": "x"}, "must be an object of checkpoint ids"),
+    ],
+)
+def test_a_checkpoint_among_the_configurable_is_one_on_a_thread_and_nothing_without(
+    name, value, text
+):
+    body = {"assistant_id": "g", "config": {"configurable": {name: value}}, "metadata": 1}
+    with pytest.raises(InvalidRequest) as raised:
+        ThreadRunBody().of(body)
+    problems = str(raised.value).split("; ")
+    assert sorted(problems) == [
+        f"config.configurable.{name}: {text}",
+        "metadata: must be an object",
+    ]
+    assert refusal(**body | {"assistant_id": 1}).startswith("assistant_id: must be a string; meta")
+
+
+@pytest.mark.parametrize("config", [None, 5, {"configurable": []}])
+def test_a_configurable_that_is_none_is_refused_as_such(config):
+    with pytest.raises(InvalidRequest, match=r"^config(\.configurable)?: must be an object$"):
+        ThreadRunBody().of({"assistant_id": "g", "config": config})

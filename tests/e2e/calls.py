@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
+from langgraph_sdk import get_client, get_sync_client
 
-from tests.servers import PATIENCE, Server
+from tests.servers import PATIENCE, RedisServer, Server, eventually
 
 # Long enough to outlast any test: for runs that a test stops itself.
 FOREVER = {"n": 100_000, "seconds": 0.05}
@@ -93,6 +95,30 @@ def fresh_get(server: Server, path: str) -> httpx.Response:
     return httpx.get(server.url + path, timeout=PATIENCE)
 
 
+def patiently(request: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer of a request that is sent again while it is a 503, as `Retry-After` asks.
+
+    Redis is back for each worker when that worker has noticed.
+    """
+
+    def answer() -> httpx.Response | None:
+        response = request()
+        return None if response.status_code == 503 else response
+
+    response: httpx.Response = eventually(answer)
+    return response
+
+
+def run_id_of(response: httpx.Response) -> str:
+    """The id of the run that a response names."""
+    return response.headers["Content-Location"].rpartition("/")[2]
+
+
+def patient_get(server: Server, path: str) -> httpx.Response:
+    """`fresh_get`, sent again while it is a 503."""
+    return patiently(lambda: fresh_get(server, path))
+
+
 def run_of(server: Server, response: httpx.Response) -> dict[str, Any]:
     """The record of the run that a response names."""
     answer = fresh_get(server, response.headers["Content-Location"])
@@ -114,19 +140,72 @@ def only(server: Server, worker: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-class Gate:
-    """Holds up a run of `sleep_sync` until the test lets it go on.
+def lines(file: Path) -> list[str]:
+    """What a graph has noted in a file, if anything."""
+    return file.read_text().split() if file.exists() else []
 
-    The graph notes its progress in a file. Where that is a pipe that nobody reads, opening it
-    blocks.
+
+def stored_steps(server: Server, thread_id: str) -> list[int]:
+    """The steps in a thread's latest checkpoint; none where there is no thread yet."""
+    answer = fresh_get(server, f"/threads/{thread_id}/state")
+    assert answer.status_code in (200, 404), answer.text
+    steps: list[int] = (answer.json().get("values") or {}).get("steps", [])
+    return steps
+
+
+def in_the_third_step(server: Server, thread_id: str) -> None:
+    """Waits until two steps are done and stored. The third then begins, and waits at its gate."""
+    eventually(lambda: stored_steps(server, thread_id) == [1, 2])
+
+
+def lapse(valkey: RedisServer, run_id: str) -> None:
+    """As if the lease of a run had run out, and no process were in doubt of Redis.
+
+    So a test need not wait for leases that are long enough for a process that is only slow.
     """
+    seconds, _ = valkey.client.time()
+    valkey.client.hset("{runwait}:beat", mapping={"at": seconds * 1000, "quiet_until": 0})
+    valkey.client.zadd("{runwait}:leases", {run_id: 1}, xx=True)
+
+
+def due_now(valkey: RedisServer, *run_ids: str) -> None:
+    """Make these runs due, or all that are scheduled, and tell the processes."""
+    for run_id in run_ids or valkey.client.zrange("{runwait}:ready", 0, -1):
+        valkey.client.zadd("{runwait}:ready", {run_id: 1})
+    valkey.client.publish("{runwait}:told:all", "ready")
+
+
+class Sdk:
+    """Calls the SDK's methods; each on a connection of its own, so that any process answers."""
+
+    def __init__(self, url: str, form: str) -> None:
+        self.url = url
+        self._form = form
+
+    def __call__(self, method: str, *args: Any, **options: Any) -> Any:
+        """What `client.<method>` returns, such as `threads.get`."""
+        part, name = method.split(".")
+        if self._form == "sync":
+            with get_sync_client(url=self.url) as client:
+                return getattr(getattr(client, part), name)(*args, **options)
+
+        async def call() -> Any:
+            async with get_client(url=self.url) as client:
+                answer: Coroutine[Any, Any, Any] = getattr(getattr(client, part), name)(
+                    *args, **options
+                )
+                return await answer
+
+        return asyncio.run(call())
+
+
+class Gate:
+    """Holds up runs until the test lets them go on: see tests/projects/zoo/zoo/timing.py."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(tempfile.mkdtemp(dir=folder)) / "gate"
-        self.reader: int | None = None
 
     def __enter__(self) -> Gate:
-        os.mkfifo(self.path)
         return self
 
     def __exit__(
@@ -136,17 +215,12 @@ class Gate:
         trace: TracebackType | None,
     ) -> None:
         self.open()
-        assert self.reader is not None
-        os.close(self.reader)
 
     @property
     def input(self) -> dict[str, Any]:
-        """The input of the run to hold up."""
-        return {"seconds": 0, "file": str(self.path)}
+        """The input of a run to hold up; one of steps needs its `n` besides."""
+        return {"seconds": 0, "gate": str(self.path)}
 
     def open(self) -> None:
-        """Let the run go on."""
-        if self.reader is None:
-            self.reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-            # What the graph notes later goes to a file.
-            self.path.unlink()
+        """Let the runs go on."""
+        self.path.touch()

@@ -194,7 +194,7 @@ class TestBodies:
     @staticmethod
     def check(server: Server, body: Any) -> httpx.Response:
         response = server.http.post("/runs/wait", json=body)
-        assert response.status_code in (200, 400, 404, 422, 501), response.text
+        assert response.status_code in (200, 400, 404, 422), response.text
         if response.status_code != 200:
             assert isinstance(response.json()["detail"], str)
             assert response.json().keys() == {"detail"}
@@ -241,8 +241,7 @@ class TestClassesOfErrors:
                 run("echo", command={"resume": 1, "goto": "nope"}),
                 id="conflict before node",
             ),
-            pytest.param(422, run("echo", command={"goto": "nope"}, after_seconds=9), id="node"),
-            pytest.param(501, run("echo", after_seconds=9), id="not there yet"),
+            pytest.param(422, run("echo", command={"goto": "nope"}), id="node"),
         ],
     )
     def test_are_looked_at_one_after_another(self, zoo: Server, status: int, data: bytes) -> None:
@@ -546,7 +545,7 @@ class TestPaths:
             "/../../etc/passwd",
             "/static/../app/__init__.py",
             "/%2e%2e/%2e%2e/etc/passwd",
-            "/threads/x",
+            "/threads/x/y",
             "/" + "a" * 4000,
         ],
         ids=lambda path: path[:30],
@@ -564,6 +563,8 @@ class TestPaths:
     @pytest.mark.parametrize("path", ["/runs/wait", "/ok", "/ready", "/info", RUN, f"{RUN}/join"])
     def test_have_their_methods_and_no_other(self, zoo: Server, path: str) -> None:
         allowed = {"POST"} if path == "/runs/wait" else {"GET", "HEAD"}
+        if path == RUN:
+            allowed.add("DELETE")
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "NOSUCH", "OPTIONS"):
             if method not in allowed:
                 answer = exchange(zoo, request(method, path, body=b"{}"))
@@ -618,8 +619,7 @@ class TestHeaders:
 
     @pytest.mark.parametrize("key", ["a", "~" * 255, '"a"', f'"{"!" * 255}"', UNKNOWN])
     def test_know_an_idempotency_key(self, zoo: Server, key: str) -> None:
-        answer = exchange(zoo, run("echo", f"Idempotency-Key: {key}"))
-        assert (answer.status, "Idempotency-Key" in answer.detail) == (501, True)
+        assert exchange(zoo, run("echo", f"Idempotency-Key: {key}")).status == 200
 
     @pytest.mark.parametrize("host", ["", "\xff", "[", "a b", "x:99999", "a/b", "x" * 300, "a..b"])
     def test_take_or_refuse_any_host(self, zoo: Server, host: str) -> None:

@@ -482,30 +482,7 @@ class TestAfterSeconds:
         assert output(zoo, "echo", input={"value": 1}, after_seconds=seconds) == {"value": 1}
 
 
-LATER = [
-    ({"on_completion": "keep"}, {}, ["on_completion"]),
-    ({"after_seconds": 0.5}, {}, ["after_seconds"]),
-    ({"after_seconds": 10**400}, {}, ["after_seconds"]),
-    ({"webhook": "https://8.8.8.8/hook"}, {}, ["webhook"]),
-    ({}, {"Idempotency-Key": "abc"}, ["Idempotency-Key"]),
-    ({}, {"Idempotency-Key": '"abc"'}, ["Idempotency-Key"]),
-    (
-        {"on_completion": "keep", "after_seconds": 1, "webhook": "http://8.8.8.8:8080/?a=b"},
-        {"Idempotency-Key": "~" * 255},
-        ["on_completion", "after_seconds", "webhook", "Idempotency-Key"],
-    ),
-]
-
-
-class TestWhatComesLater:
-    @pytest.mark.parametrize(("fields", "headers", "named"), LATER)
-    def test_is_named(
-        self, zoo: Server, fields: dict[str, Any], headers: dict[str, str], named: list[str]
-    ) -> None:
-        refused = detail(post(zoo, "echo", headers, **fields), 501)
-        everything = ["on_completion", "after_seconds", "webhook", "Idempotency-Key"]
-        assert [name for name in everything if name in refused] == named
-
+class TestWhatReachesBeyondTheRun:
     @pytest.mark.parametrize(
         ("field", "values"),
         [
@@ -547,12 +524,6 @@ class TestWhatComesLater:
         headers = {"Idempotency-Key": key.encode("latin-1")}
         assert bad_fields(post(zoo, "echo", headers)) == ["Idempotency-Key"]  # type: ignore[arg-type]
 
-    def test_leaves_no_run_behind(self, zoo: Server) -> None:
-        before = zoo.log.read_text().count('"run ended"')
-        for fields, headers, _ in LATER:
-            detail(post(zoo, "echo", headers, **fields), 501)
-        assert zoo.log.read_text().count('"run ended"') == before
-
 
 class TestRequestId:
     def test_of_the_header_is_seen_by_the_graph(self, zoo: Server) -> None:
@@ -569,9 +540,7 @@ class TestRequestId:
 
 
 class TestOrderOfChecks:
-    def test_is_path_size_body_assistant_conflicts_nodes_and_what_is_not_there(
-        self, zoo: Server
-    ) -> None:
+    def test_is_path_size_body_assistant_conflicts_and_nodes(self, zoo: Server) -> None:
         """Each request has every problem that comes later in the order."""
         body: dict[str, Any] = {
             "assistant_id": str(uuid4()),
@@ -579,7 +548,6 @@ class TestOrderOfChecks:
             "context": {"age": "old"},
             "config": {"configurable": {"a": 1}},
             "command": {"resume": 1, "goto": "x"},
-            "on_completion": "keep",
         }
         assert zoo.http.post("/runs/waits", json=body).status_code == 404
         assert zoo.http.put("/runs/wait", json=body).status_code == 405
@@ -599,8 +567,6 @@ class TestOrderOfChecks:
         detail(zoo.http.post("/runs/wait", json=body), 422)
         body["context"]["age"] = 1
         body["context"]["user"] = "ada"
-        detail(zoo.http.post("/runs/wait", json=body), 501)
-        del body["on_completion"]
         assert zoo.http.post("/runs/wait", json=body).status_code == 200
 
     def test_has_the_size_before_the_content(self, zoo: Server) -> None:

@@ -8,19 +8,15 @@ import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from tests.e2e.calls import FOREVER, UNLIMITED, Gate, lines
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
-
-
-def lines(file: Path) -> list[str]:
-    return file.read_text().split() if file.exists() else []
 
 
 @pytest.fixture
@@ -40,14 +36,14 @@ def refused(server: Server) -> httpx.Response:
     return response
 
 
-def occupy(server: Server, pool: ThreadPoolExecutor, graph: str, count: int, folder: Path) -> list:
-    """So many runs under way, each waited for."""
-    files = [folder / f"{graph}{number}" for number in range(count)]
+def occupy(server: Server, pool: ThreadPoolExecutor, graph: str, count: int, gate: Gate) -> list:
+    """So many runs under way, each waited for, until the gate is opened."""
+    files = [gate.path.with_name(str(number)) for number in range(count)]
     waits = [
         pool.submit(
             httpx.post,
             f"{server.url}/runs/wait",
-            json={"assistant_id": graph, "input": {"seconds": 3, "file": str(file)}},
+            json={"assistant_id": graph, "input": {**gate.input, "file": str(file)}},
             timeout=PATIENCE,
         )
         for file in files
@@ -57,43 +53,64 @@ def occupy(server: Server, pool: ThreadPoolExecutor, graph: str, count: int, fol
 
 
 @pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
-def test_past_the_runs_that_may_execute_a_run_is_refused_at_once(one_worker, tmp_path, graph):
+def test_past_the_runs_that_may_execute_a_run_waits_for_a_place(one_worker, gate, graph):
     server = one_worker(RUN_CONCURRENCY=2)
     with ThreadPoolExecutor() as pool:
-        waits = occupy(server, pool, graph, 2, tmp_path)
+        waits = occupy(server, pool, graph, 2, gate)
+        body = {"assistant_id": "echo", "input": {"value": 1}}
+        url = f"{server.url}/runs/wait"
+        with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
+            assert not any(wait.done() for wait in waits)
+            run = httpx.get(server.url + response.headers["Content-Location"]).json()
+            assert run["status"] == "pending"
+            gate.open()
+            response.read()
+        assert response.json() == {"value": 1}
+        assert all(wait.result().json()["done"] for wait in waits)
+
+
+@pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
+def test_without_redis_a_run_that_finds_no_place_is_refused_at_once(serve, valkey, gate, graph):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1, RUN_CONCURRENCY=2)
+    valkey.stop()
+    with ThreadPoolExecutor() as pool:
+        waits = occupy(server, pool, graph, 2, gate)
         assert "places to execute" in refused(server).json()["detail"]
         assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        gate.open()
         assert all(wait.result().json()["done"] for wait in waits)
     answer = httpx.post(f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {}})
     assert answer.status_code == 200
 
 
-def test_past_the_waits_that_may_be_open_a_run_and_a_join_are_refused_at_once(one_worker, tmp_path):
+def test_past_the_waits_that_may_be_open_a_run_and_a_join_are_refused_at_once(one_worker, gate):
     server = one_worker(WAITERS_MAX=2)
     with ThreadPoolExecutor() as pool:
-        waits = occupy(server, pool, "sleep_sync", 2, tmp_path)
+        waits = occupy(server, pool, "sleep_sync", 2, gate)
         assert "places to wait" in refused(server).json()["detail"]
         # As many clients at once as there could be threads: each is told, none hangs.
         answers = list(pool.map(lambda _: refused(server), range(60)))
         assert len(answers) == 60
         assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        gate.open()
         locations = [wait.result().headers["location"] for wait in waits]
     assert httpx.get(server.url + locations[0]).json()["done"] is True
 
 
-def test_a_refused_run_leaves_no_trace(one_worker, valkey, tmp_path):
-    server = one_worker(RUN_CONCURRENCY=1)
+def test_a_refused_run_leaves_no_trace(one_worker, valkey, gate):
+    server = one_worker(WAITERS_MAX=1)
     with ThreadPoolExecutor() as pool:
-        waits = occupy(server, pool, "sleep_async", 1, tmp_path)
+        waits = occupy(server, pool, "sleep_async", 1, gate)
         eventually(lambda: valkey.client.keys("*:run:*"))
         for _ in range(5):
             refused(server)
         assert len(valkey.client.keys("*:run:*")) == 1
+        gate.open()
         waits[0].result()
 
 
-def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_worker, tmp_path):
-    server = one_worker(RUN_CONCURRENCY=2, RUN_TIMEOUT_SECONDS=1)
+def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_worker, tmp_path, gate):
+    server = one_worker(RUN_CONCURRENCY=2, RUN_TIMEOUT_SECONDS=5)
     file = tmp_path / "hang"
     body = {"assistant_id": "hang", "input": {"file": str(file)}}
     answer = server.http.post("/runs/wait", json=body).json()
@@ -102,22 +119,23 @@ def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_work
         body = {"assistant_id": "echo", "input": {"value": 1}}
         assert server.http.post("/runs/wait", json=body).json() == {"value": 1}
     with ThreadPoolExecutor() as pool:
-        body = {
-            "assistant_id": "sleep_sync",
-            "input": {"seconds": 0.8, "file": str(tmp_path / "s")},
-        }
-        wait = pool.submit(httpx.post, f"{server.url}/runs/wait", json=body)
-        eventually(lambda: lines(tmp_path / "s"))
-        refused(server)
+        [wait] = occupy(server, pool, "sleep_sync", 1, gate)
+        body = {"assistant_id": "echo", "input": {"value": 1}}
+        url = f"{server.url}/runs/wait"
+        with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
+            run = httpx.get(server.url + response.headers["Content-Location"]).json()
+            assert (run["status"], wait.done()) == ("pending", False)
+            gate.open()
+            response.read()
+        assert response.json() == {"value": 1}
         assert wait.result().json()["done"] is True
 
 
 def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, tmp_path):
-    server = one_worker(WAITERS_MAX=1)
+    server = one_worker(WAITERS_MAX=1, SHUTDOWN_GRACE_SECONDS=0)
     file = tmp_path / "steps"
-    content = json.dumps(
-        {"assistant_id": "steps_sync", "input": {"n": 50, "seconds": 0.1, "file": str(file)}}
-    ).encode()
+    endless = {"input": {**FOREVER, "file": str(file)}, "config": UNLIMITED}
+    content = json.dumps({"assistant_id": "steps_sync", **endless}).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /runs/wait HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
@@ -131,7 +149,9 @@ def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, 
         return httpx.post(f"{server.url}/runs/wait", json=body).status_code == 200
 
     eventually(accepted)
-    assert len(lines(file)) < 50  # the run goes on, and needs no place to wait
+    # The run goes on, and needs no place to wait.
+    before = len(lines(file))
+    eventually(lambda: len(lines(file)) > before)
 
 
 @pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from tests.e2e.calls import FOREVER, UNLIMITED, only
 from tests.e2e.programs import require
-from tests.servers import PATIENCE, Server
+from tests.servers import PATIENCE, ROOT, RedisServer, Server, ServerFactory, eventually
 
 HERE = Path(__file__).resolve().parent / "javascript"
 Call = Callable[..., dict[str, Any]]
@@ -29,13 +33,16 @@ def sdk() -> None:
         subprocess.run(command, cwd=HERE, check=True, timeout=PATIENCE)
 
 
-@pytest.fixture
-def runs(sdk: None, zoo: Server) -> Call:
-    """Calls a method of `client.runs`; what javascript/call.mjs says came of it."""
+class Client:
+    """Calls methods of the SDK's client, each from a process of its own."""
 
-    def call(method: str, *args: Any) -> dict[str, Any]:
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def outcome(self, name: str, *args: Any) -> dict[str, Any]:
+        """What javascript/call.mjs says came of a method, such as `threads.get`."""
         done = subprocess.run(
-            [require("node"), "call.mjs", zoo.url, method, json.dumps(args)],
+            [require("node"), "call.mjs", self.url, name, json.dumps(args)],
             cwd=HERE,
             capture_output=True,
             text=True,
@@ -45,7 +52,28 @@ def runs(sdk: None, zoo: Server) -> Call:
         outcome: dict[str, Any] = json.loads(done.stdout)
         return outcome
 
-    return call
+    def __call__(self, name: str, *args: Any) -> Any:
+        """What the method returns."""
+        outcome = self.outcome(name, *args)
+        assert "error" not in outcome, outcome
+        # What is undefined in JavaScript is not in JSON.
+        return outcome.get("answer")
+
+    def refused(self, name: str, *args: Any) -> tuple[int, str]:
+        """The status and the text of the error that the method throws."""
+        error = self.outcome(name, *args)["error"]
+        return error["status"], error["message"]
+
+
+@pytest.fixture
+def client(sdk: None, zoo: Server) -> Client:
+    return Client(zoo.url)
+
+
+@pytest.fixture
+def runs(client: Client) -> Call:
+    """Calls a method of `client.runs`; what javascript/call.mjs says came of it."""
+    return lambda method, *args: client.outcome(f"runs.{method}", *args)
 
 
 class TestWait:
@@ -142,3 +170,249 @@ class TestJoinAndGet:
     def test_of_an_unknown_run_are_not_found(self, runs: Call) -> None:
         for method in ("join", "get"):
             assert runs(method, str(uuid4()), str(uuid4()))["error"]["status"] == 404
+
+
+@pytest.fixture
+def office(sdk: None, serve: ServerFactory, valkey: RedisServer) -> tuple[Client, Server]:
+    """A client of the example graphs, and their two workers."""
+    config = ROOT / "examples" / "langgraph.json"
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=2)
+    return Client(server.url), server
+
+
+@pytest.fixture
+def thread_id(client: Client) -> Iterator[str]:
+    thread_id: str = client("threads.create")["thread_id"]
+    yield thread_id
+    client.outcome("threads.delete", thread_id)
+
+
+@pytest.fixture
+def endless(client: Client, thread_id: str, tmp_path: Path) -> Iterator[Future[Any]]:
+    """The wait for a run on the thread that ends only when it is stopped."""
+    file = tmp_path / "steps"
+    payload = {"input": {**FOREVER, "file": str(file)}, "config": UNLIMITED}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client, "runs.wait", thread_id, "steps_async", payload)
+        # The last steps may not be stored yet, but three are.
+        eventually(lambda: file.exists() and len(file.read_text().split()) > 4)
+        yield waiting
+        for run in client("runs.list", thread_id, {"status": "running"}):
+            client.outcome("runs.cancel", thread_id, run["run_id"])
+
+
+class TestApproval:
+    def test_goes_through_two_processes_and_is_forked(self, office: tuple[Client, Server]) -> None:
+        client, server = office
+        first, second = server.workers()
+        payload = {
+            "input": {"request": "lunch"},
+            "onCompletion": "keep",
+            "metadata": {"team": "kitchen"},
+        }
+        with only(server, first):
+            asked = client.outcome("runs.wait", None, "approval", payload)
+        thread_id = asked["run"]["thread_id"]
+        with only(server, second):
+            [found] = client(
+                "threads.search", {"metadata": {"team": "kitchen"}, "status": "interrupted"}
+            )
+            assert found["thread_id"] == thread_id
+            assert found["values"]["draft"] == "Dear all, I propose lunch."
+            state = client("threads.getState", thread_id)
+            assert state["next"] == ["approve"]
+            assert state["interrupts"][0]["id"] == asked["answer"]["__interrupt__"][0]["id"]
+            yes = {"command": {"resume": {"approved": True}}}
+            assert client("runs.wait", thread_id, "approval", yes)["sent"] is True
+        status, text = client.refused("runs.wait", thread_id, "approval", yes)
+        assert (status, "command.resume" in text) == (409, True)
+        history = client("threads.getHistory", thread_id)
+        assert [each["next"] for each in history] == [
+            [],
+            ["send"],
+            ["approve"],
+            ["write"],
+            ["__start__"],
+        ]
+        assert client("threads.getState", thread_id, history[2]["checkpoint_id"]) == history[2]
+        assert client("threads.getState", thread_id, history[2]["checkpoint"]) == history[2]
+        update = {
+            "values": {"draft": "By hand."},
+            "asNode": "write",
+            "checkpoint": history[3]["checkpoint"],
+        }
+        changed = client("threads.updateState", thread_id, update)
+        with only(server, first):
+            payload = {"input": None, "checkpoint": changed["checkpoint"]}
+            again = client("runs.wait", thread_id, "approval", payload)
+        assert again["__interrupt__"][0]["value"]["draft"] == "By hand."
+        forked = client("threads.getHistory", thread_id, {"limit": 100})
+        assert forked[-5:] == history
+        page = {"limit": 3, "before": forked[1]["checkpoint"]}
+        assert client("threads.getHistory", thread_id, page) == forked[2:5]
+
+
+class TestThreads:
+    def test_are_made_read_changed_copied_and_deleted(self, client: Client) -> None:
+        mark = {"mark": str(uuid4())}
+        chosen = str(uuid4())
+        given = {"threadId": chosen, "graphId": "echo", "metadata": mark, "ttl": 60}
+        made = client("threads.create", given)
+        assert (made["thread_id"], made["metadata"]) == (chosen, {**mark, "graph_id": "echo"})
+        assert client.refused("threads.create", given)[0] == 409
+        assert client("threads.create", {**given, "ifExists": "do_nothing"}) == made
+        patch = {"metadata": {"colour": "red"}, "ttl": 90}
+        assert client("threads.update", chosen, patch)["metadata"]["colour"] == "red"
+        client("runs.wait", chosen, "echo", {"input": {"value": 5}})
+        copied = client("threads.copy", chosen)
+        assert copied["values"] == client("threads.get", chosen)["values"] == {"value": 5}
+        query = {"metadata": mark, "sortBy": "created_at", "sortOrder": "asc"}
+        found = client("threads.search", query)
+        assert [each["thread_id"] for each in found] == [chosen, copied["thread_id"]]
+        page = {**query, "limit": 1, "offset": 1, "select": ["thread_id"]}
+        assert client("threads.search", page) == [{"thread_id": copied["thread_id"]}]
+        assert client("threads.count", {"metadata": mark, "values": {"value": 5}}) == 2
+        for each in found:
+            assert client("threads.delete", each["thread_id"]) is None
+            assert client.refused("threads.get", each["thread_id"])[0] == 404
+        assert client("threads.count", {"metadata": mark}) == 0
+
+    def test_are_built_from_supersteps(self, client: Client) -> None:
+        steps = [
+            {"updates": [{"values": {"names": ["before"]}, "asNode": "__start__"}]},
+            {"updates": [{"values": {"names": ["mine"]}, "asNode": "a"}]},
+        ]
+        made = client("threads.create", {"graphId": "breakpoints", "supersteps": steps})
+        answer = client("runs.wait", made["thread_id"], "breakpoints", {"input": None})
+        assert answer == {"names": ["before", "mine", "b", "c"]}
+        client("threads.delete", made["thread_id"])
+
+
+class TestRunsOnAThread:
+    def test_make_it_if_they_may(self, client: Client) -> None:
+        thread_id = str(uuid4())
+        payload = {"input": {"value": 1}}
+        assert client.refused("runs.wait", thread_id, "echo", payload)[0] == 404
+        payload["ifNotExists"] = "create"
+        assert client("runs.wait", thread_id, "echo", payload) == {"value": 1}
+        client("threads.delete", thread_id)
+
+    def test_are_listed_read_joined_and_deleted(self, client: Client, thread_id: str) -> None:
+        for value in (1, 2):
+            client("runs.wait", thread_id, "echo", {"input": {"value": value}})
+        newer, older = client("runs.list", thread_id)
+        assert client("runs.list", thread_id, {"limit": 1, "offset": 1}) == [older]
+        assert client("runs.list", thread_id, {"status": "error"}) == []
+        assert client("runs.get", thread_id, newer["run_id"]) == newer
+        assert client("runs.join", thread_id, older["run_id"]) == {"value": 1}
+        assert client("runs.delete", thread_id, older["run_id"]) is None
+        assert client("runs.list", thread_id) == [newer]
+
+    def test_are_refused_where_another_works_and_that_is_cancelled(
+        self, client: Client, thread_id: str, endless: Future[Any]
+    ) -> None:
+        payload = {"input": {}, "multitaskStrategy": "reject"}
+        status, text = client.refused("runs.wait", thread_id, "steps_async", payload)
+        assert (status, "busy" in text) == (409, True)
+        assert client.refused("threads.updateState", thread_id, {"values": {"n": 1}})[0] == 409
+        [run] = client("runs.list", thread_id)
+        assert client("runs.cancel", thread_id, run["run_id"], True) is None
+        assert client("runs.get", thread_id, run["run_id"])["status"] == "interrupted"
+        assert len(endless.result(PATIENCE)["steps"]) > 2
+        assert client.refused("runs.cancel", thread_id, run["run_id"])[0] == 404
+
+    def test_leave_nothing_if_they_are_rolled_back(
+        self, client: Client, thread_id: str, endless: Future[Any]
+    ) -> None:
+        [run] = client("runs.list", thread_id)
+        client("runs.cancel", thread_id, run["run_id"], True, "rollback")
+        assert client("threads.getHistory", thread_id) == client("runs.list", thread_id) == []
+        assert len(endless.result(PATIENCE)["steps"]) > 2
+
+
+class TestStore:
+    def test_keeps_items(self, client: Client) -> None:
+        root = f"js {uuid4()}"
+        namespace = [root, "ada"]
+        assert client("store.getItem", namespace, "tea") is None
+        for number in range(3):
+            client("store.putItem", namespace, f"k{number}", {"number": number})
+        client("store.putItem", [root, "bob"], "k", {"number": 9}, {"ttl": 5, "index": False})
+        item = client("store.getItem", namespace, "k1", {"refreshTtl": True})
+        assert (item["namespace"], item["key"], item["value"]) == (namespace, "k1", {"number": 1})
+        assert item["createdAt"] == item["created_at"] <= item["updatedAt"]
+        query = {"filter": {"number": {"$gte": 1}}, "limit": 2, "offset": 1}
+        found = client("store.searchItems", [root], query)["items"]
+        assert len(found) == 2
+        assert len(client("store.searchItems", namespace)["items"]) == 3
+        listed = client("store.listNamespaces", {"prefix": [root]})
+        assert listed == {"namespaces": [namespace, [root, "bob"]]}
+        listed = client("store.listNamespaces", {"prefix": [root], "maxDepth": 1, "limit": 1})
+        assert listed == {"namespaces": [[root]]}
+        for each in client("store.searchItems", [root])["items"]:
+            assert client("store.deleteItem", each["namespace"], each["key"]) is None
+        assert client("store.searchItems", [root]) == {"items": []}
+
+
+class TestAssistants:
+    def test_are_made_found_changed_and_deleted(self, client: Client) -> None:
+        mark = {"mark": str(uuid4())}
+        given = {
+            "graphId": "who",
+            "name": "Mine",
+            "description": "d",
+            "context": {"colour": "red"},
+            "metadata": mark,
+        }
+        made = client("assistants.create", given)
+        mine = made["assistant_id"]
+        assert (made["version"], made["name"], made["context"]) == (1, "Mine", {"colour": "red"})
+        assert client("assistants.get", mine) == made
+        changed = client("assistants.update", mine, {"context": {"colour": "blue"}})
+        assert (changed["version"], changed["name"]) == (2, "Mine")
+        seen = client("runs.wait", None, mine, {"input": {}})["seen"]
+        assert (seen["context"], seen["metadata"]["mark"]) == ({"colour": "blue"}, mark["mark"])
+        page = client("assistants.search", {"metadata": mark, "includePagination": True})
+        assert (page["assistants"], page["next"]) == ([changed], None)
+        assert client("assistants.count", {"metadata": mark, "graphId": "who"}) == 1
+        versions = client("assistants.getVersions", mine)
+        assert [each["context"]["colour"] for each in versions] == ["blue", "red"]
+        assert client("assistants.setLatest", mine, 1)["context"] == {"colour": "red"}
+        assert client("assistants.getSchemas", mine)["graph_id"] == "who"
+        nodes = client("assistants.getGraph", mine, {"xray": True})["nodes"]
+        assert {"__start__", "__end__"} < {each["id"] for each in nodes}
+        assert client("assistants.getSubgraphs", "subgraph", {"recurse": True}).keys() == {"child"}
+        client("assistants.delete", mine)
+        assert client.refused("assistants.get", mine)[0] == 404
+        assert client("assistants.search", {"metadata": mark}) == []
+
+    def test_of_the_system_cannot_be_deleted(self, client: Client) -> None:
+        echo = client("assistants.get", "echo")
+        assert client.refused("assistants.delete", echo["assistant_id"])[0] == 403
+
+
+class TestAConnectionThatBreaks:
+    def test_is_got_over_as_the_docs_show(
+        self, sdk: None, serve: ServerFactory, valkey: RedisServer
+    ) -> None:
+        page = (ROOT / "docs" / "clients.md").read_text()
+        program = page.partition("```js\n")[2].partition("```")[0]
+        server = serve(REDIS_URL=valkey.url, RUN_LEASE_SECONDS=1, WEB_CONCURRENCY=1)
+        with ThreadPoolExecutor() as pool:
+            printed = pool.submit(
+                subprocess.run,
+                [
+                    *(require("node"), "--input-type=module", "--eval"),
+                    program.replace("http://localhost:8000", server.url),
+                ],
+                cwd=HERE,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            eventually(lambda: valkey.client.zcard("{runwait}:leases"))
+            # The headers went out together with the record.
+            [killed] = server.workers()
+            os.kill(killed, signal.SIGKILL)
+            done = printed.result()
+        assert json.loads(done.stdout) == {"seconds": 3, "slept": 3}, done.stderr

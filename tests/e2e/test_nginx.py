@@ -8,11 +8,14 @@ import pwd
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from langgraph_sdk import get_sync_client
 
 from tests.e2e.calls import (
     FOREVER,
@@ -123,9 +126,8 @@ class TestAnswers:
             chunks = response.iter_raw()
             read_newlines(chunks, 3)
             gate.open()
-            assert b"".join(chunks).strip() == (
-                b'{"seconds":0,"file":"%s","done":true}' % str(gate.path).encode()
-            )
+            expected = b'{"seconds":0,"gate":"%s","done":true}' % str(gate.path).encode()
+            assert b"".join(chunks).strip() == expected
 
     def test_are_whole_however_large(self, zoo: Server, nginx: str) -> None:
         # Well over the buffers that nginx has for a request's and an answer's bodies.
@@ -220,3 +222,25 @@ def test_a_worker_that_is_killed_leaves_no_answer_that_looks_whole(
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(httpx.RemoteProtocolError):
             b"".join(chunks)
+
+
+@pytest.mark.parametrize("kind", SITES)
+def test_the_python_sdk_has_its_answer_although_the_worker_was_killed(
+    serve: ServerFactory, valkey: RedisServer, kind: str, tmp_path: Path
+) -> None:
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=1)
+    gate, has_headers = Gate(tmp_path), threading.Event()
+    given = {
+        "input": {**gate.input, "n": 4},
+        "on_run_created": lambda _: has_headers.set(),
+    }
+    killed, _ = server.workers()
+    with running(kind, server.port, tmp_path) as url, ThreadPoolExecutor() as pool:
+        client = get_sync_client(url=url)
+        with only(server, killed):
+            answer = pool.submit(client.runs.wait, None, "steps_sync", **given)
+            assert has_headers.wait(PATIENCE)
+            os.kill(killed, signal.SIGKILL)
+        gate.open()
+        with pytest.warns(UserWarning, match="attempting reconnect"):
+            assert answer.result(PATIENCE)["steps"] == [1, 2, 3, 4]

@@ -206,6 +206,32 @@ class TestGraphsThatDoNotLoad:
             assert word in told[0]
         assert not any("Traceback" in line for line in lines)
 
+    def test_stop_the_start_in_one_process_after_the_other(
+        self, serve: ServerFactory, tmp_path: Path
+    ) -> None:
+        """However long after the first another process finds that it cannot start either."""
+        (tmp_path / "broken.py").write_text(
+            "import signal, sys, time\n"
+            "try:\n"
+            "    open(__file__ + '.first', 'x').close()\n"
+            "except FileExistsError:\n"
+            "    told = []  # by the master, which has found that the first could not start\n"
+            "    signal.signal(signal.SIGTERM, lambda *_: told.append(1))\n"
+            "    while not told:\n"
+            "        time.sleep(0.01)\n"
+            "graph = 1 / 0\n"
+        )
+        config = tmp_path / "langgraph.json"
+        graphs = {"graphs": {"bad_one": "./broken.py:graph"}, "dependencies": ["."]}
+        config.write_text(json.dumps(graphs))
+        server = serve(started=False, LANGGRAPH_CONFIG=str(config))
+        lines = stopped(server)
+        assert len([line for line in lines if line.startswith("runwait: ")]) == 2
+        assert not any("Traceback" in line for line in lines)
+        # The embedded server was ended, too.
+        log = (Path(server.environment["DATA_DIR"]) / "valkey.log").read_text()
+        assert "bye bye" in log
+
     def test_are_also_those_whose_file_is_not_there(
         self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
     ) -> None:

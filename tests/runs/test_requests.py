@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -26,17 +27,23 @@ def asked(**fields: Any) -> RunRequest:
     return RunRequest(assistant_id="a", request_id="request", **fields)
 
 
+def over(assistant: dict[str, Any], **fields: Any) -> RunRequest:
+    return asked(**fields).over(Assistant("a", "g", **assistant))
+
+
+RECORD = RunRecord(
+    run_id=RUN_ID,
+    thread_id="t",
+    assistant_id="a",
+    graph_id="g",
+    status=RunStatus.RUNNING,
+    metadata={},
+    kwargs={},
+)
+
+
 def config(**fields: Any) -> Any:
-    record = RunRecord(
-        run_id=RUN_ID,
-        thread_id="t",
-        assistant_id="a",
-        graph_id="g",
-        status=RunStatus.RUNNING,
-        metadata={},
-        kwargs={},
-    )
-    return asked(**fields).graph_config(record)
+    return over({}, **fields).graph_config(RECORD)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +70,8 @@ def test_a_command_that_says_nothing_leaves_the_input(command):
         ({"goto": "a"}, Command(goto=["a"])),
         ({"goto": {"node": "a", "input": 1}}, Command(goto=[Send("a", 1)])),
         ({"goto": ["a", {"node": "b", "input": None}]}, Command(goto=["a", Send("b", None)])),
+        ({"resume": False}, Command(resume=False, goto=[])),
+        ({"resume": 1, "goto": "a"}, Command(resume=1, goto=["a"])),
     ],
 )
 def test_a_command_takes_the_place_of_the_input(command, given):
@@ -124,3 +133,91 @@ def test_the_deprecated_field_decides_only_where_durability_is_absent():
 def test_a_records_metadata_names_its_assistant():
     metadata = asked(metadata={"x": 1}).record_metadata(Assistant("id", "g"))
     assert metadata == {"created_by": "system", "x": 1, "assistant_id": "id"}
+
+
+# What an assistant has of its own
+
+
+@pytest.mark.parametrize(
+    ("own", "sent", "context"),
+    [
+        ({"context": {"x": 1, "y": 1}}, {"context": {"y": 2}}, {"x": 1, "y": 2}),
+        ({"context": {"x": 1}}, {"config": {"configurable": {"y": 2}}}, {"x": 1, "y": 2}),
+        ({"config": {"configurable": {"x": 1}}}, {"context": {"y": 2}}, {"x": 1, "y": 2}),
+        ({"config": {"configurable": {"x": 1}}}, {}, {"x": 1}),
+        ({"context": {"x": 1}}, {}, {"x": 1}),
+        ({}, {"context": {"y": 2}}, {"y": 2}),
+        ({}, {"config": {"configurable": {"y": 2}}}, {"y": 2}),
+    ],
+)
+def test_a_context_lies_over_the_assistants_however_each_is_given(own, sent, context):
+    request = over(own, **sent)
+    assert request.effective_context == context
+    assert not (request.context and request.configurable)
+
+
+def test_a_config_lies_over_the_assistants_name_by_name():
+    own = {"config": {"tags": ["a"], "recursion_limit": 5, "metadata": {"x": 1, "y": 1}}}
+    made = over(own, config={"tags": ["b"], "metadata": {"y": 2}}).config
+    assert made == {"tags": ["b"], "recursion_limit": 5, "metadata": {"x": 1, "y": 2}}
+
+
+def test_the_assistants_metadata_lies_under_all_other():
+    own = {"metadata": {"x": 1, "y": 1, "z": 1}}
+    request = over(own, config={"metadata": {"y": 2, "z": 2}}, metadata={"z": 3})
+    metadata = request.graph_config(RECORD)["metadata"]
+    assert metadata == {"x": 1, "y": 2, "z": 3, **IDS}
+
+
+# Runs on threads
+
+
+def test_a_request_on_a_thread_or_to_keep_one_is_kept():
+    assert not asked().kept
+    assert asked(on_completion="keep").kept
+    assert asked(thread_id="t").kept
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"checkpoint_id": "c"},
+        {"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": None}},
+        {"config": {"configurable": {"checkpoint_id": "c"}}},
+    ],
+)
+def test_a_checkpoint_to_start_from_is_taken_only_on_a_thread(fields):
+    assert asked(thread_id="t", **fields).starting_point == {"checkpoint_id": "c"}
+    made = asked(thread_id="t", **fields).graph_config(RECORD)["configurable"]
+    assert made["checkpoint_id"] == "c"
+    assert asked(**fields).starting_point == {}
+    assert "checkpoint_id" not in asked(**fields).graph_config(RECORD)["configurable"]
+
+
+def test_a_request_is_restored_from_its_record_whole():
+    request = over(
+        {"context": {"a": 1}, "metadata": {"m": 1}},
+        thread_id="t",
+        input={"x": [1, 2**70]},
+        command={"resume": {"y": None}},
+        metadata={"n": 1},
+        config={"tags": ["t"], "metadata": {"o": 1}},
+        interrupt_before=["b"],
+        interrupt_after="*",
+        durability="exit",
+        on_disconnect="cancel",
+        multitask_strategy="rollback",
+        checkpoint_id="c",
+        feedback_keys=["f"],
+        stream_mode=["updates"],
+        stream_subgraphs=True,
+        on_completion="keep",
+    )
+    record = replace(
+        RECORD,
+        kwargs=request.record_kwargs(),
+        surroundings=request.record_surroundings(),
+        multitask_strategy="rollback",
+    )
+    stored = record.lasting().encode()
+    assert RunRequest.restored(RunRecord.restored(stored, b"running", b"now")) == request

@@ -363,9 +363,9 @@ def test_lookups_that_hang_are_bounded_and_give_way_when_they_end(monkeypatch):
         return ["8.8.8.8"]
 
     try:
-        for _ in range(10):
+        for number in range(10):
             with pytest.raises(WebhookRefused):
-                check_target("http://example.com/", OPEN, hang, seconds=0.01)
+                check_target(f"http://host{number}.example/", OPEN, hang, seconds=0.01)
         for _ in range(3):
             assert entered.acquire(timeout=60)
         assert not entered.acquire(blocking=False)
@@ -373,6 +373,29 @@ def test_lookups_that_hang_are_bounded_and_give_way_when_they_end(monkeypatch):
         answer.set()
         wait_for_lookups()
     check_target("http://example.com/", OPEN, PUBLIC_NAME)
+
+
+def test_a_host_that_hangs_takes_no_lookup_from_another(monkeypatch):
+    monkeypatch.setattr(webhooks, "_lookups", threading.BoundedSemaphore(2))
+    answer = threading.Event()
+    asked = []
+
+    def hang(host):
+        asked.append(host)
+        answer.wait(60)
+        return ["8.8.8.8"]
+
+    try:
+        for _ in range(10):
+            with pytest.raises(WebhookRefused):
+                check_target("http://hangs.example/", OPEN, hang, seconds=0.01)
+        check_target("http://example.com/", OPEN, PUBLIC_NAME)
+        assert asked == ["hangs.example"]
+    finally:
+        answer.set()
+        wait_for_lookups()
+    check_target("http://hangs.example/", OPEN, hang)
+    assert asked == ["hangs.example"] * 2
 
 
 def test_a_machine_without_threads_refuses_and_recovers(monkeypatch):

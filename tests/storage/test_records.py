@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from app.storage.connection import Storage
-from app.storage.records import RunRecord, RunRecords, RunStatus
+from app.storage.records import NewThread, RunRecord, RunRecords, RunStatus, ThreadEnd
 from tests.servers import RedisServer, eventually
 
 LEASE = 15.0
@@ -22,6 +24,12 @@ def storage(redis_server: RedisServer) -> Storage:
 
 def records_of(storage: Storage, process: str = "one", ttl: float = 300) -> RunRecords:
     return RunRecords(storage, "test", process, ttl)
+
+
+def create(
+    records: RunRecords, record: RunRecord | None = None, lease: float = LEASE
+) -> int | None:
+    return records.admit(record or a_run(), lease, may_start=True).token
 
 
 def a_run(run_id: str = "r1") -> RunRecord:
@@ -39,7 +47,7 @@ def a_run(run_id: str = "r1") -> RunRecord:
 def test_a_record_is_read_as_it_was_created(storage):
     records = records_of(storage)
     created = a_run()
-    records.create(created, LEASE)
+    assert create(records, created)
     stored = records_of(storage, "two").read("r1")
     assert stored.record == created
     assert stored.document is None
@@ -49,10 +57,14 @@ def test_an_unknown_run_is_none(storage):
     assert records_of(storage).read("nope") is None
 
 
+def ended(run_id: str = "r1", status: RunStatus = RunStatus.SUCCESS) -> RunRecord:
+    return a_run(run_id).moved_to(status)
+
+
 def test_a_finished_run_has_its_document_for_the_time_to_live(storage, redis_server):
     records = records_of(storage, ttl=300)
-    records.create(a_run(), LEASE)
-    assert records.finish(a_run().moved_to(RunStatus.SUCCESS), b'{"x":1}', created=True)
+    token = create(records)
+    assert records.finish(ended(), b'{"x":1}', token=token)
     stored = records.read("r1")
     assert stored.document == b'{"x":1}'
     assert stored.record.status is RunStatus.SUCCESS
@@ -61,41 +73,60 @@ def test_a_finished_run_has_its_document_for_the_time_to_live(storage, redis_ser
     assert redis_server.client.zcard("{test}:leases") == 0
 
 
+def test_a_run_on_a_thread_of_its_own_has_the_thread_while_it_executes(storage, redis_server):
+    records = records_of(storage)
+    token = create(records)
+    assert redis_server.client.hget("{test}:thread:t1", "temporary") == b"r1"
+    records.finish(ended(), b"1", token=token)
+    assert not redis_server.client.exists("{test}:thread:t1")
+
+
+def test_a_create_sent_twice_gives_the_same_token(storage):
+    records = records_of(storage)
+    assert create(records) == create(records)
+
+
 def test_a_finish_sent_twice_is_the_same_as_one(storage):
     records = records_of(storage)
-    records.create(a_run(), LEASE)
-    ended = a_run().moved_to(RunStatus.SUCCESS)
-    assert records.finish(ended, b"1", created=True)
-    assert records.finish(ended, b"1", created=True)
+    token = create(records)
+    assert records.finish(ended(), b"1", token=token)
+    assert records.finish(ended(), b"1", token=token)
 
 
 def test_the_first_end_stands_against_another_process(storage):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    one.create(a_run(), LEASE)
-    assert one.finish(a_run().moved_to(RunStatus.SUCCESS), b'"first"', created=True)
-    assert not two.finish(a_run().moved_to(RunStatus.ERROR), b'"second"', created=True)
+    token = create(one)
+    assert one.finish(ended(), b'"first"', token=token)
+    assert not two.finish(ended(status=RunStatus.ERROR), b'"second"', token=token)
     assert one.read("r1").document == b'"first"'
 
 
 def test_a_create_that_arrives_after_the_end_changes_nothing(storage, redis_server):
     records = records_of(storage)
-    records.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
-    records.create(a_run(), LEASE)
+    records.finish(ended(), b"1")
+    assert records.admit(a_run(), LEASE, may_start=True).verdict == "ended"
     assert records.read("r1").record.status is RunStatus.SUCCESS
     assert redis_server.client.zcard("{test}:leases") == 0
 
 
 def test_a_run_that_was_never_created_is_recorded_by_its_end(storage):
     records = records_of(storage)
-    assert records.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
+    assert records.finish(ended(), b"1")
     assert records.read("r1").document == b"1"
+
+
+def test_an_owner_that_was_never_told_its_token_may_end_its_run_and_no_other_process(storage):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    create(one)
+    assert not two.finish(ended(), b'"two"')
+    assert one.finish(ended(), b'"one"')
 
 
 def test_without_a_time_to_live_nothing_is_left_where_nobody_waits(storage, redis_server):
     records = records_of(storage, ttl=0)
-    records.create(a_run(), LEASE)
-    assert records.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
-    assert redis_server.client.keys("*r1*") == []
+    token = create(records)
+    assert records.finish(ended(), b"1", token=token)
+    assert redis_server.client.keys("*1*") == []
 
 
 def test_without_a_time_to_live_the_result_stays_until_every_waiting_process_has_read_it(
@@ -103,10 +134,10 @@ def test_without_a_time_to_live_the_result_stays_until_every_waiting_process_has
 ):
     one = records_of(storage, "one", ttl=0)
     two, three = records_of(storage, "two", ttl=0), records_of(storage, "three", ttl=0)
-    one.create(a_run(), LEASE)
+    token = create(one)
     assert two.read("r1", wait=True).document is None
     assert three.read("r1", wait=True).document is None
-    one.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
+    one.finish(ended(), b"1", token=token)
     assert two.read("r1", wait=True).document == b"1"
     assert three.read("r1", wait=True).document == b"1"
     assert redis_server.client.keys("*r1*") == []
@@ -114,85 +145,395 @@ def test_without_a_time_to_live_the_result_stays_until_every_waiting_process_has
 
 def test_a_waiting_process_is_told_of_the_end_on_its_channel_and_no_other(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    one.create(a_run(), LEASE)
+    token = create(one)
     listener = redis_server.client.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(one.channel, two.channel)
+    listener.subscribe(*one.channels, *two.channels)
     two.read("r1", wait=True)
-    one.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
+    one.finish(ended(), b"1", token=token)
     message = eventually(lambda: listener.get_message(timeout=1))
-    assert (message["channel"].decode(), message["data"]) == (two.channel, b"ended r1")
+    assert (message["channel"].decode(), message["data"]) == (two.channels[0], b"ended r1")
     assert listener.get_message() is None
 
 
-def test_a_cancel_is_told_to_the_owner_and_found_in_its_next_beat(storage, redis_server):
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+def test_a_cancel_is_told_to_the_owner_and_found_in_its_next_beat(storage, redis_server, action):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    one.create(a_run(), LEASE)
+    token = create(one)
     listener = redis_server.client.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(one.channel)
-    two.cancel("r1")
-    assert eventually(lambda: listener.get_message(timeout=1))["data"] == b"cancel r1"
-    assert one.beat(["r1"], LEASE).cancelled == ["r1"]
+    listener.subscribe(one.channels[0])
+    assert two.cancel(["r1"], action) == 1
+    told = eventually(lambda: listener.get_message(timeout=1))["data"]
+    assert told == f"cancel r1 {action}".encode()
+    assert one.beat([("r1", token)], LEASE).cancelled == [("r1", action)]
 
 
 def test_a_cancel_of_what_ended_or_never_was_changes_nothing(storage, redis_server):
     records = records_of(storage)
-    records.finish(a_run().moved_to(RunStatus.SUCCESS), b"1", created=True)
-    records.cancel("r1")
-    records.cancel("nope")
+    records.finish(ended(), b"1")
+    assert records.cancel(["r1", "nope"], "interrupt") == 0
     assert redis_server.client.hget("{test}:run:r1", "cancel") is None
     assert not redis_server.client.exists("{test}:run:nope")
 
 
 def test_a_beat_renews_leases_and_names_runs_that_redis_lost(storage, redis_server):
     records = records_of(storage)
-    records.create(a_run("r1"), 1.0)
+    token = create(records, a_run("r1"), 1.0)
     before = redis_server.client.zscore("{test}:leases", "r1")
-    beat = records.beat(["r1", "r2"], LEASE)
+    beat = records.beat([("r1", token), ("r2", 5)], LEASE)
     assert beat.missing == ["r2"]
     assert redis_server.client.zscore("{test}:leases", "r1") > before + 10_000
 
 
 def let_lease_lapse(redis_server: RedisServer, run_id: str) -> None:
     redis_server.client.zadd("{test}:leases", {run_id: 1})
+    now = round(time.time() * 1000)
+    redis_server.client.hset("{test}:beat", mapping={"quiet_until": 1, "at": now})
 
 
-def test_a_lapsed_lease_is_found_only_after_a_lease_of_steady_beats(storage, redis_server):
+def test_a_lapsed_lease_is_taken_only_after_a_lease_of_steady_beats(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    one.create(a_run(), LEASE)
+    token = create(one)
+    redis_server.client.zadd("{test}:leases", {"r1": 1})
+    two.beat([], LEASE)  # the first beat ever: who knows how long Redis was away
+    assert two.claim(LEASE)[0] is None
+    two.beat([], LEASE)
+    assert two.claim(LEASE)[0] is None
     let_lease_lapse(redis_server, "r1")
-    assert (
-        two.beat([], LEASE).lapsed == []
-    )  # the first beat ever: who knows how long Redis was away
-    assert two.beat([], LEASE).lapsed == []
-    redis_server.client.hset("{test}:beat", "quiet_until", 1)
-    assert two.beat([], LEASE).lapsed == ["r1"]
+    two.beat([], LEASE)
+    claim, _ = two.claim(LEASE)
+    assert (claim.record, claim.attempt, claim.kept) == (
+        replace(a_run(), updated_at=claim.record.updated_at, created_at=claim.record.created_at),
+        2,
+        False,
+    )
+    assert claim.token > token
 
 
 def test_a_pause_in_all_beats_puts_off_the_taking_of_lapsed_leases(storage, redis_server):
     records = records_of(storage)
-    records.create(a_run(), LEASE)
+    create(records)
     let_lease_lapse(redis_server, "r1")
     long_ago = round(time.time() * 1000) - round(LEASE * 1000)
     redis_server.client.hset("{test}:beat", mapping={"quiet_until": 1, "at": long_ago})
-    assert records.beat([], LEASE).lapsed == []
+    records.beat([], LEASE)
+    assert records.claim(LEASE)[0] is None
 
 
-def test_a_run_is_ended_as_lost_only_while_its_lease_has_lapsed(storage, redis_server):
+def test_who_lost_a_run_learns_it_from_its_beat_and_cannot_end_it(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    one.create(a_run(), LEASE)
-    lost = a_run().moved_to(RunStatus.ERROR)
-    assert not two.finish(lost, b'"lost"', created=True, if_lapsed=True)
-    assert one.read("r1").document is None
+    token = create(one)
     let_lease_lapse(redis_server, "r1")
-    assert two.finish(lost, b'"lost"', created=True, if_lapsed=True)
-    assert not one.finish(a_run().moved_to(RunStatus.SUCCESS), b'"late"', created=True)
-    assert one.read("r1").document == b'"lost"'
+    two.beat([], LEASE)
+    # Free, and not yet taken: it is not the first process's any more.
+    assert one.beat([("r1", token)], LEASE).lost == ["r1"]
+    claim, _ = two.claim(LEASE)
+    assert one.beat([("r1", token)], LEASE).lost == ["r1"]
+    assert not one.finish(ended(), b'"late"', token=token)
+    assert two.finish(ended(), b'"right"', token=claim.token)
+    assert one.read("r1").document == b'"right"'
+
+
+def test_a_run_that_is_handed_back_is_ready_at_once_and_loses_no_attempt(storage):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = create(one)
+    one.hand_back([("r1", token)])
+    one.hand_back([("r1", token)])
+    claim, _ = two.claim(LEASE)
+    assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 0)
+    assert two.claim(LEASE) == (None, None)
+
+
+def test_a_run_that_is_postponed_is_taken_later_and_loses_no_attempt(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = create(one)
+    assert one.postpone("r1", token, pause=60, longest=600)
+    assert one.postpone("r1", token, pause=60, longest=600)  # as when the first answer was lost
+    claim, due = two.claim(LEASE)
+    assert claim is None
+    assert 50 < due <= 60
+    redis_server.client.zadd("{test}:ready", {"r1": 1})
+    claim, _ = two.claim(LEASE)
+    assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 0)
+    # Who had it before can do nothing with it.
+    assert not one.postpone("r1", token, pause=0, longest=600)
+    assert two.beat([("r1", claim.token)], LEASE).lost == []
+
+
+def test_a_run_is_postponed_only_for_so_long_without_a_break(storage, redis_server):
+    records = records_of(storage, "one")
+
+    def postpone(token: int, *, first: float | None = None) -> bool:
+        if first is not None:
+            since = round((time.time() - first) * 1000)
+            redis_server.client.hset("{test}:run:r1", "postponed_since", since)
+        return records.postpone("r1", token, pause=0, longest=600)
+
+    def claim() -> int:
+        found, _ = records.claim(LEASE)
+        assert found is not None
+        return found.token
+
+    assert postpone(create(records))
+    assert postpone(claim(), first=500)
+    token = claim()
+    assert not postpone(token, first=700)
+    # Somebody else has it for a while, so that it starts again.
+    records.hand_back([("r1", token)])
+    assert postpone(claim())
+    assert records.finish(ended(), b"{}", token=claim())
+    assert records.read("r1").record.status == RunStatus.SUCCESS
+
+
+# Runs on kept threads
+
+
+def admit(records: RunRecords, run_id: str = "r1", **options: Any) -> Any:
+    strategy = options.pop("strategy", "enqueue")
+    options = {"may_start": True, **options}
+    thread = NewThread({"n": 1}, ["n=1"], None)
+    record = replace(a_run(run_id), multitask_strategy=strategy)
+    return records.admit(record, LEASE, thread=thread, **options)
+
+
+def thread_of(redis_server: RedisServer) -> dict[str, str]:
+    found = redis_server.client.hgetall("{test}:thread:t1")
+    return {name.decode(): value.decode("utf-8", "replace") for name, value in found.items()}
+
+
+def test_a_run_on_a_thread_makes_it_busy_and_its_end_makes_it_idle(storage, redis_server):
+    records = records_of(storage)
+    admission = admit(records)
+    assert admission.verdict == "running"
+    assert thread_of(redis_server)["status"] == "busy"
+    assert thread_of(redis_server)["active"] == "r1"
+    assert records.finish(ended(), b"1", token=admission.token, thread=ThreadEnd("idle"))
+    assert thread_of(redis_server)["status"] == "idle"
+    assert "active" not in thread_of(redis_server)
+    assert redis_server.client.pttl("{test}:run:r1") == -1
+    assert records.read("r1").kept
+
+
+def test_a_failed_run_leaves_its_error_on_the_thread_until_the_next_end(storage, redis_server):
+    records = records_of(storage)
+    error = {"error": "ValueError", "message": "no"}
+    first = admit(records)
+    end = ended(status=RunStatus.ERROR)
+    records.finish(end, b"1", token=first.token, thread=ThreadEnd("error", error))
+    assert thread_of(redis_server)["status"] == "error"
+    assert thread_of(redis_server)["error"] == '{"error": "ValueError", "message": "no"}'
+    assert records.read("r1").error == error
+    second = admit(records, "r2")
+    records.finish(ended("r2"), b"1", token=second.token, thread=ThreadEnd("idle"))
+    assert "error" not in thread_of(redis_server)
+
+
+def test_an_end_may_leave_the_thread_as_it_was_before_the_run(storage, redis_server):
+    records = records_of(storage)
+    first = admit(records)
+    records.finish(ended(), b"1", token=first.token, thread=ThreadEnd("interrupted"))
+    second = admit(records, "r2")
+    records.finish(ended("r2"), b"1", token=second.token, thread=ThreadEnd())
+    assert thread_of(redis_server)["status"] == "interrupted"
+
+
+def test_runs_wait_for_their_thread_in_the_order_of_their_arrival(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = admit(one, "r1").token
+    for n in range(2, 6):
+        assert admit((one, two)[n % 2], f"r{n}").verdict == "pending"
+    assert one.claim(LEASE) == (None, None)
+    for n in range(1, 5):
+        one.finish(ended(f"r{n}"), b"1", token=token, thread=ThreadEnd("idle"))
+        assert thread_of(redis_server)["status"] == "busy"
+        claim, _ = one.claim(LEASE)
+        assert claim.record.run_id == f"r{n + 1}"
+        assert claim.token > token
+        assert two.claim(LEASE) == (None, None)
+        token = claim.token
+    one.finish(ended("r5"), b"1", token=token, thread=ThreadEnd("idle"))
+    assert thread_of(redis_server)["status"] == "idle"
+    assert redis_server.client.zcard("{test}:queued") == 0
+
+
+def test_a_busy_thread_is_refused_to_who_does_not_want_to_wait(storage, redis_server):
+    records = records_of(storage)
+    admit(records)
+    assert admit(records, "r2", strategy="reject").verdict == "busy"
+    assert records.read("r2") is None
+
+
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_a_strategy_stops_the_run_that_has_the_thread_and_those_that_wait(
+    storage, redis_server, strategy
+):
+    records = records_of(storage)
+    token = admit(records).token
+    admit(records, "r2")
+    assert admit(records, "r3", strategy=strategy).verdict == "pending"
+    assert records.beat([("r1", token)], LEASE).cancelled == [("r1", strategy)]
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r2", strategy)
+    undone = strategy == "rollback"
+    end = {"undone": undone, "thread": ThreadEnd("interrupted")}
+    records.finish(ended("r2"), b"{}", token=claim.token, **end)
+    assert thread_of(redis_server)["active"] == "r1"
+    records.finish(ended("r1"), b"{}", token=token, **end)
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r3", None)
+    listed = [each.run_id for each in records.of_thread("t1", 10, 0, None)]
+    assert listed == (["r3"] if undone else ["r3", "r2", "r1"])
+
+
+def test_what_was_undone_is_seen_only_by_those_who_waited_for_it(storage):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = admit(one).token
+    assert two.read("r1", wait=True).document is None
+    one.finish(ended(), b'"so far"', token=token, undone=True, thread=ThreadEnd("idle"))
+    assert one.read("r1") is None
+    assert one.read("r1", wait=True) is None
+    assert two.read("r1", wait=True).document == b'"so far"'
+    assert two.read("r1", wait=True) is None
+
+
+def test_a_thread_that_is_not_there_is_missing_unless_it_is_to_be_made(storage, redis_server):
+    records = records_of(storage)
+    assert admit(records, missing="reject").verdict == "missing"
+    assert redis_server.client.keys("*") == []
+
+
+def test_an_idle_thread_with_metadata_of_its_own_is_given_the_graphs_once(storage, redis_server):
+    records = records_of(storage)
+    token = admit(records).token
+    records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    redis_server.client.hset("{test}:thread:t1", mapping={"metadata": '{"own":1}', "graph": ""})
+    admission = admit(records, "r2")
+    assert (admission.verdict, admission.metadata) == ("metadata", b'{"own":1}')
+    assert records.read("r2") is None
+    assert admit(records, "r2", seen_metadata=b'{"own":2}').verdict == "metadata"
+    token = admit(records, "r2", seen_metadata=b'{"own":1}').token
+    assert thread_of(redis_server)["metadata"] == '{"n": 1}'
+    records.finish(ended("r2"), b"1", token=token, thread=ThreadEnd("idle"))
+    assert admit(records, "r3").verdict == "running"
+
+
+def test_a_busy_thread_becomes_another_graphs_only_when_that_has_its_turn(storage, redis_server):
+    records = records_of(storage)
+    token = admit(records).token
+    other = replace(a_run("r2"), graph_id="other")
+    thread = NewThread({"n": 2}, ["n=2"], None)
+    assert records.admit(other, LEASE, may_start=True, thread=thread).verdict == "pending"
+    assert thread_of(redis_server)["graph"] == "g a1"
+    records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    claim, _ = records.claim(LEASE)
+    assert (claim.has_thread, claim.is_graphs) == (True, False)
+    assert records.become(other, thread, b"{}") == b'{"n": 1}'
+    assert records.become(other, thread, b'{"n": 1}') is None
+    assert (thread_of(redis_server)["graph"], thread_of(redis_server)["metadata"]) == (
+        "other a1",
+        '{"n": 2}',
+    )
+    assert records.become(other, thread, b"{}") is None
+
+
+def test_an_admission_sent_twice_is_the_same_as_one(storage, redis_server):
+    records = records_of(storage)
+    assert admit(records) == admit(records)
+    assert admit(records, "r2") == admit(records, "r2")
+    assert redis_server.client.llen("{test}:thread:t1:queue") == 1
+
+
+def test_an_admission_that_is_withdrawn_leaves_nothing_and_frees_the_thread(storage, redis_server):
+    records = records_of(storage)
+    admit(records)
+    admit(records, "r2")
+    records.withdraw(a_run("r1"))
+    records.withdraw(a_run("r1"))
+    assert records.read("r1") is None
+    claim, _ = records.claim(LEASE)
+    assert claim.record.run_id == "r2"
+    records.withdraw(a_run("r2"))
+    assert thread_of(redis_server)["status"] == "idle"
+
+
+def test_without_a_place_a_run_is_ready_for_any_process(storage):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    assert admit(one, may_start=False).verdict == "pending"
+    claim, _ = two.claim(LEASE)
+    assert (claim.record.run_id, claim.attempt, claim.kept) == ("r1", 1, True)
+    assert one.claim(LEASE) == (None, None)
+
+
+def test_a_claim_says_when_the_next_run_is_due(storage, redis_server):
+    records = records_of(storage)
+    admit(records, may_start=False)
+    redis_server.client.zadd("{test}:ready", {"r1": round(time.time() * 1000) + 60_000})
+    claim, due = records.claim(LEASE)
+    assert claim is None
+    assert 50 < due <= 60
+
+
+def test_every_process_is_told_that_a_run_is_ready(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    listener = redis_server.client.pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(*two.channels)
+    admit(one, may_start=False)
+    assert eventually(lambda: listener.get_message(timeout=1))["data"] == b"ready"
+
+
+def test_a_cancelled_run_that_waits_is_taken_only_to_be_ended(storage):
+    records = records_of(storage)
+    token = admit(records).token
+    admit(records, "r2")
+    assert records.cancel(["r2"], "interrupt") == 1
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r2", "interrupt")
+    # The queue is empty: the end of the first makes no other run ready.
+    records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    assert records.claim(LEASE) == (None, None)
+
+
+def test_runs_are_listed_newest_first_by_page_and_status(storage):
+    records = records_of(storage)
+    assert records.of_thread("t1", 10, 0, None) is None
+    token = admit(records, "r0").token
+    for n in range(1, 250):
+        admit(records, f"r{n:03}")
+    records.finish(ended("r0"), b"1", token=token, thread=ThreadEnd("idle"))
+    ids = [each.run_id for each in records.of_thread("t1", 3, 100, None)]
+    assert len(ids) == 3
+    assert [each.run_id for each in records.of_thread("t1", 10, 0, "success")] == ["r0"]
+    pending = records.of_thread("t1", 1000, 0, "pending")
+    assert len(pending) == 249
+    assert records.of_thread("t1", 10, 245, "pending") == pending[245:]
+
+
+def test_runs_in_flight_are_found_by_status_and_by_thread(storage):
+    records = records_of(storage)
+    create(records, replace(a_run("s1"), thread_id="t2"))
+    admit(records, "r1")
+    admit(records, "r2")
+    assert sorted(records.in_flight(None, "all")) == ["r1", "r2", "s1"]
+    assert sorted(records.in_flight(None, "running")) == ["r1", "s1"]
+    assert records.in_flight(None, "pending") == ["r2"]
+    assert sorted(records.in_flight("t1", "all")) == ["r1", "r2"]
+    assert records.in_flight("t2", "running") == ["s1"]
+
+
+def test_only_a_run_that_ended_is_removed(storage):
+    records = records_of(storage)
+    token = admit(records).token
+    assert records.remove("t1", "r1") is False
+    assert records.remove("other", "r1") is None
+    records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    assert records.remove("t1", "r1") is True
+    assert records.remove("t1", "r1") is None
+    assert records.of_thread("t1", 10, 0, None) == []
 
 
 def test_delivered_results_go_sooner_and_never_later(storage, redis_server):
     records = records_of(storage, ttl=300)
-    records.finish(a_run("r1").moved_to(RunStatus.SUCCESS), b"1", created=True)
-    records.finish(a_run("r2").moved_to(RunStatus.SUCCESS), b"1", created=True)
+    records.finish(ended("r1"), b"1")
+    records.finish(ended("r2"), b"1")
     redis_server.client.pexpire("{test}:result:r2", 1000)
     records.shorten(["r1", "r2", "gone"], 25)
     assert redis_server.client.pttl("{test}:result:r1") <= 25_000

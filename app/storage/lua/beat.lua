@@ -1,27 +1,40 @@
--- A process's beat: renews the leases of its runs, and looks for runs whose process is gone.
--- KEYS  1 leases, 2 beat hash, 3.. hashes of the process's runs
--- ARGV  1 lease in ms, 2.. ids of the process's runs, in the order of their hashes
--- Returns {ids without a record, ids to be cancelled, ids whose lease lapsed}.
--- A beat that finds the last one by anyone older than half a lease forbids the third list for one
+-- A process's beat: renews the leases of its runs, and makes runs ready whose process is gone.
+-- KEYS  1 leases, 2 beat hash
+-- ARGV  1 prefix of all keys, 2 lease in ms, 3.. of each of the process's runs its id and token
+-- Returns {ids without a record, ids to be cancelled and how, ids that are another process's now}.
+-- A beat that finds the last one by anyone older than half a lease takes no run from anyone for one
 -- lease: it was Redis that was away, not the processes.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = tonumber(ARGV[1])
+local p = ARGV[1]
+local now = clock()
+local lease = tonumber(ARGV[2])
 local last = redis.call('HGET', KEYS[2], 'at')
 if not last or now - last > lease / 2 then redis.call('HSET', KEYS[2], 'quiet_until', now + lease) end
 redis.call('HSET', KEYS[2], 'at', now)
-local missing, cancelled = {}, {}
-for i = 2, #ARGV do
-  local run = KEYS[i + 1]
-  if redis.call('EXISTS', run) == 0 then
-    table.insert(missing, ARGV[i])
+local missing, cancelled, lost = {}, {}, {}
+for i = 3, #ARGV, 2 do
+  local id = ARGV[i]
+  local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel')
+  if not found[1] then
+    table.insert(missing, id)
+  elseif found[2] ~= ARGV[i + 1] or not redis.call('ZSCORE', KEYS[1], id) then
+    if not found[3] or found[2] ~= ARGV[i + 1] then table.insert(lost, id) end
   else
-    if redis.call('ZSCORE', KEYS[1], ARGV[i]) then redis.call('ZADD', KEYS[1], now + lease, ARGV[i]) end
-    if redis.call('HEXISTS', run, 'cancel') == 1 then table.insert(cancelled, ARGV[i]) end
+    redis.call('ZADD', KEYS[1], now + lease, id)
+    if found[4] then
+      table.insert(cancelled, id)
+      table.insert(cancelled, found[4])
+    end
   end
 end
-local lapsed = {}
 if now >= tonumber(redis.call('HGET', KEYS[2], 'quiet_until')) then
-  lapsed = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', KEYS[1], id)
+    local run = p .. ':run:' .. id
+    if redis.call('EXISTS', run) == 1 then
+      redis.call('HDEL', run, 'owner')
+      redis.call('HSET', run, 'status', 'pending')
+      make_ready(p, id, now)
+    end
+  end
 end
-return {missing, cancelled, lapsed}
+return {missing, cancelled, lost}

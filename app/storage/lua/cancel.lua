@@ -1,9 +1,7 @@
--- Asks for a run to be cancelled: noted in the record, and the process that runs it is told.
--- KEYS  1 run hash
--- ARGV  1 run id, 2 prefix of the processes' channels
--- Returns 1 if asked, 0 if there is no such run or it ended.
-local owner = redis.call('HGET', KEYS[1], 'owner')
-if not owner or redis.call('HEXISTS', KEYS[1], 'ended_by') == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'cancel', '1')
-redis.call('PUBLISH', ARGV[2] .. owner, 'cancel ' .. ARGV[1])
-return 1
+-- Asks for runs to be stopped: noted in each record, and the process that runs it is told.
+-- KEYS  run hashes
+-- ARGV  1 prefix of all keys, 2 action: 'interrupt' or 'rollback', 3.. the runs' ids
+-- Returns how many had not ended.
+local asked = 0
+for i = 3, #ARGV do asked = asked + ask_to_stop(ARGV[1], ARGV[i], ARGV[2]) end
+return asked

@@ -12,7 +12,8 @@ import pytest
 from langgraph.checkpoint.base import INTERRUPT, RESUME, CheckpointTuple, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
-from app.storage.checkpoint import ClientRunner, RedisSaver, UnrevivableValue, plans
+from app.storage.checkpoint import ClientRunner, Fenced, RedisSaver, UnrevivableValue, plans
+from app.storage.connection import Storage
 from tests.servers import RedisServer
 from tests.storage.checkpoint.graphs import answer_one, build, config_of, history
 from tests.storage.checkpoint.test_rollback import FLOWS, run
@@ -102,6 +103,22 @@ def test_a_script_that_is_sent_twice_does_no_more(saver: RedisSaver, contents: C
 
         there, here = (history(build(each), config_of(name, "")) for each in (memory, saver))
         assert here == there
+
+
+def test_it_runs_on_the_connections_of_the_service(
+    any_redis: RedisServer, saver: RedisSaver
+) -> None:
+    storage = Storage(any_redis.url, 2)
+    storage.start()
+    shared = RedisSaver(storage, prefix=saver.prefix)
+    steps, last = FLOWS["resume of a subgraph"]
+    for number, each in enumerate([*steps, last]):
+        run(build(shared), each, config_of("t", f"run-{number}"), "async", on_loop=number == 1)
+
+    assert history(build(shared), config_of("t", "")) == history(build(saver), config_of("t", ""))
+    assert shared.get_tuple(at("t")) == asyncio.run(shared.aget_tuple(at("t")))
+    with pytest.raises(Fenced):
+        shared.fenced(1).put(at("t"), empty_checkpoint(), {}, {})
 
 
 def test_a_client_for_the_other_kind_of_call_is_missed_by_name(any_redis: RedisServer) -> None:

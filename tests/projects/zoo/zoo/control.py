@@ -1,7 +1,10 @@
 """Graphs that are stopped, resumed and steered from outside."""
 
 import operator
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from langgraph.graph import START, StateGraph
@@ -78,4 +81,27 @@ gotos = (
     .add_edge(START, "a")
     .add_edge("a", "b")
     .compile(name="gotos")
+)
+
+
+class Asked(TypedDict, total=False):
+    file: str
+    gate: str
+    answers: list[str]
+
+
+def _ask_twice(state: Asked) -> Asked:
+    first = interrupt("first")
+    with Path(state["file"]).open("a") as notes:
+        notes.write(f"{first}\n")
+    if first == "hang":
+        threading.Event().wait()
+    # Until a file of that name is there.
+    while first == "wait" and not Path(state["gate"]).exists():
+        time.sleep(0.01)
+    return {"answers": [first, interrupt("second")]}
+
+
+asks_twice = (
+    StateGraph(Asked).add_node("ask", _ask_twice).add_edge(START, "ask").compile(name="asks_twice")
 )

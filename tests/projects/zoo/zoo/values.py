@@ -1,5 +1,6 @@
 """A graph that returns values which JSON has no words for."""
 
+import threading
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple, TypedDict
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
+
+from zoo.states import Value
 
 
 class Colour(Enum):
@@ -120,3 +123,12 @@ def _odd(state: Values) -> dict[str, Any]:
 
 
 odd_values = StateGraph(Values).add_node("odd", _odd).add_edge(START, "odd").compile()
+
+
+def _lock(state: Value) -> Value:
+    return {"value": threading.Lock()}
+
+
+unstorable = (
+    StateGraph(Value).add_node("lock", _lock).add_edge(START, "lock").compile(name="unstorable")
+)

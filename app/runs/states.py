@@ -1,0 +1,767 @@
+"""What threads hold: read as their graphs see it, and changed as if a node had done it.
+
+LangGraph makes a state of a checkpoint with the graph that wrote it: which nodes come next, and
+what they wait for. So a state needs its graph, and may not fit it any more after a deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels.base import BaseChannel
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
+from langgraph.errors import InvalidUpdateError
+from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
+from langgraph.types import Command, Interrupt, Send, StateSnapshot, StateUpdate
+from pydantic import ValidationError
+
+from app.graphs.context import coerce_context
+from app.graphs.graph import AnyPregel, Graph
+from app.storage.checkpoint import (
+    Fenced,
+    RedisSaver,
+    UnrevivableValue,
+    UnstorableValue,
+    allowlist_of,
+)
+from app.storage.connection import StorageUnavailable
+
+log = logging.getLogger("runwait.runs")
+
+T = TypeVar("T")
+Saver = BaseCheckpointSaver[Any]
+
+# Names of LangGraph's own in checkpoints and in configs.
+_INTERRUPT = "__interrupt__"
+_UNFINISHED = {_INTERRUPT, "__error__", "__resume__"}
+_SENDS = "__pregel_tasks"
+_NEXT = "branch:to:"
+_OWN = ("__", "branch:", "join:")
+_RUNTIME = "__pregel_runtime"
+
+# What LangGraph takes for a node in an update: the graph's input, and a copy of the checkpoint.
+_PSEUDO_NODES = {"__input__", "__copy__", "__start__", "__end__"}
+
+# Faults that are not of the state, its graph or the request.
+_ELSEWHERE = (StorageUnavailable, Fenced)
+
+EMPTY: Mapping[str, Any] = {
+    "values": {},
+    "next": [],
+    "tasks": [],
+    "metadata": None,
+    "created_at": None,
+    "checkpoint": None,
+    "parent_checkpoint": None,
+    "interrupts": [],
+    "checkpoint_id": None,
+    "parent_checkpoint_id": None,
+}
+"""The state of a thread that has none."""
+
+
+class CheckpointNotFound(Exception):
+    """The thread has no checkpoint of this id."""
+
+
+class NoGraph(Exception):
+    """The thread belongs to no graph yet, so nothing can be done to its state."""
+
+
+class StateUnfit(Exception):
+    """What the thread holds does not fit its graph, which has changed since or is gone."""
+
+
+class UpdateRefused(ValueError):
+    """The graph does not take this update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """Which of a thread's checkpoints is meant.
+
+    Attributes:
+        checkpoint_id: its id; None for the latest.
+        checkpoint_ns: its namespace: "" for the thread's graph, a task's for a subgraph.
+        checkpoint_map: for the namespaces above, the checkpoints that it belongs to.
+    """
+
+    checkpoint_id: str | None = None
+    checkpoint_ns: str = ""
+    checkpoint_map: Mapping[str, str] | None = None
+
+    def config(self, thread_id: str, **configurable: Any) -> RunnableConfig:
+        """It, as LangGraph is told."""
+        own: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": self.checkpoint_ns}
+        checkpoint_id = self.checkpoint_id or (self.checkpoint_map or {}).get(self.checkpoint_ns)
+        if checkpoint_id:
+            own["checkpoint_id"] = checkpoint_id
+        if self.checkpoint_map:
+            own["checkpoint_map"] = dict(self.checkpoint_map)
+        return {"configurable": {**configurable, **own}}
+
+
+LATEST = At()
+
+
+class States:
+    """The states of threads, by way of their graphs."""
+
+    def __init__(
+        self,
+        graphs: Mapping[str, Graph],
+        saver: Saver,
+        store: BaseStore,
+        run_on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
+        saver_of: Callable[[AnyPregel], Saver] | None = None,
+    ) -> None:
+        """Make it for these graphs.
+
+        Args:
+            graphs: what can be run, by name.
+            saver: where the checkpoints are, for what is read without a graph.
+            store: for graphs, and for what their edges do in an update.
+            run_on_loop: runs a coroutine on the event loop of the process and returns, on the
+                thread that asked, what comes of it.
+            saver_of: the same for a graph: it revives the types that the graph's state holds. By
+                default these are looked for each time.
+        """
+        self._graphs = graphs
+        self._saver = saver
+        self._store = store
+        self._run_on_loop = run_on_loop
+        self._saver_of = saver_of or (lambda graph: saver.with_allowlist(allowlist_of(graph)))
+
+    def summary(
+        self, thread_id: str, graph_id: str | None
+    ) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
+        """The latest values, None if there are none, and what waits for an answer, by task.
+
+        This never fails for what a thread holds. Where the graph is not at hand (it is gone, or a
+        factory would have to make it) or does not fit, the values are those of the checkpoint.
+
+        Raises:
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        graph = self._graphs.get(graph_id or "")
+        config = LATEST.config(thread_id)
+        saver = self._saver
+        if graph is not None and graph.compiled is not None:
+            saver = self._saver_of(graph.compiled)
+            try:
+                snapshot = _with(graph.compiled, saver).get_state(config)
+            except _ELSEWHERE:
+                raise
+            except Exception as error:
+                log.warning("thread %s does not fit its graph: %r", thread_id, error)
+            else:
+                waiting = {
+                    task.id: [_interrupt(each) for each in task.interrupts]
+                    for task in snapshot.tasks
+                    if task.interrupts
+                }
+                return (None if snapshot.created_at is None else snapshot.values), waiting
+        try:
+            saved = saver.get_tuple(config)
+        except UnrevivableValue as error:
+            log.warning("thread %s can't be read: %s", thread_id, error)
+            return None, {}
+        return _raw(saved) if saved else (None, {})
+
+    def get(
+        self, thread_id: str, graph_id: str | None, at: At = LATEST, *, subgraphs: bool = False
+    ) -> dict[str, Any]:
+        """A state, as the API shows it (contract section 4).
+
+        Args:
+            at: which; the latest shows what tasks have done since its checkpoint.
+            subgraphs: whether tasks that are subgraphs show their own states.
+
+        Raises:
+            CheckpointNotFound: `at` names a checkpoint that is not there.
+            StateUnfit: the state does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        config = at.config(thread_id)
+        asked = config["configurable"].get("checkpoint_id")
+
+        def read(pregel: AnyPregel) -> StateSnapshot:
+            seen, saver = _noting(self._saver_of(pregel))
+            snapshot = _with(pregel, saver).get_state(config, subgraphs=subgraphs)
+            if asked is None and not at.checkpoint_ns:
+                _check_next(seen, pregel)
+            return snapshot
+
+        snapshot = self._read(thread_id, graph_id, read) if graph_id else None
+        if snapshot is None or snapshot.created_at is None:
+            if asked is not None:
+                raise CheckpointNotFound(asked)
+            return dict(EMPTY)
+        return _public(snapshot)
+
+    def history(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        *,
+        limit: int = 10,
+        before: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: At = LATEST,
+    ) -> list[dict[str, Any]]:
+        """States, newest first.
+
+        Args:
+            limit: how many at most.
+            before: only checkpoints older than the one of this id.
+            metadata: only checkpoints whose metadata has these values.
+            at: whose namespace is meant; with an id, only that checkpoint.
+
+        Raises:
+            StateUnfit: one of them does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        if graph_id is None:
+            return []
+        older = {"configurable": {"checkpoint_id": before}} if before else None
+
+        def read(pregel: AnyPregel) -> list[dict[str, Any]]:
+            states = _with(pregel, self._saver_of(pregel)).get_state_history(
+                at.config(thread_id),
+                filter=dict(metadata) if metadata else None,
+                before=cast(RunnableConfig | None, older),
+                limit=limit,
+            )
+            return [_public(each) for each in states]
+
+        return self._read(thread_id, graph_id, read)
+
+    def check(self, graph_id: str | None, as_node: str | None, at: At = LATEST) -> None:
+        """Refuse what can be seen to be wrong before the thread is held for an update.
+
+        Raises:
+            NoGraph: there is no graph.
+            StateUnfit: the graph is gone.
+            UpdateRefused: the graph has no such node.
+        """
+        if graph_id is None:
+            raise NoGraph(
+                "the thread belongs to no graph: run one on it, or set graph_id in its metadata"
+            )
+        nodes = self._graph(graph_id).nodes
+        if nodes is None or at.checkpoint_ns or as_node is None:
+            return
+        if as_node not in nodes | _PSEUDO_NODES:
+            raise UpdateRefused(f"as_node: the graph has no node {as_node!r}")
+
+    def update(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        values: Any,
+        as_node: str | None = None,
+        at: At = LATEST,
+        token: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Change the state as if a node had returned these values.
+
+        Its edges are followed, no node runs. An update after which the state could not be read is
+        refused, and leaves the thread as it was.
+
+        Args:
+            values: what the node returned; null is nothing.
+            as_node: which node; by default the one that was last, if there was only one.
+            at: the checkpoint to go on from; by default the latest.
+            token: the fencing token that the thread is held by.
+            metadata: for the new checkpoint.
+
+        Returns:
+            The new checkpoint: `checkpoint`, `configurable` and `checkpoint_id`.
+
+        Raises:
+            NoGraph: there is no graph.
+            CheckpointNotFound: `at` names a checkpoint that is not there.
+            UpdateRefused: the graph does not take it.
+            StateUnfit: what is there does not fit the graph.
+            Fenced: somebody else has taken the thread since.
+            StorageUnavailable: Redis is not there.
+        """
+        steps = [[StateUpdate(values, as_node)]]
+        return self._write(thread_id, graph_id, steps, at, token, metadata)
+
+    def supersteps(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        supersteps: Sequence[Mapping[str, Any]],
+        token: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Build a state up from updates, as POST /threads takes them.
+
+        Args:
+            supersteps: each has `updates`, and each of these `as_node` and either `values` or a
+                `command` (an object with `update` and `goto`).
+
+        Returns:
+            As `update`. Of supersteps before one that is refused, the checkpoints are there.
+
+        Raises:
+            As `update`.
+        """
+        steps = [
+            [StateUpdate(_values(each), each.get("as_node")) for each in step["updates"]]
+            for step in supersteps
+        ]
+        try:
+            return self._write(thread_id, graph_id, steps, LATEST, token, metadata)
+        except UpdateRefused as error:
+            raise UpdateRefused(f"supersteps: {error}") from error
+
+    def waits(self, thread_id: str, graph_id: str) -> bool:
+        """Whether the thread has a node to go on with."""
+        try:
+            return bool(self.get(thread_id, graph_id)["next"])
+        except StateUnfit:
+            # Something is left that could not be done.
+            return True
+
+    def _write(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        steps: list[list[StateUpdate]],
+        at: At,
+        token: int | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        for as_node in (None, *(each.as_node for step in steps for each in step)):
+            self.check(graph_id, as_node, at)
+        assert graph_id is not None
+        graph = self._graph(graph_id)
+        config = at.config(thread_id)
+
+        def arguments(pregel: AnyPregel) -> tuple[AnyPregel, RunnableConfig]:
+            saver = self._saver_of(pregel)
+            if token is not None and isinstance(saver, RedisSaver):
+                # Reading the latest state raises the fence; from elsewhere it is not read.
+                if at != LATEST:
+                    saver.raise_fence(thread_id, token)
+                saver = saver.fenced(token)
+            if "checkpoint_id" in config["configurable"] and not _exists(saver, config):
+                raise CheckpointNotFound(config["configurable"]["checkpoint_id"])
+            runtime = Runtime(context=coerce_context(pregel.context_schema, {}), store=self._store)
+            full = at.config(thread_id, **{_RUNTIME: runtime})
+            full["metadata"] = {
+                **(metadata or {}),
+                "graph_id": graph_id,
+                "thread_id": thread_id,
+            }
+            return _with(pregel, _checking(saver, pregel)), full
+
+        surroundings = self._surroundings(thread_id, graph_id)
+        try:
+            if graph.execution == "sync":
+                with graph.make(*surroundings, access="threads.update") as made:
+                    pregel, full = arguments(made)
+                    written = pregel.bulk_update_state(full, steps)
+            else:
+
+                async def on_loop() -> RunnableConfig:
+                    async with graph.amake(*surroundings, access="threads.update") as made:
+                        pregel, full = await asyncio.to_thread(arguments, made)
+                        return await pregel.abulk_update_state(full, steps)
+
+                written = self._run_on_loop(on_loop())
+        except (*_ELSEWHERE, CheckpointNotFound, UpdateRefused):
+            raise
+        except (UnrevivableValue, ValidationError) as error:
+            raise self._unfit(thread_id, graph_id, error) from error
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, InvalidUpdateError):
+                # Most likely an edge's own code.
+                log.warning("an update of thread %s was refused", thread_id, exc_info=error)
+            raise UpdateRefused(f"values: {_text(error)}") from error
+        checkpoint = {
+            name: written["configurable"][name]
+            for name in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+            if name in written["configurable"]
+        }
+        return {
+            "checkpoint": checkpoint,
+            "configurable": checkpoint,
+            "checkpoint_id": checkpoint["checkpoint_id"],
+        }
+
+    def _read(self, thread_id: str, graph_id: str, work: Callable[[AnyPregel], T]) -> T:
+        """What `work` makes of the graph; no node of it is run."""
+        graph = self._graph(graph_id)
+        surroundings = self._surroundings(thread_id, graph_id)
+        try:
+            if not graph.is_async_factory:
+                with graph.make(*surroundings, access="threads.read") as made:
+                    return work(made)
+
+            async def on_loop() -> T:
+                async with graph.amake(*surroundings, access="threads.read") as made:
+                    return await asyncio.to_thread(work, made)
+
+            return cast(T, self._run_on_loop(on_loop()))
+        except (*_ELSEWHERE, StateUnfit):
+            raise
+        except (Exception, SystemExit) as error:
+            if channel_of(error) is None:
+                # A factory's own code, most likely.
+                log.warning("thread %s can't be read", thread_id, exc_info=error)
+            raise self._unfit(thread_id, graph_id, error) from error
+
+    def _graph(self, graph_id: str) -> Graph:
+        graph = self._graphs.get(graph_id)
+        if graph is None:
+            raise StateUnfit(f"the thread's graph {graph_id!r} is not served here any more")
+        return graph
+
+    def _surroundings(
+        self, thread_id: str, graph_id: str
+    ) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
+        """What a factory may ask for."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_id, "graph_id": graph_id}}
+        return config, {}, self._store
+
+    @staticmethod
+    def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateUnfit:
+        return StateUnfit(
+            f"what thread {thread_id} holds does not fit graph {graph_id!r}: {_text(error)}"
+        )
+
+
+class ThreadStates:
+    """The states of threads by the threads' ids alone, with all that a change of one takes."""
+
+    def __init__(
+        self,
+        states: States,
+        *,
+        thread_of: Callable[[str], Mapping[str, Any]],
+        hold: Callable[[str], int],
+        note: Callable[[str, bool], object],
+    ) -> None:
+        """Put it together.
+
+        Args:
+            states: the states by thread and graph.
+            thread_of: a thread's record, of which `metadata` is read, by its id; raises what the
+                API answers for an unknown one.
+            hold: takes a thread that no run has for an update; the fencing token. Raises what the
+                API answers for a busy one.
+            note: notes of a thread that its state was changed, and whether it waits to go on.
+        """
+        self._states = states
+        self._thread_of = thread_of
+        self._hold = hold
+        self._note = note
+
+    def get(self, thread_id: str, at: At = LATEST, *, subgraphs: bool = False) -> dict[str, Any]:
+        """A state; see `States.get`."""
+        return self._states.get(thread_id, self._graph_id(thread_id), at, subgraphs=subgraphs)
+
+    def history(
+        self,
+        thread_id: str,
+        *,
+        limit: int = 10,
+        before: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: At = LATEST,
+    ) -> list[dict[str, Any]]:
+        """States, newest first; see `States.history`."""
+        return self._states.history(
+            thread_id,
+            self._graph_id(thread_id),
+            limit=limit,
+            before=before,
+            metadata=metadata,
+            at=at,
+        )
+
+    def update(
+        self, thread_id: str, values: Any, as_node: str | None = None, at: At = LATEST
+    ) -> dict[str, Any]:
+        """Change the state of a thread that is not busy; see `States.update`."""
+        graph_id = self._graph_id(thread_id)
+        self._states.check(graph_id, as_node, at)
+        token = self._hold(thread_id)
+        written = self._states.update(thread_id, graph_id, values, as_node, at, token)
+        assert graph_id is not None
+        self._note(thread_id, self._states.waits(thread_id, graph_id))
+        return written
+
+    def _graph_id(self, thread_id: str) -> str | None:
+        graph_id = self._thread_of(thread_id)["metadata"].get("graph_id")
+        return graph_id if isinstance(graph_id, str) else None
+
+
+def channel_of(error: BaseException) -> str | None:
+    """The channel that an error is about, where it can be told.
+
+    A channel's own code, its reducer included, is found among the frames that the error went
+    through; the names in pydantic's complaint are those of the state's fields.
+    """
+    if isinstance(error, UnrevivableValue | UnstorableValue):
+        return error.channel
+    if isinstance(error, ValidationError):
+        places = [problem["loc"] for problem in error.errors(include_url=False)]
+        return str(places[0][0]) if places and places[0] else None
+    found = None
+    for frame in _frames(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, BaseChannel):
+            found = owner.key
+    return found or None
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[Any]:
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _text(error: BaseException) -> str:
+    """What is wrong, with the channel that it is about."""
+    if isinstance(error, UnrevivableValue | UnstorableValue):
+        return str(error)
+    channel = channel_of(error)
+    if isinstance(error, ValidationError) and channel is not None:
+        return f"channel {channel!r}: {error.errors(include_url=False)[0]['msg']}"
+    said = str(error).split("\nFor troubleshooting")[0]
+    plain = isinstance(error, ValueError | InvalidUpdateError)
+    named = said if plain else f"{type(error).__name__}: {said}"
+    return named if channel is None else f"channel {channel!r}: {named}"
+
+
+def _with(pregel: AnyPregel, saver: Saver) -> AnyPregel:
+    """The graph with this saver as its own.
+
+    Not by the config: there LangGraph takes a saver for a sign that a subgraph is asked by its
+    parent, and would not look for the subgraph of a namespace.
+    """
+    attached = copy(pregel)
+    attached.checkpointer = saver
+    return attached
+
+
+def _exists(saver: Saver, config: RunnableConfig) -> bool:
+    conf = config["configurable"]
+    # A subgraph that remembers has its checkpoints under its name without the task's id.
+    own = "|".join(part.split(":")[0] for part in conf["checkpoint_ns"].split("|"))
+    places = dict.fromkeys((conf["checkpoint_ns"], own))
+    return any(
+        saver.get_tuple({"configurable": {**conf, "checkpoint_ns": place}}) is not None
+        for place in places
+    )
+
+
+def _noting(saver: Saver) -> tuple[list[CheckpointTuple], Saver]:
+    """A saver that notes what is read through it."""
+    seen: list[CheckpointTuple] = []
+    noting = copy(saver)
+
+    def get_tuple(config: RunnableConfig) -> CheckpointTuple | None:
+        saved = saver.get_tuple(config)
+        if saved is not None:
+            # LangGraph lays what tasks have done since over the one that it is given.
+            seen.append(saved._replace(checkpoint=copy_checkpoint(saved.checkpoint)))
+        return saved
+
+    noting.get_tuple = get_tuple  # type: ignore[method-assign]
+    return seen, noting
+
+
+def _checking(saver: Saver, pregel: AnyPregel) -> Saver:
+    """A saver that refuses a checkpoint of which the graph could not make a state.
+
+    LangGraph stores what an update's nodes wrote before it finds out whether the channels take it.
+    So that is held back here until the checkpoint that comes of it is known to be good.
+    """
+    checking = copy(saver)
+    held: list[tuple[Any, ...]] = []
+    written: set[str] = set()
+
+    def put_writes(config: RunnableConfig, writes: Any, task_id: str, task_path: str = "") -> None:
+        if config["configurable"].get("checkpoint_id") in written:
+            saver.put_writes(config, writes, task_id, task_path)
+        else:
+            held.append((config, writes, task_id, task_path))
+
+    async def aput_writes(
+        config: RunnableConfig, writes: Any, task_id: str, task_path: str = ""
+    ) -> None:
+        if config["configurable"].get("checkpoint_id") in written:
+            await saver.aput_writes(config, writes, task_id, task_path)
+        else:
+            held.append((config, writes, task_id, task_path))
+
+    def put(
+        config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
+    ) -> RunnableConfig:
+        _check_checkpoint(saver, pregel, config, checkpoint, metadata)
+        while held:
+            saver.put_writes(*held.pop(0))
+        written.add(checkpoint["id"])
+        return saver.put(config, checkpoint, metadata, new_versions)
+
+    async def aput(
+        config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
+    ) -> RunnableConfig:
+        await asyncio.to_thread(_check_checkpoint, saver, pregel, config, checkpoint, metadata)
+        while held:
+            await saver.aput_writes(*held.pop(0))
+        written.add(checkpoint["id"])
+        return await saver.aput(config, checkpoint, metadata, new_versions)
+
+    checking.put = put  # type: ignore[method-assign]
+    checking.aput = aput  # type: ignore[method-assign]
+    checking.put_writes = put_writes  # type: ignore[method-assign]
+    checking.aput_writes = aput_writes  # type: ignore[method-assign]
+    return checking
+
+
+def _check_checkpoint(
+    saver: Saver, pregel: AnyPregel, config: RunnableConfig, checkpoint: Any, metadata: Any
+) -> None:
+    """Raise UpdateRefused if the graph can't make a state of the checkpoint."""
+    # What such a channel holds is not in the checkpoint alone.
+    if any(isinstance(each, DeltaChannel) for each in pregel.channels.values()):
+        return
+    conf = config["configurable"]
+    at = At(checkpoint_id=checkpoint["id"], checkpoint_ns=conf.get("checkpoint_ns", ""))
+    place = at.config(conf["thread_id"])
+    view = copy(saver)
+
+    def get_tuple(config: RunnableConfig) -> CheckpointTuple:
+        return CheckpointTuple(place, copy_checkpoint(checkpoint), metadata, None, [])
+
+    view.get_tuple = get_tuple  # type: ignore[method-assign]
+    try:
+        _with(pregel, view).get_state(place)
+    except _ELSEWHERE:
+        raise
+    except Exception as error:
+        raise UpdateRefused(f"values: {_text(error)}") from error
+
+
+def _check_next(seen: list[CheckpointTuple], pregel: AnyPregel) -> None:
+    """Refuse a state that is to go on with a node which the graph lacks: LangGraph would pass over
+    it in silence, and the thread look as if it had come to its end."""
+    if not seen:
+        return
+    checkpoint = seen[0].checkpoint
+    versions = checkpoint["channel_versions"]
+    # What an earlier step wrote to such a channel, and nobody has taken since, is of no account.
+    newest = max(versions.values(), default=None)
+    for channel, value in checkpoint["channel_values"].items():
+        if versions.get(channel) != newest:
+            continue
+        if channel.startswith(_NEXT):
+            _check_node(channel, channel.removeprefix(_NEXT), pregel)
+        elif channel == _SENDS:
+            for send in value:
+                _check_node(channel, send.node, pregel)
+
+
+def _check_node(channel: str, node: str, pregel: AnyPregel) -> None:
+    if node not in pregel.nodes:
+        raise StateUnfit(
+            f"channel {channel!r}: the thread is to go on with node {node!r}, "
+            "which the graph does not have any more"
+        )
+
+
+def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
+    """A checkpoint's values and pending interrupts, without a graph."""
+    values = {
+        name: value
+        for name, value in saved.checkpoint["channel_values"].items()
+        if not name.startswith(_OWN)
+    }
+    waiting: dict[str, list[dict[str, Any]]] = {}
+    finished: set[str] = set()
+    for task_id, channel, value in saved.pending_writes or []:
+        if channel == _INTERRUPT:
+            raised = value if isinstance(value, Sequence) else [value]
+            waiting[task_id] = [_interrupt(each) for each in raised]
+        elif channel not in _UNFINISHED:
+            finished.add(task_id)
+    return values, {task: raised for task, raised in waiting.items() if task not in finished}
+
+
+def _interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    return {"id": interrupt.id, "value": interrupt.value}
+
+
+def _public(snapshot: StateSnapshot) -> dict[str, Any]:
+    checkpoint = _reference(snapshot.config) if snapshot.created_at is not None else None
+    parent = _reference(snapshot.parent_config)
+    return {
+        "values": snapshot.values,
+        "next": list(snapshot.next),
+        "tasks": [_task(task) for task in snapshot.tasks],
+        "metadata": snapshot.metadata,
+        "created_at": snapshot.created_at,
+        "checkpoint": checkpoint,
+        "parent_checkpoint": parent,
+        "interrupts": [_interrupt(each) for each in snapshot.interrupts],
+        "checkpoint_id": checkpoint and checkpoint["checkpoint_id"],
+        "parent_checkpoint_id": parent and parent["checkpoint_id"],
+    }
+
+
+def _task(task: Any) -> dict[str, Any]:
+    nested = isinstance(task.state, StateSnapshot)
+    error = task.error
+    return {
+        "id": task.id,
+        "name": task.name,
+        "path": task.path,
+        "error": error if error is None or isinstance(error, str) else repr(error),
+        "interrupts": [_interrupt(each) for each in task.interrupts],
+        "checkpoint": None if nested else _reference(task.state),
+        "state": _public(task.state) if nested else None,
+        "result": task.result,
+    }
+
+
+def _reference(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A checkpoint's place, of all that a config holds."""
+    if config is None:
+        return None
+    conf = config["configurable"]
+    place = {"thread_id": conf["thread_id"], "checkpoint_ns": conf.get("checkpoint_ns", "")}
+    optional = {name: conf[name] for name in ("checkpoint_id", "checkpoint_map") if conf.get(name)}
+    return {**optional, **place}
+
+
+def _values(update: Mapping[str, Any]) -> Any:
+    """What an update of a superstep writes."""
+    command = update.get("command")
+    if not command:
+        return update.get("values")
+    goto = command.get("goto") or []
+    pairs = command.get("update")
+    return Command(
+        update=[(key, value) for key, value in pairs] if isinstance(pairs, list) else pairs,
+        goto=[
+            each if isinstance(each, str) else Send(each["node"], each["input"])
+            for each in (goto if isinstance(goto, list) else [goto])
+        ],
+    )

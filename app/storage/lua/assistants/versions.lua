@@ -1,0 +1,14 @@
+-- Lists versions of an assistant, newest first.
+-- KEYS  1 the assistant's hash
+-- ARGV  1 how many to leave out, 2 how many to list at most
+-- Returns {version, time in µs, entry} of each; false if there is no such assistant.
+local last = redis.call('HGET', KEYS[1], 'last')
+if not last then return false end
+local found = {}
+local version = last - ARGV[1]
+while version > 0 and #found < tonumber(ARGV[2]) do
+  local stored = redis.call('HMGET', KEYS[1], 't:' .. version, 'v:' .. version)
+  table.insert(found, {version, stored[1], stored[2]})
+  version = version - 1
+end
+return found

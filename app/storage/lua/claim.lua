@@ -1,0 +1,49 @@
+-- Takes the run that has been ready longest.
+-- KEYS  1 ready, 2 what this process claimed last
+-- ARGV  1 prefix of all keys, 2 owner (a process id), 3 lease in ms, 4 what tells this call from others
+-- Returns {id, token, attempts, record, cancel, kept, graph, ms until the next is due, how often it was
+-- handed back, thread id}: id is false if none is ready now, the eighth -1 if none is to come; graph is
+-- whose the run's thread is ('' for nobody's), false if it is not the run's turn on it. A repeated call
+-- takes no second run.
+local p = ARGV[1]
+local now = clock()
+local function answer(id)
+  local run = p .. ':run:' .. id
+  local found = redis.call('HMGET', run, 'token', 'attempts', 'record', 'cancel', 'kept', 'thread_id',
+    'handed_back')
+  local there = found[5] and redis.call('HMGET', p .. ':thread:' .. found[6], 'active', 'graph') or {}
+  local graph = there[1] == id and (there[2] or '')
+  return {id, found[1], tonumber(found[2]), found[3], found[4], found[5], graph, 0,
+    tonumber(found[7] or '0'), found[6] or ''}
+end
+local last = redis.call('HMGET', KEYS[2], 'call', 'id')
+if last[1] == ARGV[4] and redis.call('HGET', p .. ':run:' .. last[2], 'owner') == ARGV[2] then
+  return answer(last[2])
+end
+while true do
+  local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  if #first == 0 then return {false, '', 0, '', false, false, false, -1, 0, ''} end
+  local id, due = first[1], tonumber(first[2])
+  if due > now then return {false, '', 0, '', false, false, false, due - now, 0, ''} end
+  redis.call('ZREM', KEYS[1], id)
+  local run = p .. ':run:' .. id
+  local found = redis.call('HMGET', run, 'record', 'ended_by', 'kept', 'cancel', 'thread_id', 'strategy')
+  local turn = found[1] and not found[2]
+  if turn and found[3] and not found[4] then
+    -- It was scheduled, unless it has its thread already.
+    local there = redis.call('HMGET', p .. ':thread:' .. found[5], 'status', 'active')
+    if not there[2] then
+      begin_turn(p, found[5], id, now)
+    elseif there[2] ~= id then
+      take_turn(p, found[5], id, there[2], found[6], now)
+      turn = false
+    end
+  end
+  if turn then
+    own(p, id, ARGV[2], ARGV[3], now)
+    redis.call('HINCRBY', run, 'attempts', 1)
+    redis.call('HSET', KEYS[2], 'call', ARGV[4], 'id', id)
+    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+    return answer(id)
+  end
+end

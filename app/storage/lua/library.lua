@@ -1,0 +1,71 @@
+-- Functions that scripts of runs and threads share. A script that needs them is loaded with this file
+-- before it. `p` is the tag that all keys begin with, such as {runwait}.
+
+-- Redis's clock, in ms.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- A fencing token: higher than any before, also after Redis lost its last writes, as long as its
+-- clock goes on.
+local function next_token(p)
+  local time = redis.call('TIME')
+  local last = tonumber(redis.call('GET', p .. ':tokens') or '0')
+  local token = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
+  redis.call('SET', p .. ':tokens', token)
+  return token
+end
+
+-- Gives a run to this process: lease and token.
+local function own(p, id, owner, lease, now)
+  local token = next_token(p)
+  redis.call('HSET', p .. ':run:' .. id, 'owner', owner, 'token', token, 'status', 'running')
+  redis.call('ZADD', p .. ':leases', now + lease, id)
+  return token
+end
+
+-- Makes a run ready for whichever process is free once it is due. All are told, if it is the next.
+local function make_ready(p, id, due)
+  redis.call('ZADD', p .. ':ready', due, id)
+  if redis.call('ZRANGE', p .. ':ready', 0, 0)[1] == id then
+    redis.call('PUBLISH', p .. ':told:all', 'ready')
+  end
+end
+
+-- Has a run taken by another process, once it is due. Its process was not lost, so this is not counted
+-- against the run.
+local function give_up(p, id, due)
+  local run = p .. ':run:' .. id
+  redis.call('HDEL', run, 'owner')
+  redis.call('HSET', run, 'status', 'pending')
+  redis.call('HINCRBY', run, 'handed_back', 1)
+  redis.call('ZREM', p .. ':leases', id)
+  make_ready(p, id, due)
+end
+
+-- Asks for a run to be stopped. One that executes is stopped by its process, which is told; any other
+-- is made ready at once: whoever takes it then only ends it.
+local function ask_to_stop(p, id, action)
+  local run = p .. ':run:' .. id
+  local found = redis.call('HMGET', run, 'owner', 'ended_by', 'cancel', 'thread_id', 'record')
+  if not found[5] or found[2] then return 0 end
+  if not found[3] then redis.call('HSET', run, 'cancel', action) end
+  if found[1] then
+    redis.call('PUBLISH', p .. ':told:' .. found[1], 'cancel ' .. id .. ' ' .. (found[3] or action))
+  else
+    redis.call('ZREM', p .. ':queued', id)
+    if found[4] then redis.call('LREM', p .. ':thread:' .. found[4] .. ':queue', 0, id) end
+    make_ready(p, id, 0)
+  end
+  return 1
+end
+
+-- What is said of an idempotency key that a request comes with: false for a new one.
+local function answer_to_key(key, request)
+  local before = redis.call('HMGET', key, 'request', 'run_id', 'thread_id', 'document')
+  if not before[1] then return false end
+  if before[1] ~= request then return {'other'} end
+  if before[4] then return {'replayed', before[2], before[3], before[4]} end
+  return {'in flight', before[2], before[3]}
+end

@@ -1,0 +1,5 @@
+-- Looks whether an idempotency key was used before.
+-- KEYS  1 idempotency hash
+-- ARGV  1 the request's fingerprint
+-- Returns what admit.lua does for it; false for a new key.
+return answer_to_key(KEYS[1], ARGV[1])

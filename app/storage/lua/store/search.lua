@@ -1,0 +1,29 @@
+-- A page of the items of a namespace and of all beneath it, in the order of their places.
+-- KEYS  1 expiry
+-- ARGV  1 prefix of all keys, 2 namespace, 3 last entry of the page before, or '' for the first,
+--       4 items to skip (first page only), 5 items at most, 6 bytes after which no item follows
+-- Returns {1 if there may be more; entry, stored, entry, stored, ...}, an entry being place and item.
+-- Returns nil, to be called again, while more items have expired than one call removes.
+local p, index, after = ARGV[1], ARGV[1] .. ':store:under:' .. ARGV[2], ARGV[3]
+local most, bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+if store_expire(p, (store_clock())) == STORE_DUE then return false end
+local entries
+if after == '' then
+  entries = redis.call('ZRANGE', index, ARGV[4], ARGV[4] + most - 1)
+else
+  entries = redis.call('ZRANGEBYLEX', index, '(' .. after, '+', 'LIMIT', 0, most)
+end
+local found = {#entries == most and 1 or 0}
+for i, entry in ipairs(entries) do
+  local stored = redis.call('GET', p .. ':store:item:' .. string.sub(entry, 27))
+  if stored then -- else evicted
+    table.insert(found, entry)
+    table.insert(found, stored)
+    bytes = bytes - #stored
+    if bytes < 0 and i < #entries then
+      found[1] = 1
+      break
+    end
+  end
+end
+return found

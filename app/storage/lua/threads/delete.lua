@@ -1,0 +1,8 @@
+-- Removes a thread with its runs; its checkpoints are doomed.
+-- KEYS  1 doomed
+-- ARGV  1 tag of all keys, 2 thread id
+-- Returns the fencing token for deleting its checkpoints (also when repeated), false if there is no
+-- such thread.
+thread_remove(ARGV[1], ARGV[2], clock())
+local token = redis.call('ZSCORE', KEYS[1], ARGV[2])
+return token and string.format('%.0f', token)

@@ -1,0 +1,127 @@
+-- Thread records and their indexes, for the scripts that begin with this file after library.lua. Every
+-- function takes
+--   p    the tag that all keys begin with, such as {runwait}
+--   id   the thread's id
+--   now  Redis's time in ms
+-- A thread is in an index zset for each of its terms and for its status, twice: by the time of its
+-- creation and by that of its last change. A thread with the field `temporary` is in none.
+
+local THREAD_BATCH = 1000 -- arguments of one command; Lua's unpack has a bound
+
+local function thread_key(p, id) return p .. ':thread:' .. id end
+
+-- The suffixes of the index keys that a thread is in.
+local function thread_marks(terms, status)
+  local marks = {'', ':status=' .. status}
+  for _, term in ipairs(cjson.decode(terms)) do table.insert(marks, ':' .. term) end
+  return marks
+end
+
+-- Puts the thread's expiry where its life and status say.
+local function thread_touch(p, id, now)
+  local record = redis.call('HMGET', thread_key(p, id), 'ttl', 'status', 'temporary')
+  if record[1] and record[2] ~= 'busy' and not record[3] then
+    redis.call('ZADD', p .. ':threads:expiry', now + record[1], id)
+  else
+    redis.call('ZREM', p .. ':threads:expiry', id)
+  end
+end
+
+-- Makes an idle thread. The caller has seen that there is none.
+--   ttl     ms that it lives without use, or '' for ever
+--   others  further fields of the record, or nil
+local function thread_create(p, id, now, metadata, terms, ttl, config, others)
+  local key = thread_key(p, id)
+  redis.call('HSET', key, 'metadata', metadata, 'terms', terms, 'config', config, 'status', 'idle',
+    'created', now, 'updated', now)
+  if ttl ~= '' then redis.call('HSET', key, 'ttl', ttl) end
+  for field, value in pairs(others or {}) do redis.call('HSET', key, field, value) end
+  if others and others.temporary then return end
+  for _, mark in ipairs(thread_marks(terms, 'idle')) do
+    redis.call('ZADD', p .. ':threads:created' .. mark, now, id)
+    redis.call('ZADD', p .. ':threads:updated' .. mark, now, id)
+  end
+  thread_touch(p, id, now)
+end
+
+-- Changes fields of the record: a table of values, false to remove a field. Returns whether there
+-- is such a thread.
+local function thread_set(p, id, now, fields)
+  local key = thread_key(p, id)
+  local old = redis.call('HMGET', key, 'created', 'terms', 'status', 'temporary')
+  if not old[1] then return false end
+  local marks = old[4] and {} or thread_marks(old[2], old[3])
+  redis.call('HSET', key, 'updated', now)
+  for field, value in pairs(fields) do
+    if value then
+      redis.call('HSET', key, field, value)
+    else
+      redis.call('HDEL', key, field)
+    end
+  end
+  local new = redis.call('HMGET', key, 'terms', 'status', 'temporary')
+  local kept = {}
+  if not new[3] then
+    for _, mark in ipairs(thread_marks(new[1], new[2])) do
+      kept[mark] = true
+      redis.call('ZADD', p .. ':threads:created' .. mark, old[1], id)
+      redis.call('ZADD', p .. ':threads:updated' .. mark, now, id)
+    end
+  end
+  for _, mark in ipairs(marks) do
+    if not kept[mark] then
+      redis.call('ZREM', p .. ':threads:created' .. mark, id)
+      redis.call('ZREM', p .. ':threads:updated' .. mark, id)
+    end
+  end
+  thread_touch(p, id, now)
+  return true
+end
+
+-- Removes the thread's record and runs; its checkpoints are doomed. The mark has a fencing token: what
+-- a thread made anew under the same id writes, carries a higher one. Returns whether there was one.
+local function thread_remove(p, id, now)
+  local key = thread_key(p, id)
+  local old = redis.call('HMGET', key, 'terms', 'status', 'active', 'temporary')
+  if not old[2] then return false end
+  local active = old[3] or old[4]
+  if active then
+    local owner = redis.call('HGET', p .. ':run:' .. active, 'owner')
+    if owner then
+      redis.call('PUBLISH', p .. ':told:' .. owner, 'cancel ' .. active .. ' delete')
+    elseif old[4] then
+      ask_to_stop(p, active, 'interrupt')
+    end
+  end
+  local runs = redis.call('ZRANGE', key .. ':runs', 0, -1)
+  for first = 1, #runs, THREAD_BATCH do
+    local batch, keys = {}, {}
+    for i = first, math.min(first + THREAD_BATCH - 1, #runs) do
+      local run = runs[i]
+      for _, process in ipairs(redis.call('SMEMBERS', p .. ':waiting:' .. run)) do
+        redis.call('PUBLISH', p .. ':told:' .. process, 'ended ' .. run)
+      end
+      local key = redis.call('HGET', p .. ':run:' .. run, 'idempotency')
+      if key and redis.call('HEXISTS', key, 'document') == 0 then redis.call('DEL', key) end
+      table.insert(batch, run)
+      for _, kind in ipairs({':run:', ':result:', ':waiting:'}) do table.insert(keys, p .. kind .. run) end
+    end
+    redis.call('UNLINK', unpack(keys))
+    redis.call('ZREM', p .. ':leases', unpack(batch))
+    redis.call('ZREM', p .. ':ready', unpack(batch))
+    redis.call('ZREM', p .. ':queued', unpack(batch))
+  end
+  if not old[4] then
+    for _, mark in ipairs(thread_marks(old[1], old[2])) do
+      redis.call('ZREM', p .. ':threads:created' .. mark, id)
+      redis.call('ZREM', p .. ':threads:updated' .. mark, id)
+    end
+  end
+  redis.call('ZREM', p .. ':threads:expiry', id)
+  redis.call('DEL', key, key .. ':queue', key .. ':runs')
+  redis.call('ZADD', p .. ':doomed', next_token(p), id)
+  -- For a process that has not heard of it: what it records again must not bring the thread back.
+  redis.call('SET', p .. ':gone:' .. id, '1', 'EX', 3600)
+  return true
+end
+

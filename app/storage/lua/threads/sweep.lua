@@ -1,0 +1,28 @@
+-- Removes threads that were not used for as long as they live, unless a run is scheduled on them.
+-- KEYS  1 expiry, 2 doomed
+-- ARGV  1 tag of all keys, 2 most to remove
+-- Returns {ms until the next one expires, or -1, ids and fencing tokens of threads whose checkpoints
+-- are to be deleted, in turn}.
+local p, now = ARGV[1], clock()
+
+-- Whether a run is still to come: its thread is in use. The thread of a run that has its turn is busy,
+-- and does not expire.
+local function scheduled(id)
+  for _, run in ipairs(redis.call('ZREVRANGE', thread_key(p, id) .. ':runs', 0, -1)) do
+    local found = redis.call('HMGET', p .. ':run:' .. run, 'record', 'ended_by')
+    if found[1] and not found[2] then return true end
+  end
+  return false
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])) do
+  if scheduled(id) then
+    thread_touch(p, id, now)
+  else
+    thread_remove(p, id, now)
+  end
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local doomed = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1, 'WITHSCORES')
+for i = 2, #doomed, 2 do doomed[i] = string.format('%.0f', doomed[i]) end
+return {first[2] and math.max(0, first[2] - now) or -1, doomed}

@@ -1,0 +1,29 @@
+"""Runs of all kinds, while whatever can die does: the smaller brother of `make chaos`.
+
+CHAOS_SEED repeats what was asked for and how it was struck; not at which moments.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.chaos import hold
+
+RUNS = 150
+# For the answers, and for webhooks whose process died while it delivered them.
+SECONDS = 90
+PATIENCE_SECONDS = 60
+
+
+@pytest.mark.timeout(SECONDS + PATIENCE_SECONDS + 60)
+def test_no_answer_is_lost_and_none_is_given_twice_whatever_dies(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED") or secrets.randbits(32))
+    print(f"CHAOS_SEED={seed}")
+    verdict = hold(
+        tmp_path, seed=seed, runs=RUNS, at_once=10, seconds=SECONDS, patience=PATIENCE_SECONDS
+    )
+    assert verdict.good, "\n".join([f"CHAOS_SEED={seed}", str(verdict), *verdict.notes])

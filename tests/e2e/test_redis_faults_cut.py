@@ -1,0 +1,138 @@
+"""Connections to Redis that break in the middle of a command, before it or before its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.storage import records
+from app.storage.checkpoint import plans
+from tests.e2e.calls import lines, patient_get
+from tests.faulty import FaultyNetwork, Side
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
+
+ZOO = str(PROJECTS / "zoo" / "langgraph.json")
+KINDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "kept": ({"on_completion": "keep", "durability": "sync"}, {}),
+    "scheduled": ({"after_seconds": 0.2}, {}),
+    "keyed": ({}, {"Idempotency-Key": "a-key"}),
+}
+SCRIPTS = {
+    "admit": records._ADMIT.sha,
+    "claim": records._CLAIM.sha,
+    "finish": records._FINISH.sha,
+    "put": plans._PUT.sha,
+    "put_writes": plans._PUT_WRITES.sha,
+}
+
+
+@pytest.fixture
+def network(valkey: RedisServer) -> Iterator[FaultyNetwork]:
+    network = FaultyNetwork(valkey.port)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server], network: FaultyNetwork) -> Server:
+    server = serve(REDIS_URL=network.url(), LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=2)
+    # Redis knows the scripts, so that each is one command from now on.
+    for body, headers in KINDS.values():
+        steps = {"assistant_id": "steps_sync", "input": {"n": 1}, **body}
+        answer = httpx.post(
+            f"{server.url}/runs/wait",
+            json=steps,
+            headers=dict.fromkeys(headers, "before"),
+            timeout=PATIENCE,
+        )
+        assert answer.status_code == 200, answer.text
+    return server
+
+
+def ask(server: Server, kind: str, file: Path) -> httpx.Response:
+    body, headers = KINDS[kind]
+    steps = {"assistant_id": "steps_sync", "input": {"n": 2, "file": str(file)}, **body}
+    return httpx.post(f"{server.url}/runs/wait", json=steps, headers=headers, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+@pytest.mark.parametrize(
+    ("kind", "script"),
+    [
+        ("kept", "admit"),
+        ("kept", "put"),
+        ("kept", "put_writes"),
+        ("kept", "finish"),
+        ("scheduled", "admit"),
+        ("scheduled", "claim"),
+        ("scheduled", "finish"),
+        ("keyed", "admit"),
+        ("keyed", "finish"),
+    ],
+)
+def test_a_command_that_is_cut_is_sent_again_to_the_same_effect(
+    server, network, tmp_path, kind, script, side: Side
+):
+    file = tmp_path / "file"
+    with network.cut(SCRIPTS[script], side) as cut:
+        answer = ask(server, kind, file)
+        assert cut.done == 1
+    assert answer.json()["steps"] == [1, 2]
+    assert lines(file) == ["1", "2"]
+    assert patient_get(server, answer.headers["Location"]).json() == answer.json()
+    assert patient_get(server, answer.headers["Content-Location"]).json()["status"] == "success"
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_an_admission_of_which_nothing_more_is_heard_is_taken_back(
+    server, network, valkey, tmp_path, kind
+):
+    file = tmp_path / "file"
+    before = set(valkey.client.keys("*"))
+    with network.cut(SCRIPTS["admit"], "reply", times=2) as cut:
+        refused = ask(server, kind, file)
+        assert cut.done == 2
+    assert refused.status_code == 503
+    assert "Retry-After" in refused.headers
+
+    def nothing_is_left() -> bool:
+        # But marks that go by themselves: of what was withdrawn, and of the thread's removal.
+        left = set(valkey.client.keys("*")) - before - {b"{runwait}:beat"}
+        return all(0 < valkey.client.ttl(key) <= 3600 for key in left)
+
+    eventually(nothing_is_left)
+    again = ask(server, kind, file)
+    assert again.json()["steps"] == [1, 2]
+    assert "Idempotency-Replayed" not in again.headers
+    assert lines(file) == ["1", "2"]
+
+
+def test_a_command_that_arrives_after_it_was_given_up_starts_nothing(server, network, valkey):
+    run = records.RunRecord(
+        run_id="01a20acd-2b83-70b2-a8d5-eb34efcb8229",
+        thread_id="01a20acd-2b83-70b2-a8d5-eb34efcb8230",
+        assistant_id="a",
+        graph_id="echo",
+        metadata={},
+        status=records.RunStatus.RUNNING,
+        kwargs={},
+    )
+    storage = records.Storage(valkey.url, 1)
+    storage.start()
+    late = records.RunRecords(storage, "runwait", "a-process", 300)
+    late.withdraw(run)
+    assert late.admit(run, 15, may_start=False).verdict == "ended"
+    assert valkey.client.zcard("{runwait}:ready") == 0
+
+
+def test_a_claim_of_which_nothing_more_is_heard_costs_no_attempt(server, network, valkey, tmp_path):
+    file = tmp_path / "file"
+    with network.cut(SCRIPTS["claim"], "reply", times=6) as cut:
+        answer = ask(server, "scheduled", file)
+        assert cut.done == 6
+    assert answer.json()["steps"] == [1, 2]
+    assert lines(file) == ["1", "2"]

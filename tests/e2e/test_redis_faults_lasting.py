@@ -1,0 +1,317 @@
+"""Redis fails while runs of every kind are under way, and is well again: none is harmed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently
+from tests.faulty import FaultyNetwork
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port
+
+ZOO = str(PROJECTS / "zoo" / "langgraph.json")
+NEVER = 86_400
+UNKNOWN = "/threads/01a20acd-2b83-70b2-a8d5-eb34efcb8229"
+
+Post = Callable[..., Future[httpx.Response]]
+Fault = Callable[[], AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def stopped(valkey: RedisServer) -> Iterator[None]:
+    valkey.stop()
+    try:
+        yield
+    finally:
+        valkey.start()
+
+
+@contextlib.contextmanager
+def silent(valkey: RedisServer) -> Iterator[None]:
+    assert valkey.process is not None
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def configured(valkey: RedisServer, name: str, bad: str, good: str) -> Iterator[None]:
+    valkey.client.config_set("maxmemory-policy", "noeviction")
+    valkey.client.config_set(name, bad)
+    try:
+        yield
+    finally:
+        valkey.client.config_set(name, good)
+
+
+@contextlib.contextmanager
+def replica(valkey: RedisServer) -> Iterator[None]:
+    valkey.client.replicaof("127.0.0.1", free_port())
+    try:
+        yield
+    finally:
+        valkey.client.replicaof("NO", "ONE")
+
+
+FAULTS: dict[str, Callable[[RedisServer, FaultyNetwork], AbstractContextManager[None]]] = {
+    "restarted": lambda valkey, network: stopped(valkey),
+    "full": lambda valkey, network: configured(valkey, "maxmemory", "1mb", "0"),
+    "no_replicas": lambda valkey, network: configured(valkey, "min-replicas-to-write", "3", "0"),
+    "read_only": lambda valkey, network: replica(valkey),
+    "silent": lambda valkey, network: silent(valkey),
+    "too_slow": lambda valkey, network: network.slow(0.6),
+    "refusing": lambda valkey, network: network.refusing(),
+}
+
+
+@pytest.fixture
+def network(valkey: RedisServer) -> Iterator[FaultyNetwork]:
+    network = FaultyNetwork(valkey.port)
+    yield network
+    network.close()
+
+
+@pytest.fixture(params=list(FAULTS))
+def fault(request: pytest.FixtureRequest, valkey: RedisServer, network: FaultyNetwork) -> Fault:
+    return lambda: FAULTS[request.param](valkey, network)
+
+
+@pytest.fixture
+def start(serve: Callable[..., Server], network: FaultyNetwork) -> Callable[..., Server]:
+    def start(lease: float, **others: Any) -> Server:
+        return serve(
+            REDIS_URL=network.url(), LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=lease, **others
+        )
+
+    return start
+
+
+@pytest.fixture
+def post() -> Iterator[Post]:
+    """Asks for a run beside the test."""
+    with ThreadPoolExecutor(16) as pool:
+        yield lambda server, path="/runs/wait", headers=None, **body: pool.submit(
+            httpx.post, server.url + path, json=body, headers=headers, timeout=PATIENCE
+        )
+
+
+def is_well(server: Server) -> bool:
+    """Whether the workers take what needs Redis, as far as some fresh connections tell."""
+    return all(
+        httpx.post(f"{server.url}/threads", json={}, timeout=PATIENCE).status_code == 200
+        for _ in range(8)
+    )
+
+
+def run_ids(valkey: RedisServer) -> set[bytes]:
+    """The runs that Redis has a record of."""
+    runs = valkey.client.keys("{runwait}:run:*")
+    return {key for key in runs if valkey.client.hexists(key, "record")}
+
+
+def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
+    start, fault, valkey
+):
+    server = start(2)
+    thread = server.http.post("/threads", json={}).json()["thread_id"]
+    before = run_ids(valkey)
+    run = {"assistant_id": "echo", "input": {"value": 1}}
+    needs = [
+        ("/runs/wait", {**run, "on_completion": "keep"}, {}),
+        ("/runs/wait", {**run, "after_seconds": NEVER}, {}),
+        ("/runs/wait", run, {"Idempotency-Key": "a-key"}),
+        (f"/threads/{thread}/runs/wait", run, {}),
+        ("/threads", {}, {}),
+    ]
+    with fault():
+        for path, body, headers in needs:
+            refused = httpx.post(server.url + path, json=body, headers=headers, timeout=PATIENCE)
+            assert refused.status_code == 503, (path, refused.text)
+            assert "Retry-After" in refused.headers
+            assert list(refused.json()) == ["detail"]
+        # What writes nothing can still be had of a Redis that only takes no writes.
+        unknown = f"{UNKNOWN}/runs/{thread}"
+        for path, status in ((f"/threads/{thread}", 200), (unknown, 404), (f"{unknown}/join", 404)):
+            assert fresh_get(server, path).status_code in (503, status)
+        for _ in range(4):
+            answer = httpx.post(f"{server.url}/runs/wait", json=run, timeout=PATIENCE)
+            assert answer.json() == {"value": 1}
+        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+    eventually(lambda: is_well(server))
+    for path, body, headers in (*needs[:1], *needs[2:]):
+        send = functools.partial(httpx.post, json=body, headers=headers, timeout=PATIENCE)
+        answer = patiently(functools.partial(send, server.url + path))
+        assert answer.status_code == 200
+        assert "Idempotency-Replayed" not in answer.headers
+    # What was refused was not run, nor is it waiting; the four that were served are recorded.
+    eventually(lambda: len(run_ids(valkey) - before) == 4 + 3)
+    assert valkey.client.zcard("{runwait}:ready") == 0
+
+
+def test_a_short_fault_costs_no_run_a_step_and_nobody_an_answer(
+    start, fault, valkey, network, post, tmp_path
+):
+    server = start(15)
+    files = {name: tmp_path / name for name in ("sync", "async", "own", "key", "later")}
+
+    def steps(name: str, graph: str = "steps_sync") -> dict[str, Any]:
+        return {
+            "assistant_id": graph,
+            "input": {"n": 5, "seconds": 0.3, "file": str(files[name])},
+        }
+
+    answers = {
+        "sync": post(server, **steps("sync"), on_completion="keep", durability="sync"),
+        "async": post(
+            server, **steps("async", "steps_async"), on_completion="keep", durability="async"
+        ),
+        "own": post(server, **steps("own")),
+        "key": post(server, headers={"Idempotency-Key": "a-key"}, **steps("key")),
+        "later": post(server, **steps("later"), after_seconds=NEVER),
+    }
+    eventually(lambda: all(lines(files[each]) for each in ("sync", "async", "own", "key")))
+    eventually(lambda: valkey.client.zcard("{runwait}:ready") == 1)
+    kept = {
+        valkey.client.hget(key, "thread_id").decode(): key.decode().rsplit(":", 1)[1]
+        for key in run_ids(valkey)
+    }
+    with contextlib.ExitStack() as stack:
+        joins = [
+            stack.enter_context(
+                httpx.stream(
+                    "GET", f"{server.url}/threads/{thread}/runs/{run}/join", timeout=PATIENCE
+                )
+            )
+            for thread, run in kept.items()
+        ]
+        assert [each.status_code for each in joins] == [200] * 5
+        with fault():
+            eventually(lambda: len(lines(files["own"])) >= 3)
+        eventually(lambda: is_well(server))
+        due_now(valkey)
+        for name, answer in answers.items():
+            assert answer.result().json()["steps"] == [1, 2, 3, 4, 5], name
+            assert lines(files[name]) == ["1", "2", "3", "4", "5"], name
+        for each in joins:
+            each.read()
+            assert each.json()["steps"] == [1, 2, 3, 4, 5]
+    again = patiently(
+        lambda: post(server, headers={"Idempotency-Key": "a-key"}, **steps("key")).result()
+    )
+    assert (again.headers["Idempotency-Replayed"], again.json()["n"]) == ("true", 5)
+    for answer in (answers["sync"].result(), answers["async"].result()):
+        thread = answer.headers["Location"].split("/")[2]
+        state = patient_get(server, f"/threads/{thread}/state").json()
+        assert (state["values"]["steps"], state["next"]) == ([1, 2, 3, 4, 5], [])
+
+
+@pytest.mark.parametrize("fault", ["restarted", "full", "silent", "read_only"], indirect=True)
+def test_a_fault_longer_than_a_lease_ends_no_run_and_steals_none(
+    start, fault, valkey, post, tmp_path
+):
+    # Longer than a process gets no time of a busy machine.
+    server = start(3)
+    file, other = tmp_path / "file", tmp_path / "other"
+    with Gate(tmp_path) as gate, Gate(tmp_path) as third_step:
+        live = post(server, assistant_id="sleep_sync", input=gate.input, on_completion="keep")
+        eventually(lambda: valkey.client.zcard("{runwait}:leases") == 1)
+        [held] = valkey.client.zrange("{runwait}:leases", 0, -1)
+        answers = [
+            post(
+                server,
+                assistant_id=graph,
+                input={**third_step.input, "n": 8, "file": str(each)},
+                on_completion="keep",
+                durability=durability,
+            )
+            for graph, durability, each in (
+                ("steps_sync", "sync", file),
+                ("steps_async", "async", other),
+            )
+        ]
+        eventually(lambda: lines(file) == lines(other) == ["1", "2"])
+        with fault():
+            third_step.open()
+            # Both gave up what they could not write down any more.
+            eventually(lambda: server.log.read_text().count("goes on elsewhere") == 2)
+        for answer in answers:
+            assert answer.result().json()["steps"] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+        def its_lease_is_renewed() -> bool:
+            seconds, micro = valkey.client.time()
+            now = seconds * 1000 + micro // 1000
+            quiet = valkey.client.hget("{runwait}:beat", "quiet_until")
+            lease = valkey.client.zscore("{runwait}:leases", held)
+            assert lease is not None
+            return quiet is not None and int(quiet) < now < lease
+
+        eventually(its_lease_is_renewed)
+        assert valkey.client.hget(b"{runwait}:run:" + held, "attempts") == b"1"
+        gate.open()
+        assert live.result().json()["done"] is True
+    for answer in answers:
+        thread = answer.result().headers["Location"].split("/")[2]
+        state = patient_get(server, f"/threads/{thread}/state").json()
+        assert (state["values"]["steps"], state["next"]) == ([1, 2, 3, 4, 5, 6, 7, 8], [])
+    eventually(lambda: is_well(server))
+    assert "fault" not in server.log.read_text()
+
+
+def test_a_scheduled_run_that_comes_due_while_redis_takes_no_writes_starts_once_it_does(
+    start, valkey, post
+):
+    server = start(1, LOG_LEVEL="DEBUG")
+    answer = post(server, assistant_id="echo", input={"value": 1}, after_seconds=NEVER)
+    [run] = eventually(lambda: valkey.client.zrange("{runwait}:ready", 0, -1))
+    with configured(valkey, "min-replicas-to-write", "0", "0"):
+        with valkey.client.pipeline(transaction=True) as at_once:
+            at_once.zadd("{runwait}:ready", {run: 1})
+            at_once.config_set("min-replicas-to-write", "3")
+            at_once.publish("{runwait}:told:all", "ready")
+            at_once.execute()
+        eventually(lambda: server.logged("no run could be taken"))
+    assert answer.result().json() == {"value": 1}
+
+
+@pytest.mark.parametrize("keep", ["delete", "keep"])
+def test_a_graph_that_uses_the_store_waits_for_redis_and_does_not_fail(
+    start, valkey, network, post, keep
+):
+    server = start(1)
+    body = {"assistant_id": "memory", "input": {"user": "me", "fact": "tea"}}
+    if keep == "delete":
+        with network.refusing():
+            eventually(lambda: httpx.get(f"{server.url}/ready").status_code == 503)
+            answers = [post(server, **body) for _ in range(4)]
+            # Each waited for as long as a lease, then was left for later.
+            eventually(lambda: server.log.read_text().count("goes on elsewhere") >= 4)
+    else:
+        answers = [post(server, **body, on_completion="keep") for _ in range(4)]
+        network.break_all()
+    for answer in answers:
+        assert answer.result().json()["facts"] == ["tea"]
+        join = patient_get(server, answer.result().headers["Location"])
+        assert join.json() == answer.result().json()
+
+
+def test_a_redis_that_is_slow_within_the_time_limit_only_takes_longer(start, network, post):
+    server = start(15)
+    with network.slow(0.1):
+        answers = [
+            post(server, assistant_id="steps_sync", input={"n": 2}, on_completion="keep"),
+            post(server, assistant_id="echo", input={}, headers={"Idempotency-Key": "a"}),
+            post(server, assistant_id="echo", input={}, after_seconds=0.1),
+            post(server, path="/threads"),
+        ]
+        assert [each.result().status_code for each in answers] == [200] * 4
+    assert not server.logged("Redis is away")

@@ -1,0 +1,262 @@
+"""States read and changed by LangGraph's SDK and RemoteGraph, across two processes.
+
+What is expected was recorded from the official server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from langgraph.pregel.remote import RemoteGraph
+from langgraph_sdk import get_client, get_sync_client
+from langgraph_sdk.client import SyncLangGraphClient
+from langgraph_sdk.errors import (
+    BadRequestError,
+    ConflictError,
+    NotFoundError,
+    UnprocessableEntityError,
+)
+
+from tests.servers import PROJECTS, RedisServer, Server
+
+TIMES = 4  # so that both workers have most likely answered
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers that serve tests/projects/states."""
+    folder = tmp_path_factory.mktemp("states")
+    (folder / "valkey").mkdir()
+    valkey = RedisServer(folder / "valkey")
+    valkey.start()
+    config = str(PROJECTS / "states" / "langgraph.json")
+    server = Server(folder, {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config})
+    server.start()
+    yield server
+    server.stop()
+    valkey.stop()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[SyncLangGraphClient]:
+    with get_sync_client(url=server.url) as client:
+        yield client
+
+
+def ran(client: SyncLangGraphClient, graph_id: str, input: Any, **options: Any) -> str:
+    """A thread on which the graph ran to its end or its next stop."""
+    thread = str(uuid4())
+    client.runs.wait(
+        thread, graph_id, input=input, if_not_exists="create", raise_error=False, **options
+    )
+    return thread
+
+
+def seen(states: list[Any]) -> list[Any]:
+    return [(each["values"].get("seen"), each["next"]) for each in states]
+
+
+def test_a_state_is_the_same_from_every_process(client):
+    thread = ran(client, "parallel", {"text": "x"})
+    state = client.threads.get_state(thread)
+    for _ in range(TIMES):
+        assert client.threads.get_state(thread) == state
+    assert state["values"] == {"text": "x", "seen": ["a"]}
+    assert state["next"] == ["left", "right"]
+    assert [each["value"] for each in state["interrupts"]] == [{"ask": "left"}, {"ask": "right"}]
+    assert [task["path"] for task in state["tasks"]] == [
+        ["__pregel_pull", "left"],
+        ["__pregel_pull", "right"],
+    ]
+    assert (
+        state["metadata"].items() >= {"source": "loop", "step": 1, "graph_id": "parallel"}.items()
+    )
+    assert {"run_id", "assistant_id"} <= state["metadata"].keys()
+
+
+def test_a_history_is_newest_first_and_read_in_parts(client):
+    thread = ran(client, "plain", {"text": "hi"}, metadata={"m": 1})
+    states = client.threads.get_history(thread)
+    assert seen(states) == [(["a", "b"], []), (["a"], ["b"]), ([], ["a"]), ([], ["__start__"])]
+    assert states[0] == client.threads.get_state(thread)
+    second = states[1]
+    for before in (second["checkpoint_id"], second["checkpoint"]):
+        assert client.threads.get_history(thread, before=before) == states[2:]
+    assert client.threads.get_history(thread, limit=1) == states[:1]
+    assert client.threads.get_history(thread, metadata={"source": "input"}) == states[3:]
+    assert client.threads.get_history(thread, metadata={"m": 2}) == []
+
+
+def test_a_state_within_is_read_by_its_checkpoint(client):
+    thread = ran(client, "plain", {"text": "hi"})
+    second = client.threads.get_history(thread)[1]
+    by_id = client.threads.get_state(thread, checkpoint_id=second["checkpoint_id"])
+    by_checkpoint = client.threads.get_state(thread, checkpoint=second["checkpoint"])
+    assert by_id == by_checkpoint == second
+
+
+def test_a_subgraph_is_read_with_its_graph_and_by_itself(client):
+    thread = ran(client, "subgraph", {"text": "x"})
+    [outside] = client.threads.get_state(thread)["tasks"]
+    [task] = client.threads.get_state(thread, subgraphs=True)["tasks"]
+    assert (outside["state"], task["checkpoint"]) == (None, None)
+    assert task["state"]["values"] == {"text": "x", "inside": "x!"}
+    assert client.threads.get_state(thread, checkpoint=outside["checkpoint"]) == task["state"]
+    states = client.threads.get_history(thread, checkpoint=outside["checkpoint"])
+    assert [each["next"] for each in states] == [["approve"], ["inside"], ["__start__"]]
+
+
+def test_an_update_answers_for_a_task_and_the_run_goes_on_from_it(client):
+    thread = ran(client, "parallel", {"text": "x"})
+    answer = client.threads.update_state(
+        thread, {"text": "u", "seen": ["answered"]}, as_node="left"
+    )
+    state = client.threads.get_state(thread)
+    assert answer == {
+        "checkpoint": state["checkpoint"],
+        "configurable": state["checkpoint"],
+        "checkpoint_id": state["checkpoint_id"],
+    }
+    assert state["values"] == {"text": "u", "seen": ["a", "answered"]}
+    found = client.threads.get(thread)
+    assert (found["status"], found["interrupts"]) == ("idle", {})
+    assert found["values"] == state["values"]
+
+
+def test_a_fork_goes_on_from_an_old_checkpoint(client):
+    thread = ran(client, "plain", {"text": "hi"})
+    second = client.threads.get_history(thread)[1]
+    client.threads.update_state(
+        thread, {"text": "fork"}, as_node="a", checkpoint=second["checkpoint"]
+    )
+    assert client.threads.get(thread)["status"] == "interrupted"
+    answer = client.runs.wait(thread, "plain", input=None)
+    assert answer == {"text": "fork", "seen": ["a", "b"]}
+    states = client.threads.get_history(thread)
+    assert states[1]["parent_checkpoint"] == second["checkpoint"]
+
+
+@pytest.mark.parametrize("graph_id", ["branch", "factory", "sync_factory"])
+def test_graphs_that_need_the_event_loop_or_a_factory_have_states_too(client, graph_id):
+    thread = ran(client, graph_id, {"text": "b"})
+    assert client.threads.get_state(thread)["values"] == {"text": "b", "seen": ["a", "b"]}
+    client.threads.update_state(thread, {"seen": ["u"]}, as_node="a")
+    assert client.threads.get_state(thread)["next"] == ["b"]
+    assert client.threads.get_history(thread, limit=1)[0]["metadata"]["source"] == "update"
+
+
+def test_a_thread_is_made_from_supersteps(client):
+    thread = client.threads.create(
+        graph_id="plain",
+        supersteps=[
+            {"updates": [{"values": {"text": "i"}, "as_node": "__input__"}]},
+            {"updates": [{"values": {"text": "i"}, "as_node": "__start__"}]},
+            {"updates": [{"values": {"seen": ["z"]}, "as_node": "a"}]},
+        ],
+    )
+    assert thread["status"] == "interrupted"
+    answer = client.runs.wait(thread["thread_id"], "plain", input=None)
+    assert answer == {"text": "i", "seen": ["z", "b"]}
+
+
+def test_a_thread_without_runs_is_empty(client):
+    thread = client.threads.create()["thread_id"]
+    state = client.threads.get_state(thread)
+    assert state == {
+        "values": {},
+        "next": [],
+        "tasks": [],
+        "metadata": None,
+        "created_at": None,
+        "checkpoint": None,
+        "parent_checkpoint": None,
+        "interrupts": [],
+        "checkpoint_id": None,
+        "parent_checkpoint_id": None,
+    }
+    assert client.threads.get_history(thread) == []
+    with pytest.raises(BadRequestError):
+        client.threads.update_state(thread, {"text": "x"})
+
+
+class TestBadInput:
+    def test_an_unknown_thread_or_checkpoint_is_not_found(self, client):
+        thread, unknown = ran(client, "plain", {"text": "x"}), str(uuid4())
+        for call in (
+            lambda: client.threads.get_state(unknown),
+            lambda: client.threads.get_history(unknown),
+            lambda: client.threads.update_state(unknown, {}),
+            lambda: client.threads.get_state(thread, checkpoint_id=unknown),
+            lambda: client.threads.get_state(thread, checkpoint={"checkpoint_id": unknown}),
+            lambda: client.threads.update_state(thread, {}, checkpoint_id=unknown),
+        ):
+            with pytest.raises(NotFoundError):
+                call()
+
+    def test_what_the_graph_does_not_take_is_refused_and_changes_nothing(self, client):
+        thread = ran(client, "parallel", {"text": "x"})
+        state = client.threads.get_state(thread)
+        for values, as_node, reason in (
+            ({}, "nope", "as_node: the graph has no node 'nope'"),
+            ({"seen": 5}, "left", "channel 'seen'"),
+            ([{"seen": 5}], "left", "Expected dict"),
+        ):
+            with pytest.raises(UnprocessableEntityError) as raised:
+                client.threads.update_state(thread, values, as_node=as_node)
+            assert reason in raised.value.response.json()["detail"]
+        for _ in range(TIMES):
+            assert client.threads.get_state(thread) == state
+
+    def test_a_thread_whose_graph_is_not_served_says_so(self, client):
+        thread = client.threads.create(graph_id="gone")["thread_id"]
+        with pytest.raises(ConflictError) as raised:
+            client.threads.get_state(thread)
+        assert "graph 'gone' is not served here any more" in raised.value.response.json()["detail"]
+
+
+class TestRemoteGraph:
+    def test_reads_changes_and_lists_states(self, server, client):
+        thread = ran(client, "parallel", {"text": "x"})
+        graph = RemoteGraph("parallel", url=server.url)
+        config = {"configurable": {"thread_id": thread}}
+        state = graph.get_state(config)
+        assert (state.values, state.next) == ({"text": "x", "seen": ["a"]}, ("left", "right"))
+        assert [each.value for each in state.interrupts] == [{"ask": "left"}, {"ask": "right"}]
+        changed = graph.update_state(config, {"seen": ["u"]}, as_node="left")
+        assert graph.get_state(changed).values["seen"] == ["a", "u"]
+        states = list(graph.get_state_history(config, limit=2))
+        assert [each.values["seen"] for each in states] == [["a", "u"], ["a"]]
+        assert states[0].config == changed
+        older = graph.get_state_history(config, before=states[0].config, limit=1)
+        assert [each.config for each in older] == [states[1].config]
+        loops = graph.get_state_history(config, filter={"source": "loop"})
+        assert [each.metadata["step"] for each in loops] == [1, 0]
+
+    def test_reads_and_changes_a_subgraph(self, server, client):
+        thread = ran(client, "subgraph", {"text": "x"})
+        graph = RemoteGraph("subgraph", url=server.url)
+        config = {"configurable": {"thread_id": thread}}
+        [task] = graph.get_state(config).tasks
+        [whole] = graph.get_state(config, subgraphs=True).tasks
+        inner = graph.get_state(task.state)
+        assert inner.values == whole.state.values == {"text": "x", "inside": "x!"}
+        changed = graph.update_state(task.state, {"inside": "new"}, as_node="inside")
+        assert graph.get_state(changed).values == {"text": "x", "inside": "new"}
+
+    def test_does_so_on_an_event_loop(self, server, client):
+        thread = ran(client, "plain", {"text": "x"})
+        config = {"configurable": {"thread_id": thread}}
+
+        async def use() -> Any:
+            graph = RemoteGraph("plain", client=get_client(url=server.url))
+            await graph.aupdate_state(config, {"text": "u"}, as_node="a")
+            state = await graph.aget_state(config)
+            return state, [each async for each in graph.aget_state_history(config, limit=1)]
+
+        state, history = asyncio.run(use())
+        assert (state.values["text"], state.next) == ("u", ("b",))
+        assert [each.config for each in history] == [state.config]

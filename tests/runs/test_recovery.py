@@ -1,0 +1,194 @@
+"""Where a kept run starts, the first time and after the process that had it is gone."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Interrupt, interrupt
+
+from app.runs import recovery
+from app.runs.executor import Start
+from app.runs.recovery import EndedBefore, NothingToResume, check_resume, waiting_interrupts
+from app.runs.requests import RunRequest
+
+
+class State(TypedDict, total=False):
+    names: Annotated[list[str], operator.add]
+    secret: str
+
+
+class Output(TypedDict, total=False):
+    names: list[str]
+
+
+def named(name: str) -> Any:
+    return lambda state: {"names": [name], "secret": "kept"}
+
+
+def asking(name: str) -> Any:
+    return lambda state: {"names": [f"{name} {interrupt(name)}"]}
+
+
+GRAPH = (
+    StateGraph(State, output_schema=Output)
+    .add_node("a", named("a"))
+    .add_node("b", named("b"))
+    .add_node("c", named("c"))
+    .add_edge(START, "a")
+    .add_edge("a", "b")
+    .add_edge("b", "c")
+    .compile()
+)
+ASKING = (
+    StateGraph(State)
+    .add_node("left", asking("left"))
+    .add_node("right", asking("right"))
+    .add_edge(START, "left")
+    .add_edge(START, "right")
+    .compile()
+)
+
+
+def configured(saver: InMemorySaver, run_id: str) -> Any:
+    return {
+        "configurable": {"thread_id": "t", "__pregel_checkpointer": saver},
+        "metadata": {"run_id": run_id, "graph_id": "g"},
+    }
+
+
+def executed(graph: Any, given: Any, run_id: str, saver: InMemorySaver, **stops: Any) -> Any:
+    return graph.invoke(given, configured(saver, run_id), **stops)
+
+
+def started(graph: Any, saver: InMemorySaver, run_id: str, attempt: int, **fields: Any) -> Start:
+    request = RunRequest(assistant_id="g", request_id="x", thread_id="t", **fields)
+    return recovery.start(
+        graph,
+        saver,
+        request=request,
+        run_id=run_id,
+        thread_id="t",
+        graph_id="g",
+        attempt=attempt,
+    )
+
+
+@pytest.fixture
+def saver() -> InMemorySaver:
+    return InMemorySaver()
+
+
+def test_a_run_that_left_nothing_starts_again_with_its_own_input(saver):
+    assert started(GRAPH, saver, "r1", 2, input={"names": []}) == Start({"names": []})
+
+
+def test_a_run_on_anothers_state_starts_again_with_its_own_input(saver):
+    executed(GRAPH, {"names": []}, "r0", saver)
+    assert started(GRAPH, saver, "r1", 2, input={"names": ["x"]}) == Start({"names": ["x"]})
+
+
+def test_a_run_that_left_a_checkpoint_goes_on_from_it(saver):
+    executed(GRAPH, {"names": []}, "r1", saver, interrupt_before=["b"])
+    assert started(GRAPH, saver, "r1", 2, input={"names": ["x"]}) == Start(None, from_latest=True)
+
+
+@pytest.mark.parametrize(
+    ("stops", "names"),
+    [
+        ({"interrupt_before": ["a"]}, []),
+        ({"interrupt_before": ["b"]}, ["a"]),
+        ({"interrupt_before": "*"}, []),
+        ({"interrupt_after": ["a"]}, ["a"]),
+        ({"interrupt_after": ["c"]}, ["a", "b", "c"]),
+        ({"interrupt_after": "*"}, ["a"]),
+        ({"interrupt_before": ["c"], "interrupt_after": ["x"]}, ["a", "b"]),
+    ],
+)
+def test_a_run_that_stood_at_its_breakpoint_ends_there_with_its_output(saver, stops, names):
+    executed(GRAPH, {"names": []}, "r1", saver, **stops)
+    with pytest.raises(EndedBefore) as ended:
+        started(GRAPH, saver, "r1", 2, input={"names": []}, **stops)
+    assert ended.value.outcome.answer == {"names": names}
+    assert ended.value.outcome.status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    "stops", [{"interrupt_before": ["c"]}, {"interrupt_after": ["b"]}, {"interrupt_before": ["a"]}]
+)
+def test_a_run_before_its_breakpoint_goes_on(saver, stops):
+    executed(GRAPH, {"names": []}, "r1", saver, interrupt_after=["a"])
+    assert started(GRAPH, saver, "r1", 2, **stops) == Start(None, from_latest=True)
+
+
+def test_a_run_that_goes_on_from_anothers_breakpoint_is_not_taken_to_stand_at_it(saver):
+    executed(GRAPH, {"names": []}, "r0", saver, interrupt_before=["b"])
+    assert started(GRAPH, saver, "r1", 2, input=None, interrupt_before=["b"]) == Start(None)
+
+
+def test_a_resume_is_given_again_where_the_attempt_before_left_no_checkpoint(saver):
+    executed(ASKING, {"names": []}, "r0", saver)
+    resume = {each.id: "yes" for each in waiting_interrupts(recovery.latest(saver, "t"), "g")}
+    command = {"resume": resume}
+    first = started(ASKING, saver, "r1", 1, command=command)
+    assert first == Start(Command(resume=resume, goto=[]))
+    # As far as a process can get that dies before the step's checkpoint is written.
+    task = ASKING.get_state(configured(saver, "r1")).tasks[0]
+    saver.put_writes(
+        recovery.latest(saver, "t").config, [("names", ["left yes"])], task.id, "~__pregel_pull"
+    )
+    assert started(ASKING, saver, "r1", 2, command=command) == first
+    assert executed(ASKING, first.input, "r1", saver) == {"names": ["left yes", "right yes"]}
+
+
+def test_a_resume_for_which_nothing_waits_is_refused_at_its_turn(saver):
+    with pytest.raises(NothingToResume):
+        started(ASKING, saver, "r1", 1, command={"resume": "x"})
+    executed(GRAPH, {"names": []}, "r0", saver, interrupt_before=["b"])
+    with pytest.raises(NothingToResume):
+        started(GRAPH, saver, "r1", 1, command={"resume": "x"})
+
+
+def test_only_what_has_no_answer_yet_waits(saver):
+    executed(ASKING, {"names": []}, "r0", saver)
+    left, right = waiting_interrupts(recovery.latest(saver, "t"), "g")
+    assert {left.value, right.value} == {"left", "right"}
+    executed(ASKING, Command(resume={left.id: "yes"}), "r1", saver)
+    assert waiting_interrupts(recovery.latest(saver, "t"), "g") == [right]
+    executed(ASKING, Command(resume={right.id: "yes"}), "r2", saver)
+    assert waiting_interrupts(recovery.latest(saver, "t"), "g") == []
+
+
+def test_another_graphs_interrupts_wait_for_that_graph(saver):
+    executed(ASKING, {"names": []}, "r0", saver)
+    assert waiting_interrupts(recovery.latest(saver, "t"), "other") == []
+
+
+A, B = Interrupt("a", id="a" * 32), Interrupt("b", id="b" * 32)
+
+
+@pytest.mark.parametrize(
+    ("resume", "waiting"),
+    [("x", [A]), (False, [A]), ({"a": 1}, [A]), ({A.id: 1}, [A]), ({A.id: 1, B.id: 2}, [A, B])],
+)
+def test_a_resume_that_is_waited_for_is_taken(resume, waiting):
+    check_resume(resume, waiting)
+
+
+@pytest.mark.parametrize(
+    ("resume", "waiting", "text"),
+    [
+        ("x", [], "no interrupt waits"),
+        ({A.id: 1}, [], "no interrupt waits"),
+        ("x", [A, B], "several interrupts wait"),
+        ({"a": 1}, [A, B], "several interrupts wait"),
+        ({B.id: 1}, [A], B.id),
+        ({A.id: 1, B.id: 2}, [A], B.id),
+    ],
+)
+def test_a_resume_that_is_not_waited_for_is_refused(resume, waiting, text):
+    with pytest.raises(NothingToResume, match=text):
+        check_resume(resume, waiting)
