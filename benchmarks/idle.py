@@ -1,0 +1,55 @@
+"""What a master and two workers cost that have nothing to do: CPU, and commands to Redis."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+import redis
+
+from benchmarks.servers import served
+
+SECONDS = 30.0
+# What the runs that warmed the server leave to be done is done by then: beats come every 5 s.
+SETTLING = 11.0
+
+
+def measure(rounds: int) -> None:
+    """Measure once, however many rounds are asked for, and print."""
+    with served() as server, redis.Redis.from_url(server.redis_url) as client:
+        master = psutil.Process(server.process_id)
+        children = master.children()
+        valkey = [each for each in children if "valkey" in each.name()]
+        workers = [each for each in children if each not in valkey]
+        if len(workers) != 2:
+            raise RuntimeError(f"{len(workers)} workers, not 2")
+        groups = {"master": [master], "two workers": workers, "Valkey": valkey}
+        time.sleep(SETTLING)
+        calls, cpu = _calls(client), {name: _cpu(each) for name, each in groups.items()}
+        time.sleep(SECONDS)
+        used = {name: (_cpu(each) - cpu[name]) / SECONDS for name, each in groups.items()}
+        after = _calls(client)
+    print(f"{'idle for 30 s':24}{'of a core':>10}   reach")
+    for name, share in used.items():
+        print(f"{name:24}{share:>10.2%}")
+    ours = used["master"] + used["two workers"]
+    print(f"{'master and workers':24}{ours:>10.2%}   under 0.5%")
+    minute = {
+        name: (count - calls.get(name, 0)) * 60 / SECONDS
+        for name, count in after.items()
+        if count > calls.get(name, 0) and name != "info"
+    }
+    sent = sum(minute.pop(name, 0) for name in ("evalsha", "ping"))
+    inner = sum(minute.values())
+    print(f"{'Redis commands a minute':24}{sent:>10.0f}   and {inner:.0f} inside scripts")
+
+
+def _cpu(processes: list[psutil.Process]) -> float:
+    """Seconds of CPU that they have used."""
+    return sum(used.user + used.system for used in (each.cpu_times() for each in processes))
+
+
+def _calls(client: redis.Redis) -> dict[str, int]:
+    """How often each command was called, by clients and by their scripts."""
+    stats = client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): each["calls"] for name, each in stats.items()}

@@ -1,0 +1,169 @@
+"""What is measured, started: gunicorn servers, the embedded Valkey, and clients that ask them."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from app.storage.connection import AnyScript, Storage
+from config import embedded
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNWAIT = "config/gunicorn.py"
+BARE = "benchmarks/bare_gunicorn.py"
+# More than there are workers, so that each has run the graph before it counts.
+WARMING = 50
+VALUE = {"value": {"a": 1, "b": "x"}}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A gunicorn that serves.
+
+    Attributes:
+        port: where.
+        process_id: of the master.
+        redis_url: of its embedded Valkey.
+    """
+
+    port: int
+    process_id: int
+    redis_url: str
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection; it opens with the first request."""
+        return http.client.HTTPConnection("127.0.0.1", self.port)
+
+
+def body(graph: str, **fields: Any) -> bytes:
+    """A request's body."""
+    return json.dumps({"assistant_id": graph, "input": VALUE, **fields}).encode()
+
+
+def ask(connection: http.client.HTTPConnection, content: bytes, path: str = "/runs/wait") -> float:
+    """Have a graph run once that answers with its input; the seconds it took.
+
+    Raises:
+        RuntimeError: the answer is wrong.
+    """
+    began = time.perf_counter()
+    connection.request("POST", path, content, {"Content-Type": "application/json"})
+    answer = connection.getresponse().read()
+    took = time.perf_counter() - began
+    if json.loads(answer) != VALUE:
+        raise RuntimeError(f"a wrong answer: {answer!r}")
+    return took
+
+
+def ratio(ours: Sequence[float], base: Sequence[float]) -> float:
+    """How many times the base, each round by itself: the median over the rounds."""
+    return statistics.median(mine / its for mine, its in zip(ours, base, strict=True))
+
+
+@contextlib.contextmanager
+def served(config: str = RUNWAIT) -> Iterator[Server]:
+    """A server of two workers, until the block ends.
+
+    Args:
+        config: gunicorn's settings.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = {
+            **os.environ,
+            "PORT": str(port),
+            "WEB_CONCURRENCY": "2",
+            "DATA_DIR": str(folder / "data"),
+            "LANGGRAPH_CONFIG": str(ROOT / "benchmarks" / "langgraph.json"),
+            "LOG_FORMAT": "json",
+        }
+        environment.pop("REDIS_URL", None)
+        log = folder / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", config],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        server = Server(port, process.pid, embedded.url(folder / "data"))
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    for _ in range(WARMING):
+                        ask(server.connect(), body("echo"))
+                    break
+                except ConnectionError:
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise RuntimeError(log.read_text()) from None
+                    time.sleep(0.1)
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@contextlib.contextmanager
+def stored() -> Iterator[tuple[Storage, redis.Redis]]:
+    """The embedded Valkey alone, until the block ends: as the service reaches it, and a client."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        embedded.start(folder, print)
+        try:
+            storage = Storage(embedded.url(folder), 1)
+            storage.start()
+            with redis.Redis.from_url(embedded.url(folder)) as client:
+                yield storage, client
+        finally:
+            embedded.stop()
+
+
+class Loading:
+    """Stands in for `Storage` where much is to be stored: sends many calls at once.
+
+    Every call is answered, before it is sent, with what is given here.
+    """
+
+    def __init__(self, client: redis.Redis, answer: Any) -> None:
+        self._client = client
+        self._answer = answer
+        self._known: set[str] = set()
+        self._pipeline = client.pipeline(transaction=False)
+
+    def __enter__(self) -> Loading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipeline.execute()
+
+    def call(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """Have a script run later."""
+        if script.sha not in self._known:
+            self._client.script_load(script.text)
+            self._known.add(script.sha)
+        self._pipeline.evalsha(script.sha, len(keys), *keys, *args)
+        if len(self._pipeline) >= 1000:
+            self._pipeline.execute()
+        return self._answer
