@@ -1,13 +1,14 @@
 """What is sent to both servers: every field of the body, right and wrong, and what comes after.
 
 A case whose answers are known to differ says why, in words that docs/differences.md repeats, and
-what Runwait answers instead. All else must be equal.
+what Runwait answers instead. All else must be equal. The cases of kept threads are in kept.py,
+those of the store and of assistants in stored.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph_sdk.client import SyncLangGraphClient
@@ -25,22 +26,27 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `<thread_id>` and `<run_id>` in its path are those of the case's first answer.
+    """One request. The body is sent as it is where it is bytes, else as JSON.
 
-    The body is sent as it is where it is bytes, else as JSON.
+    `<thread_id>`, `<run_id>` and `<assistant_id>` in its path and its body are those of the first
+    answer that told one. `told` names others to be used later: where each is in the answer's
+    document, e.g. `{"<older>": "1.checkpoint_id"}`. The answer to a request `aside` is not
+    compared: another case does.
     """
 
     path: str = "/runs/wait"
     body: Any = None
     method: str = "POST"
     headers: tuple[tuple[str, str | bytes], ...] = ()
+    told: Mapping[str, str] = field(default_factory=dict)
+    aside: bool = False
 
 
 @dataclass(frozen=True)
 class Difference:
     """Why the last answers of a case differ, and what Runwait's is.
 
-    Ids and times in the document are named, e.g. `<run_id>`; `...` allows any document.
+    Ids and times in the document are named, e.g. `<run_id>`; `...` allows anything in its place.
     """
 
     reason: str
@@ -58,7 +64,8 @@ class Case:
         difference: None where the answers must be equal.
         project: whose graphs are served.
         meanwhile: all but the first are sent while the first, a run, works.
-        facts: what a server tells graphs of itself is compared too.
+        facts: what a server tells graphs of itself, and adds to every thread and state, is
+            compared too.
     """
 
     name: str
@@ -72,13 +79,23 @@ class Case:
 
 CASES: list[Case] = []
 
+# Differences of cases that do not give them themselves, by the case's name.
+KNOWN: dict[str, Difference] = {}
+
+
+def know(difference: Difference, *names: str) -> None:
+    KNOWN.update(dict.fromkeys(names, difference))
+
 
 def refused(reason: str, status: int = 422) -> Difference:
     return Difference(reason, {"detail": "<text>"}, status)
 
 
-def send(name: str, *requests: Request, **options: Any) -> None:
-    CASES.append(Case(name=name, requests=requests, **options))
+def send(
+    name: str, *requests: Request, difference: Difference | None = None, **options: Any
+) -> None:
+    difference = difference or KNOWN.get(name)
+    CASES.append(Case(name=name, requests=requests, difference=difference, **options))
 
 
 def wait(
@@ -115,8 +132,6 @@ JOIN = get("/threads/<thread_id>/runs/<run_id>/join")
 HELLO = {"value": "hello"}
 ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0"
 MALFORMED = refused("malformed fields are refused, not run")
-NOT_YET = "kept threads and schedules come in a later version"
-LATER = refused(NOT_YET, 501)
 
 # assistant_id
 
@@ -208,7 +223,7 @@ def error(reason: str, kind: str, message: str) -> Difference:
 
 for graph in ("fails", "fails_async"):
     wait(f"failure: {graph}", graph, input={})
-    wait(f"failure: {graph}, kept", graph, LATER, input={}, on_completion="keep", then=[JOIN])
+    wait(f"failure: {graph}, kept", graph, input={}, on_completion="keep", then=[JOIN])
 OWN_MESSAGE = error(
     "the graph's own errors keep their message",
     "NodeCancelledError",
@@ -428,7 +443,7 @@ for name, values in {
     for value in values:
         wait(f"{name}: {value}", input=HELLO, **{name: value})
 for seconds in (0.5, 1):
-    wait(f"after_seconds: {seconds}", "echo", LATER, input=HELLO, after_seconds=seconds)
+    wait(f"after_seconds: {seconds}", input=HELLO, after_seconds=seconds)
 OTHER_MODES = "messages messages-tuple tasks checkpoints updates events debug custom"
 send("a query", Request("/runs/wait?x=1", {"assistant_id": "echo", "input": HELLO}))
 for name, values, reason in (
@@ -442,9 +457,13 @@ for name, values, reason in (
 ):
     for value in values:
         wait(f"{name}: {value}", "echo", Difference(reason, HELLO), input=HELLO, **{name: value})
-wait("Idempotency-Key", "echo", LATER, input=HELLO, headers=(("Idempotency-Key", "one"),))
+KEYED = Request(
+    body={"assistant_id": "echo", "input": HELLO}, headers=(("Idempotency-Key", "one"),)
+)
+SAME_AGAIN = Difference("an Idempotency-Key leads to the same run again", HELLO)
+send("Idempotency-Key: twice", KEYED, KEYED, difference=SAME_AGAIN)
 KEPT: dict[str, Any] = {"on_completion": "keep"}
-wait("durability: sync, kept", "echo", LATER, input=HELLO, durability="sync", **KEPT)
+wait("durability: sync, kept", input=HELLO, durability="sync", **KEPT)
 
 # Breakpoints and interrupts
 
@@ -530,12 +549,6 @@ wait("deleted: join", "echo", Difference(RESULT_STAYS, HELLO), input=HELLO, then
 ENDED = record(RESULT_STAYS, ECHO, "success", {"input": HELLO})
 wait("deleted: the run", "echo", ENDED, input=HELLO, then=[RUN])
 
-wait("kept: join", "echo", LATER, input=HELLO, then=[JOIN], **KEPT)
-wait("kept: the next run", "two_nodes", LATER, input={}, then=[run("two_nodes", input={})], **KEPT)
-STOPPED: dict[str, Any] = {"input": {}, "interrupt_before": ["b"], **KEPT}
-wait("kept: on with null", "breakpoints", LATER, then=[run("breakpoints", input=None)], **STOPPED)
-wait("kept: the state", "breakpoints", LATER, then=[get("/threads/<thread_id>/state")], **STOPPED)
-
 # Fields that break their type
 
 WRONG: dict[str, list[Any]] = {
@@ -612,7 +625,7 @@ for method in ("GET", "HEAD", "PUT", "OPTIONS"):
 UNKNOWN_THREAD = f"/threads/{UNKNOWN_ID}"
 UNKNOWN_RUN = f"{UNKNOWN_THREAD}/runs/{UNKNOWN_ID}"
 send("path: unknown", get("/nobody"))
-send("path: a thread that is no UUID", get("/threads/nobody"), difference=refused(NOT_YET, 404))
+send("path: a thread that is no UUID", get("/threads/nobody"))
 send("path: a run that is no UUID", get(f"{UNKNOWN_THREAD}/runs/nobody"))
 send("path: an unknown thread", get(UNKNOWN_THREAD))
 send("path: an unknown run", get(UNKNOWN_RUN))
@@ -622,7 +635,6 @@ send("path: cancel of an unknown run", Request(f"{UNKNOWN_RUN}/cancel"))
 send(
     "path: a run on an unknown thread",
     Request(f"{UNKNOWN_THREAD}/runs/wait", {"assistant_id": "echo", "input": HELLO}),
-    difference=refused(NOT_YET, 405),
 )
 WHAT_THERE_IS = "/ok and /info say what there is"
 send("path: ok", get("/ok"), difference=Difference(WHAT_THERE_IS, {"ok": True}))
@@ -645,7 +657,6 @@ REPLIES = [{"approved": False, "feedback": "friendlier"}, {"approved": True}]
 wait(
     "example: approval",
     "approval",
-    LATER,
     input={"request": "lunch"},
     then=[run("approval", command={"resume": reply}) for reply in REPLIES],
     project="examples",

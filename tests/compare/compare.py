@@ -20,7 +20,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +30,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import httpx
+import kept  # noqa: F401 (both add their cases)
+import stored  # noqa: F401
 from cases import ASSISTANTS, CASES, PROJECTS, UNKNOWN_ID, Case
+from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 from servers import ROOT, StartError, our_server, reference_server
@@ -39,7 +42,16 @@ ANSWER_SECONDS = 30
 # The reference polls its queue, so a run takes it one to two seconds however short it is.
 AT_A_TIME = 8
 
-HEADERS = ("allow", "content-location", "content-type", "location")
+HEADERS = (
+    "allow",
+    "content-location",
+    "content-type",
+    "location",
+    "x-pagination-next",
+    "x-pagination-total",
+)
+
+NOTHING = "nothing"
 
 
 class Answer(NamedTuple):
@@ -71,14 +83,28 @@ class Comparison:
             return "DIFFERENT"
         # Only the last answers may differ, and what Runwait refuses leads to no more of them.
         *before, last = self.ours
-        promised = last.document if known.document is ... else spelled(known.document)
-        kept = (last.status, last.document) == (known.status, promised)
-        return "known" if kept and before == self.reference[: len(before)] else "BROKEN"
+        as_promised = last.status == known.status and _fits(
+            known.document, json.loads(last.document)
+        )
+        return "known" if as_promised and before == self.reference[: len(before)] else "BROKEN"
+
+
+def _fits(promised: Any, document: Any) -> bool:
+    if promised is ...:
+        return True
+    if isinstance(promised, Mapping) and isinstance(document, dict):
+        return promised.keys() == document.keys() and all(
+            _fits(value, document[name]) for name, value in promised.items()
+        )
+    if isinstance(promised, list) and isinstance(document, list):
+        return len(promised) == len(document) and all(map(_fits, promised, document))
+    return spelled(promised) == spelled(document)
 
 
 # Clearing away what differs from run to run
 
 UUID_TEXT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+NAME = re.compile(r"<[a-z_]+>")
 INTERRUPT_ID = re.compile(r'"[0-9a-f]{32}"')
 TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 # What the reference tells of itself and its user in the configurable and the metadata of each run.
@@ -98,7 +124,7 @@ FACTS = {
 
 def spelled(document: Any) -> str:
     """One spelling a document: 5 and 5.0 stay different, the order of names does not count."""
-    return json.dumps(document, sort_keys=True, ensure_ascii=False)
+    return json.dumps(document, sort_keys=True, ensure_ascii=False, default=lambda _: "...")
 
 
 class Clearing:
@@ -119,6 +145,15 @@ class Clearing:
 def _without_facts(members: dict[str, Any]) -> dict[str, Any]:
     if isinstance(metadata := members.get("metadata"), dict):
         metadata.pop("langgraph_request_id", None)
+        if "parent_checkpoint" in members:
+            for name in EXCLUDED_METADATA_KEYS:
+                metadata.pop(name, None)
+        if "state_updated_at" in members:
+            metadata.pop("created_by", None)
+    if "state_updated_at" in members:
+        members = {"error": None, "interrupts": {}, "values": None, **members}
+        if members.get("config") == {"configurable": {}}:
+            members["config"] = {}
     return {name: value for name, value in members.items() if name not in FACTS}
 
 
@@ -157,39 +192,77 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
     responses: list[httpx.Response] = []
     told: list[Answer] = []
     ids: dict[str, str] = {}
+
+    def learn(name: str, found: Any) -> None:
+        # Ids in `steady` have no other name.
+        if name not in ids and isinstance(found, str) and clearing.names.get(found) != found:
+            ids[name] = found
+            clearing.names.setdefault(found, name)
+
+    def filled(text: str) -> str:
+        return NAME.sub(lambda match: ids.get(match[0], match[0]), text)
+
     with ExitStack() as opened:
         for request in case.requests:
-            path = re.sub(r"<\w+>", lambda match: ids.get(match[0], match[0]), request.path)
-            if "<" in path:
+            path, body = filled(request.path), request.body
+            if not isinstance(body, bytes | None):
+                text = filled(json.dumps(body))
+                body = text.encode()
+                if NAME.search(text):
+                    break
+            if NAME.search(path):
                 break
-            body = request.body
-            content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
             headers = {"Content-Type": "application/json", **dict(request.headers)}
             response = opened.enter_context(
-                http.stream(request.method, path, content=content, headers=headers)
+                http.stream(request.method, path, content=body, headers=headers)
             )
             responses.append(response)
             place = response.headers.get("content-location", "")
             for name, uuid in zip(("<thread_id>", "<run_id>"), UUID_TEXT.findall(place)):  # noqa: B905
-                ids.setdefault(name, uuid)
-                clearing.names.setdefault(uuid, name)
+                learn(name, uuid)
             if not case.meanwhile:
-                told.append(_answer(response, clearing))
+                document = _read(response)
+                if response.status_code == 200 and isinstance(document, dict):
+                    for name in ("thread_id", "assistant_id"):
+                        learn(f"<{name}>", document.get(name))
+                for name, where in request.told.items():
+                    learn(name, _at(document, where))
+                if not request.aside:
+                    told.append(_answer(response, document, clearing))
             elif len(responses) == 1:
-                _wait_for_start(http, place)
+                _wait_for_start(http, place, on_kept="on_completion" in request.body)
         if case.meanwhile:
-            told = [_answer(response, clearing) for response in reversed(responses)][::-1]
+            answers = [_answer(each, _read(each), clearing) for each in reversed(responses)][::-1]
+            told = [
+                answer
+                for answer, request in zip(answers, case.requests, strict=False)
+                if not request.aside
+            ]
     return told
 
 
-def _wait_for_start(http: httpx.Client, run: str) -> None:
+def _at(document: Any, where: str) -> Any:
+    """What is there in a document, None if nothing is."""
+    for name in where.split("."):
+        try:
+            document = document[int(name) if isinstance(document, list) else name]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return document
+
+
+def _wait_for_start(http: httpx.Client, run: str, *, on_kept: bool) -> None:
+    """Wait until the run works; on a kept thread, until its first step can be seen there."""
+    state = run.partition("/runs/")[0] + "/state"
     for _ in range(10 * ANSWER_SECONDS):
-        if http.get(run).json().get("status") != "pending":
+        if http.get(run).json().get("status") != "pending" and (
+            not on_kept or http.get(state).json().get("next")
+        ):
             return
         time.sleep(0.1)
 
 
-def _answer(response: httpx.Response, clearing: Clearing) -> Answer:
+def _read(response: httpx.Response) -> Any:
     # The newlines that keep a connection open also keep a read timeout from striking.
     deadline = time.monotonic() + ANSWER_SECONDS
     body = b""
@@ -197,17 +270,22 @@ def _answer(response: httpx.Response, clearing: Clearing) -> Answer:
         body += chunk
         if time.monotonic() > deadline:
             raise httpx.ReadTimeout(f"no document within {ANSWER_SECONDS} seconds")
+    if not body:
+        return NOTHING
     try:
-        document = json.loads(body)
+        return json.loads(body)
     except ValueError:
-        document = f"not JSON: {body[:80]!r}"
+        return f"not JSON: {body[:80]!r}"
+
+
+def _answer(response: httpx.Response, document: Any, clearing: Clearing) -> Answer:
     if response.status_code >= 400 and isinstance(document, dict):
         # Each words its own refusals. That there is one text under that one name is the contract.
         document = {k: "<text>" if isinstance(v, str) and v else v for k, v in document.items()}
     headers = (
         f"{name}: {', '.join(sorted(response.headers[name].split(', ')))}"
         for name in HEADERS
-        if name in response.headers
+        if name in response.headers and (document != NOTHING or name != "content-type")
     )
     return Answer(
         response.status_code, clearing.document(document), tuple(map(clearing.text, headers))
