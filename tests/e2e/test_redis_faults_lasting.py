@@ -224,8 +224,12 @@ def test_a_fault_longer_than_a_lease_ends_no_run_and_steals_none(
     file, other = tmp_path / "file", tmp_path / "other"
     with Gate(tmp_path) as gate, Gate(tmp_path) as third_step:
         live = post(server, assistant_id="sleep_sync", input=gate.input, on_completion="keep")
-        eventually(lambda: valkey.client.zcard("{runwait}:leases") == 1)
-        [held] = valkey.client.zrange("{runwait}:leases", 0, -1)
+        [held] = eventually(lambda: valkey.client.zrange("{runwait}:leases", 0, -1))
+        thread = valkey.client.hget(b"{runwait}:run:" + held, "thread_id").decode()
+        # Two checkpoints and what was written on the first: until it is let go it writes no more.
+        kept = f"runwait:{{{thread}}}:"
+        eventually(lambda: valkey.client.hlen(f"{kept}checkpoints") == 2)
+        eventually(lambda: valkey.client.hlen(f"{kept}writes") == 1)
         answers = [
             post(
                 server,
