@@ -51,6 +51,9 @@ from config.settings import Settings
 
 log = logging.getLogger("runwait.runs")
 
+# Beats in the time of a lease. One may fail or come late, and half a lease pass without Redis (see
+# lua/beat.lua), before it lapses.
+LEASE_BEATS = 4
 # Time for ends that are just being recorded, when the process stops.
 LAST_SECONDS = 1.0
 # How often the metadata of a thread may change while a run on it is taken in.
@@ -95,7 +98,7 @@ class LocalRuns:
         self._faults = storage.faults
         self.on_faults: Callable[[], None] = lambda: None
         self._delivered: list[str] = []
-        self._beat_seconds = min(settings.run_lease_seconds / 3, 5.0)
+        self._beat_seconds = min(settings.run_lease_seconds / LEASE_BEATS, 5.0)
         self._idle = threading.Condition()
         self._warned_of_feedback = False
 
@@ -528,12 +531,17 @@ class LocalRuns:
         self._give_back()
 
     def _beat_for_ever(self) -> None:
+        pause = self._beat_seconds
         while True:
-            time.sleep(self._beat_seconds)
+            time.sleep(pause)
+            pause = self._beat_seconds
             try:
                 self._beat()
             except StorageUnavailable as error:
                 log.debug("no beat: %s", error)
+                # Processes whose beats happen to fall around an absence of Redis have not noticed it,
+                # and will take what this one does not renew in time.
+                pause /= LEASE_BEATS
             except Exception:
                 log.exception("fault in the beat")
 
