@@ -47,7 +47,8 @@ BODY_SECONDS = 1.0
 BODY_BYTES = 65_536
 # After this another process takes a webhook over. An attempt and its note must fit in.
 LEASE_SECONDS = 30.0
-# Attempts under way in one process, in all and to one receiver.
+# Attempts under way in one process, in all and to one receiver; once half of all are taken, a
+# receiver is given one at a time, so that it takes many slow ones to hold up the others.
 CONCURRENCY = 100
 PER_RECEIVER = 4
 # Names being looked up at once.
@@ -188,6 +189,8 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: set[asyncio.Task[None]] = set()
         self._busy: Counter[str] = Counter()
+        # Whether receivers were to be given no more when the outbox was last asked.
+        self._passed_over = False
         self._trust: ssl.SSLContext | None = None
 
     def start(self) -> None:
@@ -242,7 +245,9 @@ class Deliveries:
     async def _take_all(self) -> float | None:
         """Begin to deliver all that is due; the seconds until more is, None if nobody knows."""
         while self._grace is None and len(self._tasks) < CONCURRENCY:
-            full = [receiver for receiver, n in self._busy.items() if n >= PER_RECEIVER]
+            most = PER_RECEIVER if len(self._tasks) < CONCURRENCY / 2 else 1
+            full = [receiver for receiver, n in self._busy.items() if n >= most]
+            self._passed_over = bool(full)
             try:
                 webhook, due = await self._outbox.claim(LEASE_SECONDS, full)
             except StorageUnavailable as error:
@@ -258,8 +263,8 @@ class Deliveries:
         return None
 
     def _done(self, webhook: Webhook, task: asyncio.Task[None]) -> None:
-        if len(self._tasks) >= CONCURRENCY or self._busy[webhook.receiver] >= PER_RECEIVER:
-            # What had to wait for this one's place was passed over.
+        if len(self._tasks) >= CONCURRENCY or self._passed_over:
+            # What had to wait for this one's place may be due.
             self._awake.set()
         self._tasks.discard(task)
         self._attempts.discard(task)

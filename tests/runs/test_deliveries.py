@@ -646,6 +646,32 @@ class TestASlowReceiver:
         eventually(lambda: is_empty(valkey))
         assert Counter(each.id for each in receiver.received) == {f"slow{n}": 1 for n in range(20)}
 
+    def test_has_one_place_where_many_are_slow(
+        self,
+        start: Start,
+        outbox: Outbox,
+        receiver: Receiver,
+        receivers: Callable[[], Receiver],
+        valkey: RedisServer,
+        held: Callable[[str], threading.Event],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(module, "CONCURRENCY", 3 * module.PER_RECEIVER)
+        slow = [f"host{n}_example" for n in range(6)]
+        names(monkeypatch, **{name: ["127.0.0.1"] for name in slow})
+        go_on = held("/slow")
+        for name in slow:
+            for number in range(20):
+                host = name.replace("_", ".")
+                outbox.add(f"{name}{number}", f"http://{host}:{receiver.port}/slow", BODY)
+        other = receivers()
+        outbox.add("other", other.url, BODY)
+        start()
+        eventually(lambda: other.received)
+        go_on.set()
+        eventually(lambda: is_empty(valkey))
+        assert len(receiver.received) == 120
+
     def test_leaves_places_where_it_is_not_alone(
         self,
         start: Start,
