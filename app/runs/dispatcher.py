@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from app.runs.executor import Executor
 from app.storage.records import Claim, StorageUnavailable
@@ -20,14 +21,25 @@ LONGEST_PAUSE_SECONDS = 3600.0
 LAST_SECONDS = 1.0
 
 
+class Claiming(Protocol):
+    """Takes a run that is ready, or says in how many seconds the next is due."""
+
+    def __call__(self, *, cancelled: bool = False) -> tuple[Claim | None, float | None]:
+        """See `RunRecords.claim`."""
+
+
 class Dispatcher:
-    """A thread that sleeps until a run is ready: told so, or by the time when the next is due."""
+    """A thread that sleeps until a run is ready: told so, or by the time when the next is due.
+
+    A run that was cancelled before it was started is only to be ended: for that no place is needed.
+    """
 
     def __init__(
         self,
         executor: Executor,
-        claim: Callable[[], tuple[Claim | None, float | None]],
+        claim: Claiming,
         start_run: Callable[[Claim], None],
+        end_run: Callable[[Claim], None],
     ) -> None:
         """Prepare.
 
@@ -35,18 +47,26 @@ class Dispatcher:
             executor: where places are reserved.
             claim: takes a run that is ready, or says when the next is due.
             start_run: starts it in the place that was reserved.
+            end_run: ends one that was cancelled.
         """
         self._executor = executor
         self._claim = claim
         self._start_run = start_run
+        self._end_run = end_run
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
         self._stopped = False
+        self._takes = True
         self._starved = False
         executor.on_free = self._freed
 
-    def start(self) -> None:
-        """Take runs from now on."""
+    def start(self, *, takes: bool = True) -> None:
+        """Take runs from now on.
+
+        Args:
+            takes: whether to take any to execute; else only those that are to be ended.
+        """
+        self._takes = takes
         self._thread.start()
 
     def stop(self) -> None:
@@ -84,21 +104,22 @@ class Dispatcher:
         """Take what is ready; the seconds until the next is due."""
         while not self._stopped:
             # Said before it is tried, so that a place which comes free in between wakes this.
-            self._starved = True
-            if not self._executor.reserve():
-                return None
-            self._starved = False
+            self._starved = self._takes
+            has_place = self._takes and self._executor.reserve()
+            if has_place:
+                self._starved = False
+            claim = due = None
             try:
-                claim, due = self._claim()
+                claim, due = self._claim(cancelled=not has_place)
             except StorageUnavailable as error:
-                self._executor.release()
-                log.debug("no run could be taken: %s", error)
-                return None  # woken once Redis is back
-            except BaseException:
-                self._executor.release()
-                raise
+                log.debug("no run could be taken: %s", error)  # woken once Redis is back
+            finally:
+                if has_place and claim is None:
+                    self._executor.release()
             if claim is None:
-                self._executor.release()
                 return None if due is None else due + random.uniform(0, JITTER_SECONDS)
-            self._start_run(claim)
+            if has_place:
+                self._start_run(claim)
+            else:
+                self._end_run(claim)
         return None

@@ -11,6 +11,7 @@ are answered with what the other one makes of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -158,9 +159,15 @@ class LocalRuns:
 
     def adopt(self, claim: Claim) -> None:
         """Go on with a run that was ready, in the place that was reserved for it."""
-        if self._has_been_postponed(claim):
+        if self._has_been_postponed(claim) or not self._take(claim):
             self._executor.release()
-            return
+
+    def end(self, claim: Claim) -> None:
+        """End a run that was cancelled before it was started, which takes no place."""
+        self._take(claim)
+
+    def _take(self, claim: Claim) -> bool:
+        """Whether it is executed here now; not if it was ended, or left."""
         record, problem = claim.record, claim.problem
         try:
             request = RunRequest.restored(record)
@@ -196,13 +203,13 @@ class LocalRuns:
                     self._become(record)
                 log.info("run taken", extra={"run_id": record.run_id, "attempt": claim.attempt})
                 self.start_run(live)
-                return
+                return True
         except StorageUnavailable as error:
             self._leave(live, error)
         except Exception as error:
             log.exception("fault at the start of run %s", record.run_id)
             self._settle(live, outcomes.faulted(), error)
-        self._executor.release()
+        return False
 
     def _has_been_postponed(self, claim: Claim) -> bool:
         """Leave a run to others whose graph this process does not have.
@@ -357,12 +364,11 @@ class LocalRuns:
             # What the graph still writes must not reach the thread, nor mix with what is undone.
             fence = live.token + 1
             saver = self._savers.plain(self._storage, fence)
-            try:
+            # If somebody has the thread, or it was removed, that was done before.
+            with contextlib.suppress(Fenced):
                 saver.raise_fence(record.thread_id, fence)
                 if ending.undone:
                     saver.delete_for_runs([record.run_id], thread_id=record.thread_id)
-            except Fenced:
-                return False
         if self._finish(live, ending):
             return True
         # Refused; or Redis has lost the run since, and has to be told of it first.
@@ -477,18 +483,13 @@ class LocalRuns:
             if live.token is None:
                 self.record_start(live)
         self._hand_back()
-        for live in list(self._live.values()):
-            # Redis knows nothing of it, so that nobody else can go on with it.
-            if live.token is None:
-                self._strike(live, outcomes.shut_down())
         # Those that others are just settling.
         self._wait_until_idle(LAST_SECONDS)
         self.record_ends()
 
     def _hand_back(self) -> None:
         """Have others go on with the runs, from their last checkpoint or from the start."""
-        ours = [live for live in list(self._live.values()) if live.token is not None]
-        given = [live for live in ours if live.settle()]
+        given = [live for live in list(self._live.values()) if live.settle()]
         for live in given:
             if live.execution is not None:
                 self._executor.stop(live.execution)
@@ -500,7 +501,8 @@ class LocalRuns:
             log.warning("%d runs were not handed back: %s", len(given), error)
         for live in given:
             for wait in live.take_waits():
-                # Not a document: the client joins, and is answered by the run's next process.
+                # Not a document: the client joins, and is answered by the run's next process. One
+                # whose run Redis did not take is told there that it is not to be found.
                 wait.give(Ended.ELSEWHERE)
             self._forget(live)
 
@@ -539,8 +541,8 @@ class LocalRuns:
                 self._beat()
             except StorageUnavailable as error:
                 log.debug("no beat: %s", error)
-                # Processes whose beats happen to fall around an absence of Redis have not noticed it,
-                # and will take what this one does not renew in time.
+                # Processes whose beats happen to fall around an absence of Redis have not noticed
+                # it, and will take what this one does not renew in time.
                 pause /= LEASE_BEATS
             except Exception:
                 log.exception("fault in the beat")
@@ -602,7 +604,8 @@ class LocalRuns:
         """Do not keep an end that Redis does not take longer than Redis would keep it."""
         oldest = time.monotonic() - self._settings.result_ttl_seconds
         for run_id, live in list(self._unrecorded.items()):
-            if live.ending is not None and live.ending.at < oldest and not live.kept:
+            # One that Redis was told of would be executed again.
+            if live.ending is not None and live.ending.at < oldest and live.token is None:
                 self._unrecorded.pop(run_id, None)
 
     # Feedback
@@ -660,7 +663,7 @@ def with_ids(stored: bytes, record: RunRecord, thread: NewThread) -> NewThread:
 
 def _thread_end(outcome: Outcome, error: BaseException | None, undone: bool) -> ThreadEnd:
     if undone or isinstance(error, recovery.NothingToResume):
-        return ThreadEnd()  # it stands as before
+        return ThreadEnd(error=outcome.error)  # it stands as before
     if outcome.error is not None:
         return ThreadEnd("error", outcome.error)
     return ThreadEnd("interrupted" if outcome.status is RunStatus.INTERRUPTED else "idle")

@@ -62,11 +62,6 @@ def timed_out(seconds: float) -> Outcome:
     return Outcome(RunStatus.TIMEOUT, _error("TimeoutError", message).answer)
 
 
-def shut_down() -> Outcome:
-    """The process had to stop before the run ended."""
-    return _error("ServiceShutdown", "the service was stopped before the run ended")
-
-
 def lost() -> Outcome:
     """Redis has forgotten it, and no process has it."""
     return _error("RunLost", "the run's record was lost, and the run with it")

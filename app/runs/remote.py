@@ -60,7 +60,9 @@ class RemoteWaits:
         if stored is None or stored.record.thread_id != wait.thread_id:
             raise RunNotFound(wait.run_id)
         if (document := self._document(stored)) is not None:
-            wait.give(document)
+            # To all of this process: it may have been there for this reading alone.
+            for each in self.take(wait.run_id):
+                each.give(document)
         elif stored.record.status.ended:
             raise RunNotFound(wait.run_id)
 

@@ -169,6 +169,7 @@ class Service:
             self._executor,
             partial(self._records.claim, settings.run_lease_seconds),
             self._local.adopt,
+            self._local.end,
         )
         self._subscriber = Subscriber(
             settings.storage_url, self._records.channels, self._told, self._look_again
@@ -176,6 +177,8 @@ class Service:
         self._stopping = threading.Event()
         # Runs of which it is not known whether Redis took them in; nobody was told of them.
         self._doubtful: list[RunRecord] = []
+        # Runs to be cancelled, since their clients went away, as soon as Redis is back.
+        self._left_alone: list[str] = []
 
     # Starting and stopping
 
@@ -183,7 +186,7 @@ class Service:
         """Open the connections and start the threads; once, in the process that serves.
 
         Args:
-            claims: whether it takes runs that are ready; None: as the settings have it.
+            claims: whether it executes runs that are ready; None: as the settings have it.
 
         Raises:
             StorageUnsuitable: this Redis cannot be used.
@@ -196,8 +199,7 @@ class Service:
         self._local.on_faults = self._catch_up
         self._local.start()
         self._deliveries.start()
-        if self.settings.claim_runs if claims is None else claims:
-            self._dispatcher.start()
+        self._dispatcher.start(takes=self.settings.claim_runs if claims is None else claims)
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
     def stop(self, grace: float) -> None:
@@ -208,6 +210,7 @@ class Service:
         self._stopping.set()
         self._dispatcher.stop()
         self._local.stop(grace)
+        self._withdraw_doubtful()
         self._remote.end()
         self._deliveries.stop(min(grace, LAST_DELIVERIES_SECONDS))
 
@@ -584,7 +587,8 @@ class Service:
         try:
             self._cancel(run_id, "interrupt")
         except StorageUnavailable as error:
-            log.warning("run %s could not be cancelled: %s", run_id, error)
+            log.warning("run %s is cancelled later: %s", run_id, error)
+            self._left_alone.append(run_id)
 
     def _document_later(self, stored: StoredRun) -> bytes:
         """The document of a kept run, when its result is not there any more."""
@@ -610,10 +614,7 @@ class Service:
         elif what == "ended":
             self._remote.told(rest[0])
         elif what == "cancel" and (live := self._local.get(rest[0])):
-            if "delete" in rest:
-                self._executor.help(partial(self._local.drop, live))
-            else:
-                self._local.cancel(live, "rollback" if "rollback" in rest else "interrupt")
+            self._local.cancel(live, "rollback" if "rollback" in rest else "interrupt")
 
     def _look_again(self) -> None:
         """Messages may have been lost."""
@@ -624,14 +625,23 @@ class Service:
     def _catch_up(self) -> None:
         """Redis is back, or takes calls again of which it refused some."""
         self._local.record_ends()
+        if not self._withdraw_doubtful():
+            return
+        left, self._left_alone = self._left_alone, []
+        for run_id in left:
+            self._cancel_for_the_gone(run_id)
+        self._look_again()
+
+    def _withdraw_doubtful(self) -> bool:
+        """Take back what may have been taken in although its clients were told that it was not."""
         while self._doubtful:
             record = self._doubtful.pop()
             try:
                 self._records.withdraw(record)
             except StorageUnavailable:
                 self._doubtful.append(record)
-                return
-        self._look_again()
+                return False
+        return True
 
     def _sweep_for_ever(self) -> None:
         """Remove what expired, with whatever its removal still lacks."""

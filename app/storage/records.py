@@ -14,7 +14,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         ended_by   who ended it; there once it ended
                                         kept       1: its thread outlives it
                                         error      the error of a kept run that failed, as JSON
-                                        undone     1: rolled back; only those who wait may see it
+                                        undone     1: rolled back, or its thread was removed; only
+                                                   those who wait may see it
                                         once       1: the result is only for those who waited
                                         strategy   what it does to a busy thread when it is due
                                         idempotency, idempotency_ttl   the key below, and its ms
@@ -26,6 +27,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
     {prefix}:tokens             string  the last fencing token
     {prefix}:idempotency:<hash> hash    request, run_id, thread_id; document once the run ended
     {prefix}:claim:<process>    hash    the last claim of a process: call, id
+    {prefix}:claim:<process>:cancelled  the same, of claims of cancelled runs alone
+    {prefix}:lapsed:<run id>    string  1: a process was lost with it, within the last day
     {prefix}:beat               hash    at, quiet_until: see lua/beat.lua
     {prefix}:told:<process>     channel "ended <run id>", "cancel <run id> <action>"
     {prefix}:told:all           channel "ready": a run may be taken
@@ -36,6 +39,7 @@ Threads are described in threads.py. Clocks are Redis's own, read inside the scr
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -48,6 +52,9 @@ from app.storage.connection import Script, Storage, StorageUnavailable
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
+
+# A run is taken in within this time or not at all: longer than any call to Redis may take.
+ADMISSION_SECONDS = 2.0
 
 # How long a result stays once it is delivered, and at most where it is only for those who wait.
 DELIVERED_SECONDS = 30.0
@@ -306,7 +313,7 @@ class ThreadEnd:
 
     Attributes:
         status: the thread's status; None for what it was before the run.
-        error: the run's error, if it failed: {error, message}.
+        error: the run's error, if it failed: {error, message}; the thread's too, with a new status.
     """
 
     status: Literal["idle", "interrupted", "error"] | None = None
@@ -320,7 +327,7 @@ class Beat:
     Attributes:
         missing: Redis has no record of these.
         cancelled: to be stopped, each in which way.
-        lost: another process's now, since this one was taken for dead.
+        lost: another process's now, or ended by one, since this one was taken for dead.
     """
 
     missing: list[str]
@@ -347,8 +354,11 @@ class RunRecords:
         self._leases = f"{self._tag}:leases"
         self._ready = f"{self._tag}:ready"
         self._queued = f"{self._tag}:queued"
-        # What tells a claim from others, for as long as its answer did not come.
-        self._claim = uuid4().hex
+        # What tells a claim from others, for as long as its answer did not come; of any run, and of
+        # cancelled ones alone.
+        self._claims = {False: uuid4().hex, True: uuid4().hex}
+        # What Redis's clock said, in ms, and what this process's said just before, in seconds.
+        self._clock: tuple[int, float] | None = None
 
     @property
     def channels(self) -> list[str]:
@@ -407,14 +417,30 @@ class RunRecords:
                 seen_metadata or "",
             ]
         run = self._run(record.run_id)
-        verdict, *rest = self._storage.call(
-            _ADMIT, [run, run if key is None else self._key(key)], args
-        )
-        return _admission(verdict.decode(), rest)
+        keys = [run, run if key is None else self._key(key)]
+        for _ in range(2):
+            asked = time.monotonic()
+            verdict, *rest = self._storage.call(_ADMIT, keys, [*args, self._latest(asked)])
+            if verdict != b"late":
+                return _admission(verdict.decode(), rest)
+            # In truth the clocks have drifted apart, or Redis's was set.
+            self._clock = (rest[0], asked)
+        raise StorageUnavailable("Redis takes too long")
+
+    def _latest(self, asked: float) -> int | str:
+        """Until when, by Redis's clock, what is asked for now may happen; '' if that is not known.
+
+        A command can lie in the socket of a server that is silent, and be done long after the
+        client was told that it was not.
+        """
+        if self._clock is None:
+            return ""
+        redis, ours = self._clock
+        return redis + round((asked - ours + ADMISSION_SECONDS) * 1000)
 
     def repeated(self, key: IdempotencyKey) -> Admission | None:
         """What `admit` would say of a key that was used before; None for a new one."""
-        answer = self._storage.call(_REPEATED, [self._key(key)], [key.request])
+        answer = self._storage.call(_REPEATED, [self._key(key)], [self._tag, key.request])
         return _admission(answer[0].decode(), answer[1:]) if answer else None
 
     def withdraw(self, record: RunRecord) -> None:
@@ -425,23 +451,31 @@ class RunRecords:
             [self._tag, record.run_id, record.thread_id, self._process_id],
         )
 
-    def claim(self, lease: float) -> tuple[Claim | None, float | None]:
+    def claim(self, lease: float, *, cancelled: bool = False) -> tuple[Claim | None, float | None]:
         """Take the run that has been ready longest; one call at a time.
 
         A call whose answer was lost took a run, perhaps: the next call is given that one.
+
+        Args:
+            lease: seconds after which it is taken for lost.
+            cancelled: whether to take only one that is to be ended, not executed.
 
         Returns:
             The run, if one was ready; and the seconds until the next is due, None if none is to
             come.
         """
+        last = f"{self._tag}:claim:{self._process_id}" + (":cancelled" if cancelled else "")
+        args: list[str | int] = [
+            self._tag,
+            self._process_id,
+            round(lease * 1000),
+            self._claims[cancelled],
+            "1" if cancelled else "",
+        ]
         run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id = (
-            self._storage.call(
-                _CLAIM,
-                [self._ready, f"{self._tag}:claim:{self._process_id}"],
-                [self._tag, self._process_id, round(lease * 1000), self._claim],
-            )
+            self._storage.call(_CLAIM, [self._ready, last], args)
         )
-        self._claim = uuid4().hex
+        self._claims[cancelled] = uuid4().hex
         if run_id is None:
             return None, None if due < 0 else due / 1000
         problem = None
@@ -614,9 +648,11 @@ class RunRecords:
             lease: its length in seconds.
         """
         args: list[str | int] = [each for run in runs for each in run]
-        answer = self._storage.call(
+        asked = time.monotonic()
+        *answer, clock = self._storage.call(
             _BEAT, [self._leases, f"{self._tag}:beat"], [self._tag, round(lease * 1000), *args]
         )
+        self._clock = (clock, asked)
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
         return Beat(missing, list(zip(cancelled[::2], cancelled[1::2], strict=True)), lost)
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.e2e.calls import FOREVER, UNLIMITED, fresh_get, lines
+from tests.e2e.calls import FOREVER, UNLIMITED, due_now, fresh_get, lines
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
@@ -144,6 +144,20 @@ def test_the_answer_outlives_the_result_and_a_restart(serve, valkey):
     assert (again.json(), again.headers["Location"]) == ({"value": 1}, first.headers["Location"])
     [kept] = valkey.client.keys("{runwait}:idempotency:*")
     assert 86_000_000 < valkey.client.pttl(kept) <= 86_400_000
+
+
+def test_a_key_is_in_flight_for_longer_than_its_time_if_its_run_is(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, IDEMPOTENCY_TTL_SECONDS=1)
+    later = {"assistant_id": "echo", "input": {"value": 1}, "after_seconds": 86_400}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(send, server, "a-key", **later)
+        [kept] = eventually(lambda: valkey.client.keys("{runwait}:idempotency:*"))
+        assert valkey.client.pttl(kept) == -1
+        assert send(server, "a-key", **later).status_code == 409
+        assert send(server, "a-key", assistant_id="echo").status_code == 422
+        due_now(valkey)
+        assert first.result().json() == {"value": 1}
+        assert 0 < valkey.client.pttl(kept) <= 1000
 
 
 def test_without_redis_a_key_is_a_503_and_stays_free(serve, valkey):

@@ -23,6 +23,7 @@ from tests.e2e.calls import (
     lapse,
     lines,
     only,
+    run_id_of,
     stored_steps,
 )
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
@@ -212,6 +213,9 @@ def test_a_resume_that_finds_nothing_in_its_turn_fails_and_leaves_the_thread(zoo
     assert first.result().status_code == 200
     error = second.result().json()["__error__"]
     assert error["error"] == "NothingToResume"
+    # Also once the result is gone.
+    zoo.valkey.client.delete("{runwait}:result:" + run_id_of(second.result()))
+    assert get(zoo, second.result().headers["Location"]) == {"__error__": error}
     thread, state, states = everything(zoo, thread_id)
     assert (thread["status"], thread["error"], thread["interrupts"]) == ("idle", None, {})
     # What is there is what was there, and what the first run wrote: its input, and its one step.
@@ -551,6 +555,46 @@ def test_a_process_that_was_paused_changes_nothing_of_what_others_did_since(
     assert first.result().json()["steps"] == [1, 2, 3, 4, 5]
     eventually(lambda: server.logged("goes on elsewhere"))
     assert everything(server, thread_id) == left
+
+
+@pytest.mark.parametrize("ttl", [0, 300])
+@pytest.mark.parametrize("on_completion", ["delete", "keep"])
+def test_a_process_that_was_paused_hears_that_its_run_was_rolled_back(
+    serve, valkey, tmp_path, gate, on_completion, ttl
+):
+    server = serve(
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=ZOO,
+        RUN_LEASE_SECONDS=LEASE_SECONDS,
+        RESULT_TTL_SECONDS=ttl,
+    )
+    paused, _ = server.workers()
+    file = tmp_path / "file"
+    body = {
+        "assistant_id": "sleep_async",
+        "input": {**gate.input, "file": str(file)},
+        "on_completion": on_completion,
+    }
+    with ThreadPoolExecutor() as pool:
+        with only(server, paused):
+            answer = pool.submit(httpx.post, f"{server.url}/runs/wait", json=body, timeout=PATIENCE)
+            [run] = eventually(lambda: valkey.client.zrange("{runwait}:leases", 0, -1))
+            eventually(lambda: lines(file))
+        os.kill(paused, signal.SIGSTOP)
+        try:
+            thread_id = valkey.client.hget(b"{runwait}:run:" + run, "thread_id").decode()
+            path = f"/threads/{thread_id}/runs/{run.decode()}"
+            cancel = f"{server.url}{path}/cancel?action=rollback"
+            assert httpx.post(cancel, timeout=PATIENCE).status_code == 202
+            lapse(valkey, run.decode())
+            eventually(lambda: valkey.client.zcard("{runwait}:leases") == 0)
+            assert fresh_get(server, path).status_code == 404
+        finally:
+            os.kill(paused, signal.SIGCONT)
+        assert "__error__" not in answer.result().json()
+    assert lines(file) == ["started"]
+    assert fresh_get(server, path).status_code == 404
+    assert valkey.client.zcard("{runwait}:leases") == valkey.client.zcard("{runwait}:ready") == 0
 
 
 @pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])

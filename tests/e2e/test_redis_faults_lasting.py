@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.storage.records import ADMISSION_SECONDS
 from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port
@@ -319,3 +321,43 @@ def test_a_redis_that_is_slow_within_the_time_limit_only_takes_longer(start, net
         ]
         assert [each.result().status_code for each in answers] == [200] * 4
     assert not server.logged("Redis is away")
+
+
+def test_an_end_that_redis_does_not_take_for_long_is_recorded_all_the_same(
+    start, valkey, post, tmp_path
+):
+    server = start(2, RESULT_TTL_SECONDS=0, LOG_LEVEL="DEBUG")
+    file = tmp_path / "file"
+    with Gate(tmp_path) as gate:
+        body = {"assistant_id": "sleep_async", "input": {**gate.input, "file": str(file)}}
+        answer = post(server, headers={"Idempotency-Key": "a-key"}, **body)
+        eventually(lambda: lines(file))
+        with silent(valkey):
+            gate.open()
+            assert answer.result().json()["done"] is True
+            beats = server.log.read_text().count("no beat")
+            eventually(lambda: server.log.read_text().count("no beat") >= beats + 4)
+    eventually(lambda: valkey.client.zcard("{runwait}:leases") == 0)
+    again = patiently(lambda: post(server, headers={"Idempotency-Key": "a-key"}, **body).result())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == answer.result().json()
+    assert lines(file) == ["started", "ended"]
+
+
+def test_what_lies_in_the_socket_of_a_silent_redis_is_not_done_long_after_it_was_refused(
+    start, valkey, post
+):
+    server = start(2, WEB_CONCURRENCY=1, SHUTDOWN_GRACE_SECONDS=0)
+    eventually(lambda: valkey.client.exists("{runwait}:beat"))
+    # Redis knows the script from now on.
+    assert post(server, assistant_id="echo", input={}, on_completion="keep").result().is_success
+    before = set(valkey.client.keys("*"))
+    with silent(valkey):
+        for fields in ({"on_completion": "keep"}, {"after_seconds": 1}):
+            refused = post(server, assistant_id="echo", input={}, **fields).result()
+            assert refused.status_code == 503
+        told = time.monotonic()
+        server.stop()
+        eventually(lambda: time.monotonic() > told + ADMISSION_SECONDS)
+    eventually(lambda: valkey.client.info("clients")["connected_clients"] == 1)
+    assert set(valkey.client.keys("*")) == before

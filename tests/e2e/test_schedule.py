@@ -26,6 +26,7 @@ from tests.e2e.calls import (
     due_now,
     fresh_get,
     lines,
+    patient_get,
     run_id_of,
 )
 from tests.servers import PATIENCE, PROJECTS, ROOT, Server, eventually
@@ -131,6 +132,54 @@ def test_a_scheduled_run_may_be_cancelled_before_it_starts(zoo, tmp_path):
         assert response.json() == {}
     assert status(zoo, path) == "interrupted"
     assert lines(file) == []
+
+
+@pytest.mark.parametrize("on_thread_too", [False, True], ids=["own thread", "kept"])
+def test_a_scheduled_run_that_is_rolled_back_is_gone(zoo, on_thread_too):
+    fields = {"on_completion": "keep"} if on_thread_too else {}
+    with begun(zoo, "echo", after_seconds=NEVER, **fields) as response:
+        path = response.headers["Content-Location"]
+        cancel = f"{zoo.url}{path}/cancel?action=rollback&wait=true"
+        assert httpx.post(cancel, timeout=PATIENCE).status_code == 202
+        assert document(response) == {}
+    for _ in range(4):
+        assert fresh_get(zoo, f"{path}/join").status_code == 404
+        assert fresh_get(zoo, path).status_code == 404
+
+
+@pytest.mark.parametrize("claims", ["true", "false"])
+def test_what_has_not_started_is_cancelled_at_once_although_there_is_no_place(
+    serve, valkey, gate, claims
+):
+    server = serve(
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=ZOO,
+        WEB_CONCURRENCY=1,
+        RUN_CONCURRENCY=1,
+        CLAIM_RUNS=claims,
+    )
+    with (
+        begun(server, "sleep_async", input=gate.input) as held,
+        begun(server, "echo", input={"value": 1}) as queued,
+        begun(server, "echo", after_seconds=NEVER) as scheduled,
+    ):
+        for each in (queued, scheduled):
+            path = each.headers["Content-Location"]
+            assert httpx.post(f"{server.url}{path}/cancel?wait=true").status_code == 202
+            assert document(each) == {}
+            assert status(server, path) == "interrupted"
+        gate.open()
+        assert document(held)["done"] is True
+
+
+def test_a_client_that_goes_away_while_redis_does_removes_its_scheduled_run(serve, valkey):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    with begun(server, "echo", after_seconds=NEVER, on_disconnect="cancel") as response:
+        path = response.headers["Content-Location"]
+        valkey.stop()
+    eventually(lambda: server.logged("is cancelled later"))
+    valkey.start()
+    eventually(lambda: patient_get(server, path).json()["status"] == "interrupted")
 
 
 def test_a_client_that_goes_away_removes_its_scheduled_run_if_it_says_so(zoo):

@@ -25,7 +25,9 @@ from tests.e2e.calls import (
     Gate,
     begun,
     detail,
+    document,
     fresh_get,
+    lines,
     output,
     post,
     run_id_of,
@@ -64,6 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     valkey = RedisServer(folder / "valkey")
     valkey.start()
     server = Server(folder, {**SETTINGS, "REDIS_URL": valkey.url})
+    server.valkey = valkey  # type: ignore[attr-defined]
     server.start()
     yield server
     server.stop()
@@ -97,6 +100,56 @@ def told(receiver: Receiver) -> Any:
     assert all(each.utcoffset() is not None for each in times)
     assert set(body) - {"error"} == FIELDS
     return body
+
+
+@pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
+@pytest.mark.parametrize("how", ["delete", "prune"])
+def test_a_run_whose_thread_is_deleted_ends_once_and_tells_of_it(
+    server, receiver, tmp_path, graph, how
+):
+    file = tmp_path / "file"
+    with Gate(tmp_path) as gate:
+        asked = {"input": {**gate.input, "file": str(file)}, "webhook": receiver.url}
+        with begun(server, graph, **asked) as response:
+            eventually(lambda: lines(file))
+            run = response.headers["Content-Location"]
+            thread = run.split("/")[2]
+            if how == "delete":
+                gone = httpx.delete(f"{server.url}/threads/{thread}", timeout=PATIENCE)
+            else:
+                ids = {"thread_ids": [thread]}
+                gone = httpx.post(f"{server.url}/threads/prune", json=ids, timeout=PATIENCE)
+            assert gone.is_success
+            assert "done" not in document(response)
+    body = told(receiver)
+    assert (body["run_id"], body["status"]) == (run.split("/")[4], "interrupted")
+    for path in (f"/threads/{thread}", run, f"{run}/join"):
+        assert fresh_get(server, path).status_code == 404
+    # No process has it, and none is to take it.
+    client = server.valkey.client
+    assert client.zcard("{runwait}:leases") == client.zcard("{runwait}:ready") == 0
+
+
+def test_all_runs_of_a_thread_that_is_deleted_tell_of_their_end(server, receiver, tmp_path):
+    file = tmp_path / "file"
+    thread = server.http.post("/threads", json={}).json()["thread_id"]
+
+    def ask(graph: str, **fields: Any) -> httpx.Response:
+        body = {"assistant_id": graph, "input": {}, "webhook": receiver.url, **fields}
+        return httpx.post(f"{server.url}/threads/{thread}/runs/wait", json=body, timeout=PATIENCE)
+
+    with Gate(tmp_path) as gate, ThreadPoolExecutor() as pool:
+        held = {**gate.input, "file": str(file)}
+        answers = [pool.submit(ask, "sleep_async", input=held)]
+        eventually(lambda: lines(file))
+        answers += [pool.submit(ask, "echo"), pool.submit(ask, "echo", after_seconds=86_400)]
+        runs = f"{server.url}/threads/{thread}/runs"
+        eventually(lambda: len(httpx.get(runs, timeout=PATIENCE).json()) == 3)
+        assert httpx.delete(f"{server.url}/threads/{thread}", timeout=PATIENCE).is_success
+        ended = {run_id_of(each.result()) for each in answers}
+    eventually(lambda: len(receiver.received) >= 3)
+    assert sorted(each.id for each in receiver.received) == sorted(ended)
+    assert {each.json["status"] for each in receiver.received} == {"interrupted"}
 
 
 def make_due(server: RedisServer) -> None:

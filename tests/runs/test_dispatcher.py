@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import queue
 import threading
+
+import pytest
 
 from app.runs.dispatcher import Dispatcher
 from app.runs.executor import Executor
-from app.storage.records import Claim, RunRecord, RunStatus
+from app.storage.records import Action, Claim, RunRecord, RunStatus
 from tests.servers import PATIENCE
 
 
-def claim_of(run_id: str) -> Claim:
+def claim_of(run_id: str, cancel: Action | None = None) -> Claim:
     record = RunRecord(
         run_id=run_id,
         thread_id="t",
@@ -19,7 +22,7 @@ def claim_of(run_id: str) -> Claim:
         kwargs={},
     )
     return Claim(
-        record, token=1, attempt=1, cancel=None, kept=False, has_thread=True, is_graphs=True
+        record, token=1, attempt=1, cancel=cancel, kept=False, has_thread=True, is_graphs=True
     )
 
 
@@ -27,12 +30,12 @@ def test_a_stop_waits_for_the_run_that_is_just_being_taken() -> None:
     asked, answered = threading.Event(), threading.Event()
     taken = []
 
-    def claim() -> tuple[Claim, float]:
+    def claim(*, cancelled: bool = False) -> tuple[Claim, float]:
         asked.set()
         answered.wait(PATIENCE)
         return claim_of("r"), 0.0
 
-    dispatcher = Dispatcher(Executor(1), claim, taken.append)
+    dispatcher = Dispatcher(Executor(1), claim, taken.append, lambda _: None)
     dispatcher.start()
     assert asked.wait(PATIENCE)
     stop = threading.Thread(target=dispatcher.stop)
@@ -46,5 +49,31 @@ def test_a_stop_waits_for_the_run_that_is_just_being_taken() -> None:
     assert not asked.is_set()
 
 
+@pytest.mark.parametrize("takes", [True, False], ids=["no place", "takes none"])
+def test_without_a_place_only_cancelled_runs_are_taken_and_ended(takes: bool) -> None:
+    ended: queue.SimpleQueue[Claim] = queue.SimpleQueue()
+    cancelled_ones = [claim_of("r", "interrupt")]
+    asked = []
+
+    def claim(*, cancelled: bool = False) -> tuple[Claim | None, None]:
+        asked.append(cancelled)
+        return (cancelled_ones.pop() if cancelled_ones else None), None
+
+    def start(claim: Claim) -> None:
+        raise AssertionError("there is no place for it")
+
+    executor = Executor(1)
+    assert not takes or executor.reserve()
+    dispatcher = Dispatcher(executor, claim, start, ended.put)
+    dispatcher.start(takes=takes)
+    assert ended.get(timeout=PATIENCE).record.run_id == "r"
+    dispatcher.stop()
+    assert set(asked) == {True}
+    assert dispatcher.starved is takes
+
+
 def test_one_that_was_never_started_stops_at_once() -> None:
-    Dispatcher(Executor(1), lambda: (None, None), lambda _: None).stop()
+    def claim(*, cancelled: bool = False) -> tuple[None, None]:
+        return None, None
+
+    Dispatcher(Executor(1), claim, lambda _: None, lambda _: None).stop()

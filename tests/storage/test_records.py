@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
+from app.storage import records as records_module
 from app.storage.connection import Storage
-from app.storage.records import NewThread, RunRecord, RunRecords, RunStatus, ThreadEnd
+from app.storage.records import (
+    IdempotencyKey,
+    NewThread,
+    RunRecord,
+    RunRecords,
+    RunStatus,
+    ThreadEnd,
+)
 from tests.servers import RedisServer, eventually
 
 LEASE = 15.0
@@ -231,6 +239,133 @@ def test_who_lost_a_run_learns_it_from_its_beat_and_cannot_end_it(storage, redis
     assert not one.finish(ended(), b'"late"', token=token)
     assert two.finish(ended(), b'"right"', token=claim.token)
     assert one.read("r1").document == b'"right"'
+
+
+def lose(redis_server: RedisServer, two: RunRecords) -> Any:
+    """Has `two` take a run whose process it takes for dead."""
+    let_lease_lapse(redis_server, "r1")
+    two.beat([], LEASE)
+    claim, _ = two.claim(LEASE)
+    return claim
+
+
+def test_who_lost_a_run_that_another_ended_does_not_take_it_for_one_that_redis_lost(
+    storage, redis_server
+):
+    one, two = records_of(storage, "one", ttl=0), records_of(storage, "two", ttl=0)
+    token = create(one)
+    claim = lose(redis_server, two)
+    assert two.finish(ended(), b'"right"', token=claim.token)
+    # Clients may still wait where it was lost.
+    assert one.read("r1", wait=True).document == b'"right"'
+    assert one.read("r1", wait=True) is None
+    assert not one.finish(ended(), b'"late"', token=token)
+    beat = one.beat([("r1", token)], LEASE)
+    assert (beat.lost, beat.missing) == (["r1"], [])
+    assert one.read("r1") is None
+
+
+def test_what_is_undone_elsewhere_is_told_to_who_lost_the_run(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    create(one)
+    claim = lose(redis_server, two)
+    assert two.finish(ended(), b"{}", token=claim.token, undone=True)
+    assert two.read("r1") is None
+    assert one.read("r1", wait=True).document == b"{}"
+
+
+def test_who_takes_a_run_need_not_be_told_of_its_end(storage, redis_server):
+    one = records_of(storage, "one")
+    one.admit(a_run(), LEASE, may_start=False)
+    claim, _ = one.claim(LEASE)
+    assert one.finish(ended(), b"{}", token=claim.token, undone=True)
+    assert one.read("r1", wait=True) is None
+
+
+def test_only_cancelled_runs_are_taken_where_there_is_no_place(storage):
+    records = records_of(storage)
+    for run_id in ("r1", "r2"):
+        records.admit(a_run(run_id), LEASE, may_start=False)
+    assert records.claim(LEASE, cancelled=True) == (None, None)
+    records.cancel(["r2"], "interrupt")
+    claim, _ = records.claim(LEASE, cancelled=True)
+    assert (claim.record.run_id, claim.cancel) == ("r2", "interrupt")
+    assert records.claim(LEASE, cancelled=True) == (None, None)
+    claim, _ = records.claim(LEASE)
+    assert claim.record.run_id == "r1"
+
+
+KEY = IdempotencyKey("a key", "a request", 60.0)
+
+
+def test_an_idempotency_key_lives_as_long_as_its_run_and_then_its_time(storage, redis_server):
+    records = records_of(storage)
+    token = records.admit(a_run(), LEASE, may_start=True, key=KEY).token
+    [name] = redis_server.client.keys("*idempotency*")
+    assert redis_server.client.pttl(name) == -1
+    assert records.repeated(KEY).verdict == "in flight"
+    records.finish(ended(), b"1", token=token)
+    assert 50_000 < redis_server.client.pttl(name) <= 60_000
+    assert records.repeated(KEY).document == b"1"
+
+
+def test_the_key_of_a_run_that_redis_lost_is_free(storage, redis_server):
+    records = records_of(storage)
+    records.admit(a_run(), LEASE, may_start=True, key=KEY)
+    redis_server.client.delete("{test}:run:r1")
+    assert records.repeated(KEY) is None
+    assert records.admit(a_run("r2"), LEASE, may_start=True, key=KEY).verdict == "running"
+    assert records.repeated(KEY).run_id == "r2"
+
+
+def test_a_run_answers_for_its_own_key_alone(storage, redis_server):
+    records = records_of(storage)
+    token = records.admit(a_run(), LEASE, may_start=True, key=KEY).token
+    [name] = redis_server.client.keys("*idempotency*")
+    redis_server.client.delete(name)
+    records.admit(a_run("r2"), LEASE, may_start=True, key=KEY)
+    records.finish(ended(), b'"of the first"', token=token)
+    records.withdraw(a_run())
+    assert records.repeated(KEY).verdict == "in flight"
+
+
+def test_what_is_taken_in_too_late_is_not_taken_in(storage, redis_server):
+    records = records_of(storage)
+    records.beat([], LEASE)
+    seconds, micro = redis_server.client.time()
+    late = seconds * 1000 + micro // 1000 - 1
+    run = "{test}:run:r1"
+    answer = storage.call(
+        records_module._ADMIT,
+        [run, run],
+        [
+            "{test}",
+            "r1",
+            "t1",
+            15000,
+            "one",
+            "{}",
+            "",
+            "enqueue",
+            1,
+            0,
+            "",
+            0,
+            "{}",
+            *[""] * 5,
+            late,
+        ],
+    )
+    assert answer[0] == b"late"
+    assert not redis_server.client.exists(run)
+
+
+def test_a_clock_that_was_set_keeps_nothing_out(storage):
+    records = records_of(storage)
+    # As Redis's clock was before it was set forward.
+    records._clock = (0, time.monotonic())
+    assert create(records)
+    assert create(records, a_run("r2"))
 
 
 def test_a_run_that_is_handed_back_is_ready_at_once_and_loses_no_attempt(storage):

@@ -201,30 +201,36 @@ def test_after_a_removal_nothing_is_left(records, storage, redis_server):
     assert stray_keys(redis_server) == set()
 
 
-def test_a_removal_takes_the_runs_along_and_tells_who_waits(records, storage, redis_server):
+def test_a_removal_takes_ended_runs_along_and_has_the_others_end(records, storage, redis_server):
     thread_id, client = new(records), redis_server.client
     key = f"{{test}}:thread:{thread_id}"
     change(storage, thread_id, status="busy", active="r1")
     client.rpush(f"{key}:queue", "r2")
+    client.zadd("{test}:queued", {"r2": 2})
     for number, run in enumerate(("r0", "r1", "r2")):
         client.zadd(f"{key}:runs", {run: number})
-        client.hset(f"{{test}}:run:{run}", "owner", "p1")
-        client.set(f"{{test}}:result:{run}", "{}")
-    client.sadd("{test}:waiting:r2", "p2")
-    for name in ("leases", "ready", "queued"):
-        client.zadd(f"{{test}}:{name}", {"r1": 1, "r2": 2, "other": 3})
+        client.hset(f"{{test}}:run:{run}", mapping={"record": "{}", "kept": 1})
+        client.hset(f"{{test}}:run:{run}", "thread_id", thread_id)
+    client.hset("{test}:run:r0", "ended_by", "p1")
+    client.set("{test}:result:r0", "{}")
+    client.hset("{test}:run:r1", "owner", "p1")
+    client.zadd("{test}:leases", {"r1": 1})
     listener = client.pubsub(ignore_subscribe_messages=True)
     listener.psubscribe("{test}:told:*")
     listener.get_message(timeout=5)
     doomed = records.delete(thread_id)
     told = [listener.get_message(timeout=5) for _ in range(2)]
     assert [(each["channel"], each["data"]) for each in told] == [
-        (b"{test}:told:p1", b"cancel r1 delete"),
-        (b"{test}:told:p2", b"ended r2"),
+        (b"{test}:told:p1", b"cancel r1 interrupt"),
+        (b"{test}:told:all", b"ready"),
     ]
-    for name in ("leases", "ready", "queued"):
-        assert client.zrange(f"{{test}}:{name}", 0, -1) == [b"other"]
-        client.delete(f"{{test}}:{name}")
+    # Whoever takes the one that waited ends it; what they leave is for those who wait for them.
+    assert client.zrange("{test}:ready", 0, -1) == [b"r2"]
+    for run in ("r1", "r2"):
+        left = client.hmget(f"{{test}}:run:{run}", "cancel", "undone", "kept")
+        assert left == [b"interrupt", b"1", None]
+        client.delete(f"{{test}}:run:{run}")
+    client.delete("{test}:ready", "{test}:leases")
     records.cleaned(doomed)
     assert stray_keys(redis_server) == set()
 
@@ -369,12 +375,12 @@ def test_a_temporary_thread_is_there_but_not_found(records, storage, redis_serve
 def test_a_removed_temporary_thread_has_its_run_told(records, storage, redis_server):
     thread_id, client = str(uuid4()), redis_server.client
     storage.call(CREATE_TEMPORARY, [], ["{test}", thread_id])
-    client.hset("{test}:run:r1", "owner", "p1")
+    client.hset("{test}:run:r1", mapping={"owner": "p1", "record": "{}"})
     listener = client.pubsub(ignore_subscribe_messages=True)
     listener.subscribe("{test}:told:p1")
     listener.get_message(timeout=5)
     records.delete(thread_id)
-    assert listener.get_message(timeout=5)["data"] == b"cancel r1 delete"
+    assert listener.get_message(timeout=5)["data"] == b"cancel r1 interrupt"
 
 
 def test_a_thread_that_lives_for_ever_is_read_where_nothing_can_be_written(records, redis_server):

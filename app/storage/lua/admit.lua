@@ -6,12 +6,13 @@
 --       metadata, and for a thread that outlives the run (else ''): 14 'create' or 'reject' where there
 --       is none, 'again' for a run that Redis lost, 15 the index terms, 16 its idle life in ms or '',
 --       17 the graph's and assistant's ids, 18 the thread's metadata as read before, or '': they are
---       replaced only if they still stand
+--       replaced only if they still stand; 19 until when this is to happen, in ms, or ''
 -- Returns {verdict, ...}: 'running' and the token; 'pending'; and where nothing was recorded: 'ended'
 -- (before), 'missing' (no thread), 'busy' (to be rejected), 'doomed' and a token (the old thread of
 -- this id has to be cleaned away first), 'metadata' and what the thread has (it must be given with
 -- the graph's and assistant's ids laid over), 'replayed', run id, thread id and document (the key's
--- run ended), 'in flight', run id and thread id (it has not), 'other' (the key had another request).
+-- run ended), 'in flight', run id and thread id (it has not), 'other' (the key had another request),
+-- 'late' and the time in ms (who asked has been told by now that it did not happen).
 -- A repeated call returns the same.
 local p, id, thread, owner = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local kept, keyed = ARGV[14] ~= '', ARGV[11] ~= ''
@@ -22,11 +23,12 @@ if found[3] then
   if found[1] == owner then return {'running', found[2]} end
   return {'pending'}
 end
+local now = clock()
+if ARGV[19] ~= '' and now > tonumber(ARGV[19]) then return {'late', now} end
 if keyed and redis.call('HGET', KEYS[2], 'run_id') ~= id then
-  local before = answer_to_key(KEYS[2], ARGV[11])
+  local before = answer_to_key(p, KEYS[2], ARGV[11])
   if before then return before end
 end
-local now = clock()
 local active
 if kept then
   local there = redis.call('HMGET', key, 'status', 'temporary', 'active', 'metadata', 'graph')
@@ -54,8 +56,9 @@ else
 end
 redis.call('HSET', KEYS[1], 'record', ARGV[6], 'updated_at', ARGV[7], 'thread_id', thread, 'attempts', 0)
 if keyed then
+  -- It lives for as long as the run does; its time is counted from the end.
+  redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[2], 'request', ARGV[11], 'run_id', id, 'thread_id', thread)
-  redis.call('PEXPIRE', KEYS[2], ARGV[12])
   redis.call('HSET', KEYS[1], 'idempotency', KEYS[2], 'idempotency_ttl', ARGV[12])
 end
 local delay = tonumber(ARGV[10])

@@ -1,7 +1,8 @@
 -- A process's beat: renews the leases of its runs, and makes runs ready whose process is gone.
 -- KEYS  1 leases, 2 beat hash
 -- ARGV  1 prefix of all keys, 2 lease in ms, 3.. of each of the process's runs its id and token
--- Returns {ids without a record, ids to be cancelled and how, ids that are another process's now}.
+-- Returns {ids without a record, ids to be cancelled and how, ids that are another process's now or
+-- were ended by one, Redis's time in ms}.
 -- A beat that finds the last one by anyone older than half a lease takes no run from anyone for one
 -- lease: it was Redis that was away, not the processes.
 local p = ARGV[1]
@@ -15,7 +16,7 @@ for i = 3, #ARGV, 2 do
   local id = ARGV[i]
   local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel')
   if not found[1] then
-    table.insert(missing, id)
+    table.insert(has_lapsed(p, id) and lost or missing, id)
   elseif found[2] ~= ARGV[i + 1] or not redis.call('ZSCORE', KEYS[1], id) then
     if not found[3] or found[2] ~= ARGV[i + 1] then table.insert(lost, id) end
   else
@@ -31,10 +32,14 @@ if now >= tonumber(redis.call('HGET', KEYS[2], 'quiet_until')) then
     redis.call('ZREM', KEYS[1], id)
     local run = p .. ':run:' .. id
     if redis.call('EXISTS', run) == 1 then
+      -- If it only slept, clients still wait there, and it must not take the run for one that Redis lost.
+      local owner = redis.call('HGET', run, 'owner')
+      if owner then redis.call('SADD', p .. ':waiting:' .. id, owner) end
+      redis.call('SET', p .. ':lapsed:' .. id, '1', 'EX', 86400)
       redis.call('HDEL', run, 'owner')
       redis.call('HSET', run, 'status', 'pending')
       make_ready(p, id, now)
     end
   end
 end
-return {missing, cancelled, lost}
+return {missing, cancelled, lost, now}

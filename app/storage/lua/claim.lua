@@ -1,6 +1,7 @@
 -- Takes the run that has been ready longest.
--- KEYS  1 ready, 2 what this process claimed last
--- ARGV  1 prefix of all keys, 2 owner (a process id), 3 lease in ms, 4 what tells this call from others
+-- KEYS  1 ready, 2 what this process claimed last in this way
+-- ARGV  1 prefix of all keys, 2 owner (a process id), 3 lease in ms, 4 what tells this call from others,
+--       5 '1' to take it only if it was cancelled: then it takes no place to execute
 -- Returns {id, token, attempts, record, cancel, kept, graph, ms until the next is due, how often it was
 -- handed back, thread id}: id is false if none is ready now, the eighth -1 if none is to come; graph is
 -- whose the run's thread is ('' for nobody's), false if it is not the run's turn on it. A repeated call
@@ -25,6 +26,9 @@ while true do
   if #first == 0 then return {false, '', 0, '', false, false, false, -1, 0, ''} end
   local id, due = first[1], tonumber(first[2])
   if due > now then return {false, '', 0, '', false, false, false, due - now, 0, ''} end
+  if ARGV[5] == '1' and redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 0 then
+    return {false, '', 0, '', false, false, false, -1, 0, ''}
+  end
   redis.call('ZREM', KEYS[1], id)
   local run = p .. ':run:' .. id
   local found = redis.call('HMGET', run, 'record', 'ended_by', 'kept', 'cancel', 'thread_id', 'strategy')
@@ -41,6 +45,8 @@ while true do
   end
   if turn then
     own(p, id, ARGV[2], ARGV[3], now)
+    -- Those who wait for it in this process need not be told.
+    redis.call('SREM', p .. ':waiting:' .. id, ARGV[2])
     redis.call('HINCRBY', run, 'attempts', 1)
     redis.call('HSET', KEYS[2], 'call', ARGV[4], 'id', id)
     redis.call('PEXPIRE', KEYS[2], ARGV[3])

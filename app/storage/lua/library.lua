@@ -33,6 +33,9 @@ local function make_ready(p, id, due)
   end
 end
 
+-- Whether a process was lost with a run: if there is no record of it any more, another process ended it.
+local function has_lapsed(p, id) return redis.call('EXISTS', p .. ':lapsed:' .. id) == 1 end
+
 -- Has a run taken by another process, once it is due. Its process was not lost, so this is not counted
 -- against the run.
 local function give_up(p, id, due)
@@ -61,10 +64,12 @@ local function ask_to_stop(p, id, action)
   return 1
 end
 
--- What is said of an idempotency key that a request comes with: false for a new one.
-local function answer_to_key(key, request)
+-- What is said of an idempotency key that a request comes with: false for a new one, or where Redis
+-- lost the run that had it.
+local function answer_to_key(p, key, request)
   local before = redis.call('HMGET', key, 'request', 'run_id', 'thread_id', 'document')
   if not before[1] then return false end
+  if not before[4] and redis.call('EXISTS', p .. ':run:' .. before[2]) == 0 then return false end
   if before[1] ~= request then return {'other'} end
   if before[4] then return {'replayed', before[2], before[3], before[4]} end
   return {'in flight', before[2], before[3]}

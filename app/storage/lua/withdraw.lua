@@ -11,7 +11,7 @@ if found[3] or found[2] and found[2] ~= ARGV[4] then
   if not found[1] then ask_to_stop(p, id, 'rollback') end
   return 0
 end
-if found[1] then redis.call('DEL', found[1]) end
+if found[1] and redis.call('HGET', found[1], 'run_id') == id then redis.call('DEL', found[1]) end
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('HSET', KEYS[1], 'ended_by', 'withdrawn')
 redis.call('PEXPIRE', KEYS[1], 60000)

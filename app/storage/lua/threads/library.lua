@@ -82,36 +82,27 @@ end
 -- a thread made anew under the same id writes, carries a higher one. Returns whether there was one.
 local function thread_remove(p, id, now)
   local key = thread_key(p, id)
-  local old = redis.call('HMGET', key, 'terms', 'status', 'active', 'temporary')
+  local old = redis.call('HMGET', key, 'terms', 'status', 'temporary')
   if not old[2] then return false end
-  local active = old[3] or old[4]
-  if active then
-    local owner = redis.call('HGET', p .. ':run:' .. active, 'owner')
-    if owner then
-      redis.call('PUBLISH', p .. ':told:' .. owner, 'cancel ' .. active .. ' delete')
-    elseif old[4] then
-      ask_to_stop(p, active, 'interrupt')
-    end
-  end
+  local ended = {}
   local runs = redis.call('ZRANGE', key .. ':runs', 0, -1)
-  for first = 1, #runs, THREAD_BATCH do
-    local batch, keys = {}, {}
-    for i = first, math.min(first + THREAD_BATCH - 1, #runs) do
-      local run = runs[i]
-      for _, process in ipairs(redis.call('SMEMBERS', p .. ':waiting:' .. run)) do
-        redis.call('PUBLISH', p .. ':told:' .. process, 'ended ' .. run)
-      end
-      local key = redis.call('HGET', p .. ':run:' .. run, 'idempotency')
-      if key and redis.call('HEXISTS', key, 'document') == 0 then redis.call('DEL', key) end
-      table.insert(batch, run)
-      for _, kind in ipairs({':run:', ':result:', ':waiting:'}) do table.insert(keys, p .. kind .. run) end
+  if old[3] then table.insert(runs, old[3]) end
+  for _, run in ipairs(runs) do
+    local name = p .. ':run:' .. run
+    local found = redis.call('HMGET', name, 'record', 'ended_by')
+    if found[1] and not found[2] then
+      -- Its end is still to come: its clients, its key and its webhook are told as of any other.
+      redis.call('HDEL', name, 'kept')
+      redis.call('HSET', name, 'undone', '1')
+      ask_to_stop(p, run, 'interrupt')
+    else
+      for _, kind in ipairs({':run:', ':result:', ':waiting:'}) do table.insert(ended, p .. kind .. run) end
     end
-    redis.call('UNLINK', unpack(keys))
-    redis.call('ZREM', p .. ':leases', unpack(batch))
-    redis.call('ZREM', p .. ':ready', unpack(batch))
-    redis.call('ZREM', p .. ':queued', unpack(batch))
   end
-  if not old[4] then
+  for first = 1, #ended, THREAD_BATCH do
+    redis.call('UNLINK', unpack(ended, first, math.min(first + THREAD_BATCH - 1, #ended)))
+  end
+  if not old[3] then
     for _, mark in ipairs(thread_marks(old[1], old[2])) do
       redis.call('ZREM', p .. ':threads:created' .. mark, id)
       redis.call('ZREM', p .. ':threads:updated' .. mark, id)
