@@ -17,6 +17,7 @@ from app.runs.assistants import (
     SystemAssistant,
     TwoContexts,
 )
+from app.runs.fit import StateUnfit
 from app.runs.recovery import NothingToResume
 from app.runs.remote import RunNotFound
 from app.runs.service import (
@@ -26,7 +27,7 @@ from app.runs.service import (
     NoRoom,
     UnfitRequest,
 )
-from app.runs.states import CheckpointNotFound, NoGraph, StateUnfit, UpdateRefused
+from app.runs.states import CheckpointNotFound, NoGraph, UpdateRefused
 from app.runs.webhooks import WebhookRefused
 from app.storage.assistants import VersionNotFound
 from app.storage.checkpoint import Fenced

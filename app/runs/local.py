@@ -25,6 +25,7 @@ from langgraph.store.base import BaseStore
 from app.graphs.graph import Graph
 from app.runs import feedback, outcomes, recovery
 from app.runs.executor import Execution, Executor, Job
+from app.runs.fit import StateUnfit
 from app.runs.live import Ending, LiveRun
 from app.runs.outcomes import Outcome
 from app.runs.patience import Patient
@@ -127,7 +128,7 @@ class LocalRuns:
         if live.kept:
             assert live.token is not None
             checkpointer = partial(self._savers.of, runner=patient, token=live.token)
-            if live.attempt > 1 or request.resumes:
+            if live.attempt > 1 or request.goes_on:
                 prepare = partial(
                     recovery.start,
                     request=request,
@@ -662,7 +663,7 @@ def with_ids(stored: bytes, record: RunRecord, thread: NewThread) -> NewThread:
 
 
 def _thread_end(outcome: Outcome, error: BaseException | None, undone: bool) -> ThreadEnd:
-    if undone or isinstance(error, recovery.NothingToResume):
+    if undone or isinstance(error, recovery.NothingToResume | StateUnfit):
         return ThreadEnd(error=outcome.error)  # it stands as before
     if outcome.error is not None:
         return ThreadEnd("error", outcome.error)

@@ -16,6 +16,7 @@ from langgraph.types import Interrupt
 
 from app.runs import outcomes
 from app.runs.executor import AnyPregel, Saver, Start
+from app.runs.fit import StateUnfit, check_next
 from app.runs.outcomes import Outcome
 from app.runs.requests import RunRequest
 
@@ -93,6 +94,7 @@ def start(
 
     Raises:
         NothingToResume: its resume finds nothing.
+        StateUnfit: it would go on with a node that the graph lacks.
         EndedBefore: it had come to its end.
     """
     saved = latest(saver, thread_id)
@@ -100,13 +102,40 @@ def start(
         if saved is not None and saved.metadata.get("run_id") == run_id:
             if _at_breakpoint(graph, saver, request, saved):
                 raise EndedBefore(outcomes.interrupted(_values(graph, saver, saved), []))
+            try:
+                check_next(saved, graph, saver)
+            except StateUnfit as error:
+                # The thread does not stand as it did before this run.
+                raise EndedBefore(outcomes.failed(error)) from error
             return Start(None, from_latest=True)
         # The attempt before may have stored the resume's values: they are no longer waited for.
-    elif request.resumes:
+    elif request.goes_on:
         if point := request.starting_point:
             saved = saver.get_tuple({"configurable": {"thread_id": thread_id, **point}})
-        check_resume((request.command or {})["resume"], waiting_interrupts(saved, graph_id))
+        check_start(request, graph_id, saved, graph, saver)
     return Start(request.graph_input())
+
+
+def check_start(
+    request: RunRequest,
+    graph_id: str,
+    saved: CheckpointTuple | None,
+    graph: AnyPregel | None,
+    saver: Saver,
+) -> None:
+    """Refuse to go on from a checkpoint in a way that cannot be.
+
+    Args:
+        graph: the graph; None where it is not made yet.
+
+    Raises:
+        NothingToResume: the request's resume finds nothing.
+        StateUnfit: the graph lacks a node to go on with.
+    """
+    if request.resumes:
+        check_resume((request.command or {})["resume"], waiting_interrupts(saved, graph_id))
+    if graph is not None:
+        check_next(saved, graph, saver)
 
 
 def _at_breakpoint(

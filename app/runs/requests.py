@@ -65,6 +65,14 @@ class RunRequest:
         return self.command is not None and self.command.get("resume") is not None
 
     @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with what its thread was about to do, and nothing else."""
+        if self.thread_id is None:
+            return False
+        given = self.graph_input()
+        return self.resumes or given is None or (isinstance(given, Command) and not given.goto)
+
+    @property
     def effective_durability(self) -> Literal["sync", "async", "exit"]:
         """The durability, also where only the deprecated checkpoint_during says it."""
         if self.durability is not None:

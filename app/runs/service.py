@@ -26,6 +26,7 @@ from app.runs.assistants import Assistants
 from app.runs.deliveries import Deliveries
 from app.runs.dispatcher import Dispatcher
 from app.runs.executor import Executor, unknown_nodes
+from app.runs.fit import StateUnfit
 from app.runs.live import LiveRun
 from app.runs.local import TRIES, LocalRuns, thread_of, with_ids
 from app.runs.remote import RemoteWaits, RunNotFound
@@ -251,6 +252,7 @@ class Service:
             ThreadNotFound, CheckpointNotFound: there is no such thread, or checkpoint on it.
             ThreadBusy: another run has the thread, and this one is not to wait.
             NothingToResume: no interrupt waits for what the resume brings.
+            StateUnfit: the thread is to go on with a node that the graph lacks.
             NoRoom: no place to execute, or to wait; or the process is stopping.
             StorageUnavailable: it needs Redis, which is away.
         """
@@ -401,7 +403,7 @@ class Service:
         self, request: RunRequest, graph: Graph, thread_id: str
     ) -> None:
         point = request.starting_point
-        if not point and not request.resumes:
+        if not point and not request.goes_on:
             return
         saver = self._saver
         if graph.compiled is not None:
@@ -413,12 +415,11 @@ class Service:
         if point and found is None:
             self._thread_records.get(thread_id)
             raise CheckpointNotFound(point.get("checkpoint_id", ""))
-        if not request.resumes:
+        if not request.goes_on:
             return
         try:
-            waiting = recovery.waiting_interrupts(found, graph.graph_id)
-            recovery.check_resume((request.command or {})["resume"], waiting)
-        except recovery.NothingToResume:
+            recovery.check_start(request, graph.graph_id, found, graph.compiled, saver)
+        except (recovery.NothingToResume, StateUnfit):
             # What waits may come with the runs before it; it is looked for again in its turn.
             if point or self._thread_records.get(thread_id).status != "busy":
                 raise

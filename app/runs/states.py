@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.channels.base import BaseChannel
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
 from langgraph.errors import InvalidUpdateError
@@ -26,14 +24,17 @@ from pydantic import ValidationError
 
 from app.graphs.context import coerce_context
 from app.graphs.graph import AnyPregel, Graph
-from app.storage.checkpoint import (
-    Fenced,
-    RedisSaver,
-    UnrevivableValue,
-    UnstorableValue,
-    allowlist_of,
+from app.runs.fit import (
+    ELSEWHERE,
+    StateUnfit,
+    attached,
+    channel_of,
+    check_seen,
+    noting,
+    text_of,
+    without_tasks,
 )
-from app.storage.connection import StorageUnavailable
+from app.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
 
 log = logging.getLogger("runwait.runs")
 
@@ -43,16 +44,11 @@ Saver = BaseCheckpointSaver[Any]
 # Names of LangGraph's own in checkpoints and in configs.
 _INTERRUPT = "__interrupt__"
 _UNFINISHED = {_INTERRUPT, "__error__", "__resume__"}
-_SENDS = "__pregel_tasks"
-_NEXT = "branch:to:"
 _OWN = ("__", "branch:", "join:")
 _RUNTIME = "__pregel_runtime"
 
 # What LangGraph takes for a node in an update: the graph's input, and a copy of the checkpoint.
 _PSEUDO_NODES = {"__input__", "__copy__", "__start__", "__end__"}
-
-# Faults that are not of the state, its graph or the request.
-_ELSEWHERE = (StorageUnavailable, Fenced)
 
 EMPTY: Mapping[str, Any] = {
     "values": {},
@@ -75,10 +71,6 @@ class CheckpointNotFound(Exception):
 
 class NoGraph(Exception):
     """The thread belongs to no graph yet, so nothing can be done to its state."""
-
-
-class StateUnfit(Exception):
-    """What the thread holds does not fit its graph, which has changed since or is gone."""
 
 
 class UpdateRefused(ValueError):
@@ -157,9 +149,11 @@ class States:
         saver = self._saver
         if graph is not None and graph.compiled is not None:
             saver = self._saver_of(graph.compiled)
+            seen, reader = noting(saver)
             try:
-                snapshot = _with(graph.compiled, saver).get_state(config)
-            except _ELSEWHERE:
+                snapshot = attached(graph.compiled, reader).get_state(config)
+                check_seen(seen, graph.compiled)
+            except ELSEWHERE:
                 raise
             except Exception as error:
                 log.warning("thread %s does not fit its graph: %r", thread_id, error)
@@ -195,10 +189,10 @@ class States:
         asked = config["configurable"].get("checkpoint_id")
 
         def read(pregel: AnyPregel) -> StateSnapshot:
-            seen, saver = _noting(self._saver_of(pregel))
-            snapshot = _with(pregel, saver).get_state(config, subgraphs=subgraphs)
-            if asked is None and not at.checkpoint_ns:
-                _check_next(seen, pregel)
+            seen, saver = noting(self._saver_of(pregel))
+            snapshot = attached(pregel, saver).get_state(config, subgraphs=subgraphs)
+            if asked is None:
+                check_seen(seen, pregel)
             return snapshot
 
         snapshot = self._read(thread_id, graph_id, read) if graph_id else None
@@ -235,7 +229,7 @@ class States:
         older = {"configurable": {"checkpoint_id": before}} if before else None
 
         def read(pregel: AnyPregel) -> list[dict[str, Any]]:
-            states = _with(pregel, self._saver_of(pregel)).get_state_history(
+            states = attached(pregel, self._saver_of(pregel)).get_state_history(
                 at.config(thread_id),
                 filter=dict(metadata) if metadata else None,
                 before=cast(RunnableConfig | None, older),
@@ -367,7 +361,7 @@ class States:
                 "graph_id": graph_id,
                 "thread_id": thread_id,
             }
-            return _with(pregel, _checking(saver, pregel)), full
+            return attached(pregel, _checking(saver, pregel)), full
 
         surroundings = self._surroundings(thread_id, graph_id)
         try:
@@ -383,7 +377,7 @@ class States:
                         return await pregel.abulk_update_state(full, steps)
 
                 written = self._run_on_loop(on_loop())
-        except (*_ELSEWHERE, CheckpointNotFound, UpdateRefused):
+        except (*ELSEWHERE, CheckpointNotFound, UpdateRefused):
             raise
         except (UnrevivableValue, ValidationError) as error:
             raise self._unfit(thread_id, graph_id, error) from error
@@ -391,7 +385,7 @@ class States:
             if not isinstance(error, InvalidUpdateError):
                 # Most likely an edge's own code.
                 log.warning("an update of thread %s was refused", thread_id, exc_info=error)
-            raise UpdateRefused(f"values: {_text(error)}") from error
+            raise UpdateRefused(f"values: {text_of(error)}") from error
         checkpoint = {
             name: written["configurable"][name]
             for name in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
@@ -417,7 +411,7 @@ class States:
                     return await asyncio.to_thread(work, made)
 
             return cast(T, self._run_on_loop(on_loop()))
-        except (*_ELSEWHERE, StateUnfit):
+        except (*ELSEWHERE, StateUnfit):
             raise
         except (Exception, SystemExit) as error:
             if channel_of(error) is None:
@@ -441,7 +435,7 @@ class States:
     @staticmethod
     def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateUnfit:
         return StateUnfit(
-            f"what thread {thread_id} holds does not fit graph {graph_id!r}: {_text(error)}"
+            f"what thread {thread_id} holds does not fit graph {graph_id!r}: {text_of(error)}"
         )
 
 
@@ -511,80 +505,14 @@ class ThreadStates:
         return graph_id if isinstance(graph_id, str) else None
 
 
-def channel_of(error: BaseException) -> str | None:
-    """The channel that an error is about, where it can be told.
-
-    A channel's own code, its reducer included, is found among the frames that the error went
-    through; the names in pydantic's complaint are those of the state's fields.
-    """
-    if isinstance(error, UnrevivableValue | UnstorableValue):
-        return error.channel
-    if isinstance(error, ValidationError):
-        places = [problem["loc"] for problem in error.errors(include_url=False)]
-        return str(places[0][0]) if places and places[0] else None
-    found = None
-    for frame in _frames(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, BaseChannel):
-            found = owner.key
-    return found or None
-
-
-def _frames(traceback: TracebackType | None) -> Iterator[Any]:
-    while traceback is not None:
-        yield traceback.tb_frame
-        traceback = traceback.tb_next
-
-
-def _text(error: BaseException) -> str:
-    """What is wrong, with the channel that it is about."""
-    if isinstance(error, UnrevivableValue | UnstorableValue):
-        return str(error)
-    channel = channel_of(error)
-    if isinstance(error, ValidationError) and channel is not None:
-        return f"channel {channel!r}: {error.errors(include_url=False)[0]['msg']}"
-    said = str(error).split("\nFor troubleshooting")[0]
-    plain = isinstance(error, ValueError | InvalidUpdateError)
-    named = said if plain else f"{type(error).__name__}: {said}"
-    return named if channel is None else f"channel {channel!r}: {named}"
-
-
-def _with(pregel: AnyPregel, saver: Saver) -> AnyPregel:
-    """The graph with this saver as its own.
-
-    Not by the config: there LangGraph takes a saver for a sign that a subgraph is asked by its
-    parent, and would not look for the subgraph of a namespace.
-    """
-    attached = copy(pregel)
-    attached.checkpointer = saver
-    return attached
-
-
 def _exists(saver: Saver, config: RunnableConfig) -> bool:
     conf = config["configurable"]
     # A subgraph that remembers has its checkpoints under its name without the task's id.
-    own = "|".join(part.split(":")[0] for part in conf["checkpoint_ns"].split("|"))
-    places = dict.fromkeys((conf["checkpoint_ns"], own))
+    places = dict.fromkeys((conf["checkpoint_ns"], without_tasks(conf["checkpoint_ns"])))
     return any(
         saver.get_tuple({"configurable": {**conf, "checkpoint_ns": place}}) is not None
         for place in places
     )
-
-
-def _noting(saver: Saver) -> tuple[list[CheckpointTuple], Saver]:
-    """A saver that notes what is read through it."""
-    seen: list[CheckpointTuple] = []
-    noting = copy(saver)
-
-    def get_tuple(config: RunnableConfig) -> CheckpointTuple | None:
-        saved = saver.get_tuple(config)
-        if saved is not None:
-            # LangGraph lays what tasks have done since over the one that it is given.
-            seen.append(saved._replace(checkpoint=copy_checkpoint(saved.checkpoint)))
-        return saved
-
-    noting.get_tuple = get_tuple  # type: ignore[method-assign]
-    return seen, noting
 
 
 def _checking(saver: Saver, pregel: AnyPregel) -> Saver:
@@ -653,38 +581,11 @@ def _check_checkpoint(
 
     view.get_tuple = get_tuple  # type: ignore[method-assign]
     try:
-        _with(pregel, view).get_state(place)
-    except _ELSEWHERE:
+        attached(pregel, view).get_state(place)
+    except ELSEWHERE:
         raise
     except Exception as error:
-        raise UpdateRefused(f"values: {_text(error)}") from error
-
-
-def _check_next(seen: list[CheckpointTuple], pregel: AnyPregel) -> None:
-    """Refuse a state that is to go on with a node which the graph lacks: LangGraph would pass over
-    it in silence, and the thread look as if it had come to its end."""
-    if not seen:
-        return
-    checkpoint = seen[0].checkpoint
-    versions = checkpoint["channel_versions"]
-    # What an earlier step wrote to such a channel, and nobody has taken since, is of no account.
-    newest = max(versions.values(), default=None)
-    for channel, value in checkpoint["channel_values"].items():
-        if versions.get(channel) != newest:
-            continue
-        if channel.startswith(_NEXT):
-            _check_node(channel, channel.removeprefix(_NEXT), pregel)
-        elif channel == _SENDS:
-            for send in value:
-                _check_node(channel, send.node, pregel)
-
-
-def _check_node(channel: str, node: str, pregel: AnyPregel) -> None:
-    if node not in pregel.nodes:
-        raise StateUnfit(
-            f"channel {channel!r}: the thread is to go on with node {node!r}, "
-            "which the graph does not have any more"
-        )
+        raise UpdateRefused(f"values: {text_of(error)}") from error
 
 
 def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:

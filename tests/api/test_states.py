@@ -11,7 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.api import errors, states
-from app.runs.states import LATEST, At, CheckpointNotFound, NoGraph, StateUnfit, UpdateRefused
+from app.runs.fit import StateUnfit
+from app.runs.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
 THREAD, CHECKPOINT = str(uuid4()), str(uuid4())
 STATE, HISTORY, AT = (

@@ -12,6 +12,7 @@ from langgraph.types import Command, Interrupt, interrupt
 
 from app.runs import recovery
 from app.runs.executor import Start
+from app.runs.fit import StateUnfit
 from app.runs.recovery import EndedBefore, NothingToResume, check_resume, waiting_interrupts
 from app.runs.requests import RunRequest
 
@@ -192,3 +193,67 @@ def test_a_resume_that_is_waited_for_is_taken(resume, waiting):
 def test_a_resume_that_is_not_waited_for_is_refused(resume, waiting, text):
     with pytest.raises(NothingToResume, match=text):
         check_resume(resume, waiting)
+
+
+def waiting_at(node: str) -> Any:
+    """A graph that asks at one node, after another."""
+    builder = StateGraph(State).add_node("a", named("a")).add_node(node, asking(node))
+    return builder.add_edge(START, "a").add_edge("a", node).compile()
+
+
+def around(inner: Any) -> Any:
+    return StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile()
+
+
+class TestANodeThatIsGone:
+    """The thread waits at a node that a later version of its graph lacks."""
+
+    @pytest.fixture(params=[waiting_at, lambda node: around(waiting_at(node))])
+    def after(self, request, saver) -> Any:
+        executed(request.param("ask"), {"names": []}, "r0", saver)
+        return request.param("question")
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"command": {"resume": "yes"}},
+            {"command": {"resume": "yes", "goto": "a"}},
+            {"command": {"update": {"secret": "x"}}},
+            {"command": {"resume": None}},
+            {"input": None},
+        ],
+    )
+    def test_is_nothing_to_go_on_with(self, saver, after, fields):
+        with pytest.raises(StateUnfit, match="node 'ask', which the graph does not have any more"):
+            started(after, saver, "r1", 1, **fields)
+
+    @pytest.mark.parametrize("fields", [{"input": {"names": []}}, {"command": {"goto": "a"}}])
+    def test_does_not_matter_to_a_run_that_goes_elsewhere(self, saver, after, fields):
+        assert started(after, saver, "r1", 1, **fields).input is not None
+
+    def test_ends_a_run_that_an_earlier_attempt_brought_there(self, saver, after):
+        with pytest.raises(EndedBefore) as ended:
+            started(after, saver, "r0", 2, input={"names": []})
+        assert ended.value.outcome.error["error"] == "StateUnfit"
+        assert "node 'ask'" in ended.value.outcome.error["message"]
+
+    def test_may_be_of_an_older_state_than_the_one_to_go_on_from(self, saver, after):
+        executed(after, {"names": []}, "r1", saver)
+        waits = [each.config for each in saver.list({"configurable": {"thread_id": "t"}})]
+        oldest = next(
+            config["configurable"]
+            for config in waits
+            if config["configurable"]["checkpoint_ns"] == ""
+            and any(each[1] == "__interrupt__" for each in saver.get_tuple(config).pending_writes)
+            and saver.get_tuple(config).metadata["run_id"] == "r0"
+        )
+        started(after, saver, "r2", 1, command={"resume": "yes"})
+        with pytest.raises(StateUnfit, match="node 'ask'"):
+            started(
+                after,
+                saver,
+                "r2",
+                1,
+                command={"resume": "yes"},
+                checkpoint_id=oldest["checkpoint_id"],
+            )

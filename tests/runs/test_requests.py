@@ -42,6 +42,23 @@ RECORD = RunRecord(
 )
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"input": {}}, False),
+        ({"command": {"resume": False}, "input": {}}, True),
+        ({"command": {"resume": 1, "goto": "a"}}, True),
+        ({"command": {"update": {"a": 1}}, "input": {}}, True),
+        ({"command": {"update": {"a": 1}, "goto": "a"}}, False),
+        ({"command": {"resume": None}, "input": {}}, False),
+    ],
+)
+def test_a_run_goes_on_if_it_brings_nothing_to_start_with(fields, expected):
+    assert asked(thread_id="t", **fields).goes_on is expected
+    assert not asked(**fields).goes_on
+
+
 def config(**fields: Any) -> Any:
     return over({}, **fields).graph_config(RECORD)
 

@@ -30,16 +30,15 @@ from pydantic import BaseModel
 from app.graphs.config import read
 from app.graphs.graph import Graph
 from app.graphs.loader import load
+from app.runs.fit import StateUnfit, raised_in
 from app.runs.states import (
     EMPTY,
     At,
     CheckpointNotFound,
     NoGraph,
     States,
-    StateUnfit,
     ThreadStates,
     UpdateRefused,
-    channel_of,
 )
 from app.serialization import dumps
 from app.storage.checkpoint import Fenced, RedisSaver, allowlist_of
@@ -848,6 +847,23 @@ def _asking(node: str, schema: Any = Text) -> Any:
     return StateGraph(schema).add_node(node, ask).add_edge(START, node).compile()
 
 
+def _asking_after_two(
+    node: str, *, joined: bool = True, defer: bool = False, **options: Any
+) -> Any:
+    def ask(state: Any) -> Any:
+        return {"text": interrupt("?")}
+
+    builder = StateGraph(Text).add_node("a", lambda state: {}).add_node("b", lambda state: {})
+    builder.add_node(node, ask, defer=defer).add_edge(START, "a").add_edge("a", "b")
+    builder.add_edge(["a", "b"] if joined else "b", node)
+    return builder.compile(**options)
+
+
+def _around(inner: Any, checkpointer: Any) -> Any:
+    attached = inner.copy({"checkpointer": checkpointer})
+    return StateGraph(Text).add_node("inner", attached).add_edge(START, "inner").compile()
+
+
 class TestAfterADeployment:
     def test_a_value_that_the_graph_refuses_is_named(self, world):
         thread = world.run("model", {"number": 1})
@@ -883,6 +899,47 @@ class TestAfterADeployment:
         latest = world.states.history(thread, "asks")[0]
         at = At(checkpoint_id=latest["checkpoint_id"])
         assert world.states.get(thread, "asks", at)["values"] == {"text": "x"}
+
+    def test_a_node_to_go_on_with_that_is_gone_hides_nothing_that_waits(self, world):
+        world.add("asks", _asking("ask"))
+        thread = world.run("asks", {"text": "x"})
+        known = world.states.summary(thread, "asks")
+        assert [each["value"] for [each] in known[1].values()] == ["?"]
+        world.add("asks", _asking("question"))
+        assert world.states.summary(thread, "asks") == known
+
+    @pytest.mark.parametrize("defer", [False, True])
+    @pytest.mark.parametrize(
+        ("node", "joined", "reason"),
+        [("question", True, "does not have"), ("ask", False, "does not come to in this way")],
+    )
+    def test_a_node_that_several_lead_to_is_named_too(self, world, node, joined, reason, defer):
+        world.add("asks", _asking_after_two("ask", defer=defer))
+        thread = world.run("asks", {})
+        assert world.get(thread, "asks")["next"] == ["ask"]
+        world.add("asks", _asking_after_two(node, joined=joined, defer=defer))
+        with pytest.raises(
+            StateUnfit, match=rf"^channel 'join:a\+b:ask': .* node 'ask', .*{reason}"
+        ):
+            world.states.get(thread, "asks")
+
+    def test_a_node_that_not_all_have_come_to_is_not_to_go_on_with(self, world):
+        world.add("asks", _asking_after_two("ask", interrupt_before=["b"]))
+        thread = world.run("asks", {})
+        world.add("asks", _asking_after_two("question", interrupt_before=["b"]))
+        assert world.get(thread, "asks")["next"] == ["b"]
+
+    @pytest.mark.parametrize("checkpointer", [None, True])
+    def test_a_node_of_a_subgraph_that_is_gone_is_named(self, world, checkpointer):
+        world.add("outer", _around(_asking("ask"), checkpointer))
+        thread = world.run("outer", {"text": "x"})
+        [task] = world.get(thread, "outer")["tasks"]
+        at = At(checkpoint_ns=task["checkpoint"]["checkpoint_ns"])
+        world.add("outer", _around(_asking("question"), checkpointer))
+        for place, options in ((At(), {"subgraphs": True}), (at, {})):
+            with pytest.raises(StateUnfit, match="node 'ask'"):
+                world.states.get(thread, "outer", place, **options)
+        assert world.get(thread, "outer")["interrupts"] == task["interrupts"]
 
     def test_a_thread_that_waits_for_a_node_that_is_gone_can_be_put_right(self, world):
         world.add("asks", _asking("ask"))
@@ -936,8 +993,8 @@ def test_the_channel_that_an_error_is_about_is_found_in_a_run_too():
     )
     with pytest.raises(TypeError) as raised:
         graph.invoke({"text": ["x"]})
-    assert channel_of(raised.value) == "text"
-    assert channel_of(ValueError("x")) is None
+    assert raised_in(raised.value) == "text"
+    assert raised_in(ValueError("x")) is None
 
 
 class TestAValueThatCannotBeRevived:

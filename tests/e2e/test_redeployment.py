@@ -1,0 +1,163 @@
+"""Threads that a later version of their graph finds, in real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.calls import Gate, detail
+from tests.e2e.test_kept import get, keep, new_thread, wait_on
+from tests.servers import RedisServer, Server, eventually
+
+GRAPHS = """
+import operator, os, time
+from typing import Annotated, TypedDict
+
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+
+
+class Asked(TypedDict, total=False):
+    text: str
+    gate: str
+
+
+def ask(state: Asked) -> Asked:
+    while state.get("gate") and not os.path.exists(state["gate"]):
+        time.sleep(0.01)
+    return {"text": interrupt("who?")}
+
+
+asks = StateGraph(Asked).add_node("NODE", ask).add_edge(START, "NODE").compile()
+
+
+def made():
+    return asks
+
+
+class Items(TypedDict, total=False):
+    items: KIND
+
+
+counts = StateGraph(Items).add_node("count", lambda state: {}).add_edge(START, "count").compile()
+"""
+CONFIG = '{"dependencies": ["."], "graphs": {%s}}' % ", ".join(  # noqa: UP031
+    f'"{name}": "./graphs.py:{name}"' for name in ("asks", "made", "counts")
+)
+GONE = (
+    "channel 'branch:to:ask': the thread is to go on with node 'ask', "
+    "which the graph does not have any more"
+)
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    """A server of the graphs, and one of their next version, on the same Redis."""
+    folder = tmp_path_factory.mktemp("redeployment")
+    (folder / "valkey").mkdir()
+    valkey = RedisServer(folder / "valkey")
+    valkey.start()
+    servers = []
+    for name, node, kind in (
+        ("before", "ask", "list[int]"),
+        ("after", "question", "Annotated[int, operator.add]"),
+    ):
+        project = folder / name
+        project.mkdir()
+        (project / "graphs.py").write_text(GRAPHS.replace("NODE", node).replace("KIND", kind))
+        (project / "langgraph.json").write_text(CONFIG)
+        servers.append(_server(project, valkey))
+    before, after = servers
+    yield before, after
+    for server in servers:
+        server.stop()
+    valkey.stop()
+
+
+def _server(project: Path, valkey: RedisServer) -> Server:
+    server = Server(
+        project,
+        {
+            "REDIS_URL": valkey.url,
+            "LANGGRAPH_CONFIG": str(project / "langgraph.json"),
+            "WEB_CONCURRENCY": "1",
+            # Runs that wait for their turn are the next version's.
+            "CLAIM_RUNS": str(project.name == "after").lower(),
+        },
+    )
+    server.start()
+    return server
+
+
+@pytest.fixture
+def before(versions: tuple[Server, Server]) -> Server:
+    return versions[0]
+
+
+@pytest.fixture
+def after(versions: tuple[Server, Server]) -> Server:
+    return versions[1]
+
+
+ON = [{"command": {"resume": "me"}}, {"input": None}]
+
+
+def stands(server: Server, thread_id: str) -> Any:
+    """A thread, and its states as they are stored."""
+    thread = get(server, f"/threads/{thread_id}")
+    for name in ("updated_at", "state_updated_at"):
+        del thread[name]
+    return thread, get(server, f"/threads/{thread_id}/history?limit=100")
+
+
+@pytest.mark.parametrize("fields", ON)
+def test_an_answer_to_a_node_that_is_gone_is_refused_and_can_be_given_later(before, after, fields):
+    thread_id, document = keep(before, "asks", input={"text": "x"})
+    assert [each["value"] for each in document["__interrupt__"]] == ["who?"]
+    known = stands(before, thread_id)
+    assert known[0]["status"] == "interrupted"
+    assert detail(wait_on(after, thread_id, "asks", **fields), 409) == GONE
+    assert stands(before, thread_id) == known
+    found = get(after, f"/threads/{thread_id}")
+    assert (found["status"], found["interrupts"]) == ("interrupted", known[0]["interrupts"])
+    assert wait_on(before, thread_id, "asks", command={"resume": "me"}).json() == {"text": "me"}
+
+
+@pytest.mark.parametrize("fields", ON)
+def test_a_graph_that_is_made_for_the_run_refuses_it_then(before, after, fields):
+    thread_id, _ = keep(before, "made", input={"text": "x"})
+    known = stands(before, thread_id)
+    answer = wait_on(after, thread_id, "made", **fields)
+    assert answer.json() == {"__error__": {"error": "StateUnfit", "message": GONE}}
+    assert stands(before, thread_id) == known
+    assert get(after, f"/threads/{thread_id}/runs")[0]["status"] == "error"
+    assert wait_on(before, thread_id, "made", command={"resume": "me"}).json() == {"text": "me"}
+
+
+def test_what_a_run_comes_before_is_refused_in_its_turn(before, after, tmp_path):
+    thread_id = new_thread(before)
+    with Gate(tmp_path) as gate, ThreadPoolExecutor() as pool:
+        given = {"text": "x", "gate": str(gate.path)}
+        first = pool.submit(wait_on, before, thread_id, "asks", input=given)
+        eventually(lambda: len(get(before, f"/threads/{thread_id}/runs")) == 1)
+        second = pool.submit(wait_on, after, thread_id, "asks", input=None)
+        eventually(lambda: len(get(before, f"/threads/{thread_id}/runs")) == 2)
+        gate.open()
+    assert "__interrupt__" in first.result().json()
+    assert second.result().json() == {"__error__": {"error": "StateUnfit", "message": GONE}}
+    thread = get(before, f"/threads/{thread_id}")
+    assert (thread["status"], thread["error"]) == ("interrupted", None)
+    answer = wait_on(before, thread_id, "asks", command={"resume": "me"})
+    assert answer.json()["text"] == "me"
+
+
+def test_a_new_input_starts_the_new_graph(before, after):
+    thread_id, _ = keep(before, "asks", input={"text": "x"})
+    answer = wait_on(after, thread_id, "asks", input={"text": "y"}).json()
+    assert (answer["text"], len(answer["__interrupt__"])) == ("y", 1)
+    answer = wait_on(after, thread_id, "asks", command={"resume": "me"})
+    assert answer.json() == {"text": "me"}
