@@ -25,7 +25,7 @@ from langgraph.store.base import BaseStore
 from app.graphs.graph import Graph
 from app.runs import feedback, outcomes, recovery
 from app.runs.executor import Execution, Executor, Job
-from app.runs.fit import StateUnfit
+from app.runs.fit import StateUnfit, raised_in
 from app.runs.live import Ending, LiveRun
 from app.runs.outcomes import Outcome
 from app.runs.patience import Patient
@@ -281,7 +281,9 @@ class LocalRuns:
         elif isinstance(error, Fenced | StorageUnavailable):
             self._leave(live, error)
         elif error is not None:
-            self._settle(live, outcomes.failed(error), error)
+            # On a thread that was there, it may be what an earlier version of the graph left.
+            channel = raised_in(error) if live.request.thread_id is not None else None
+            self._settle(live, outcomes.failed(error, channel), error)
         elif execution.interrupted:
             self._settle(live, outcomes.interrupted(execution.values, execution.interrupts))
         else:

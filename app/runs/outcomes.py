@@ -51,9 +51,12 @@ def cancelled(values: Any) -> Outcome:
     return Outcome(RunStatus.INTERRUPTED, {} if values is None else values)
 
 
-def failed(error: BaseException) -> Outcome:
-    """The graph raised."""
-    return _error(type(error).__name__, _text_of(error))
+def failed(error: BaseException, channel: str | None = None) -> Outcome:
+    """The graph raised; its message names the channel in whose code, if that is given."""
+    text = _text_of(error)
+    if channel is not None and repr(channel) not in text:
+        text = f"channel {channel!r}: {text}"
+    return _error(type(error).__name__, text)
 
 
 def timed_out(seconds: float) -> Outcome:

@@ -161,3 +161,17 @@ def test_a_new_input_starts_the_new_graph(before, after):
     assert (answer["text"], len(answer["__interrupt__"])) == ("y", 1)
     answer = wait_on(after, thread_id, "asks", command={"resume": "me"})
     assert answer.json() == {"text": "me"}
+
+
+def test_a_value_that_the_new_graph_cannot_go_on_with_is_named(before, after):
+    thread_id, _ = keep(before, "counts", input={"items": [1]})
+    error = wait_on(after, thread_id, "counts", input={"items": 2}).json()["__error__"]
+    assert error["error"] == "TypeError"
+    assert error["message"].startswith("channel 'items': can only concatenate list")
+    thread = get(after, f"/threads/{thread_id}")
+    assert (thread["status"], thread["error"]) == ("error", error)
+
+
+def test_what_a_new_thread_cannot_take_is_said_as_the_graph_says_it(after):
+    _, document = keep(after, "counts", input={"items": [1]})
+    assert document["__error__"]["message"].startswith("unsupported operand type(s)")

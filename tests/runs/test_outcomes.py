@@ -30,6 +30,12 @@ def test_an_interrupt_of_a_graph_without_named_values_stands_alone():
     assert outcomes.interrupted([1, 2], ["one"]).answer == {"__interrupt__": ["one"]}
 
 
+def test_a_failure_names_its_channel_if_its_message_does_not():
+    for said, message in (("no list", "channel 'a': no list"), ("at key 'a'", "at key 'a'")):
+        outcome = outcomes.failed(TypeError(said), "a")
+        assert outcome.answer == {"__error__": {"error": "TypeError", "message": message}}
+
+
 def test_a_failure_names_the_exception_and_keeps_its_message():
     class Odd(Exception):
         pass
