@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 from marshmallow import ValidationError
 from marshmallow import fields as marshmallow_fields
+from marshmallow.validate import Equal
 
 from app.api import fields
 from app.api.answers import answer, page
@@ -66,11 +67,17 @@ def _list_of(
     )
 
 
+class SuperstepCommandBody(CommandBody):
+    """An update's `command`."""
+
+    resume = fields.json(validate=Equal(None, error="must be null: nothing waits for an answer"))
+
+
 class SuperstepUpdateBody(Body):
     """One of a superstep's `updates`."""
 
     values = fields.json()
-    command = fields.Inner(CommandBody, "an object or null", allow_none=True)
+    command = fields.Inner(SuperstepCommandBody, "an object or null", allow_none=True)
     as_node = fields.text(required=True)
 
 

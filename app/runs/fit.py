@@ -19,6 +19,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     copy_checkpoint,
 )
+from langgraph.constants import END
 from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from pydantic import ValidationError
@@ -53,7 +54,7 @@ def check_next(saved: CheckpointTuple | None, pregel: AnyPregel, saver: Saver) -
     if saved is None:
         return
     check_seen([saved], pregel)
-    if not any(pregel.get_subgraphs()):
+    if len(dict(_graphs(pregel))) == 1:
         return
     seen, reader = noting(saver)
     try:
@@ -71,11 +72,22 @@ def check_seen(seen: Iterable[CheckpointTuple], pregel: AnyPregel) -> None:
     Raises:
         StateUnfit: one of them does.
     """
-    graphs = {"": pregel, **dict(pregel.get_subgraphs(recurse=True))}
+    graphs = dict(_graphs(pregel))
     for saved in seen:
         graph = graphs.get(without_tasks(saved.config["configurable"].get("checkpoint_ns", "")))
-        if isinstance(graph, Pregel):
+        if graph is not None:
             _check(saved.checkpoint, graph)
+
+
+def _graphs(pregel: AnyPregel, namespace: str = "") -> Iterator[tuple[str, AnyPregel]]:
+    """The graph and its subgraphs by their namespaces, as far as these are certain.
+
+    Of a function that calls several, LangGraph's own search finds one for all their checkpoints.
+    """
+    yield namespace, pregel
+    for name, node in pregel.nodes.items():
+        if isinstance(node.bound, Pregel):
+            yield from _graphs(node.bound, f"{namespace}|{name}" if namespace else name)
 
 
 def _check(checkpoint: Checkpoint, pregel: AnyPregel) -> None:
@@ -106,12 +118,13 @@ def _following(channel: str, value: Any) -> Iterator[str]:
         if len("+".join(came)) == len(awaited):
             yield node
     elif channel == _SENDS:
-        yield from (send.node for send in value)
+        # A send to the end goes nowhere.
+        yield from (send.node for send in value if send.node != END)
 
 
 def without_tasks(namespace: str) -> str:
     """A checkpoint's namespace by the names of its nodes alone: "a|b" of "a:1|b:2"."""
-    return "|".join(part.split(":")[0] for part in namespace.split("|"))
+    return "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())
 
 
 def attached(pregel: AnyPregel, saver: Saver) -> AnyPregel:

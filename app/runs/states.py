@@ -11,12 +11,15 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
+from langgraph.constants import END, START
 from langgraph.errors import InvalidUpdateError
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
 from langgraph.types import Command, Interrupt, Send, StateSnapshot, StateUpdate
@@ -24,6 +27,7 @@ from pydantic import ValidationError
 
 from app.graphs.context import coerce_context
 from app.graphs.graph import AnyPregel, Graph
+from app.runs.executor import unknown_nodes
 from app.runs.fit import (
     ELSEWHERE,
     StateUnfit,
@@ -103,6 +107,22 @@ class At:
 
 
 LATEST = At()
+
+
+class _Paths(NamedTuple):
+    """Where a request has its updates.
+
+    Attributes:
+        update: what goes before the names of an update's fields, by the superstep and the update.
+        values: what values come from, by the superstep.
+    """
+
+    update: str
+    values: str
+
+
+_ALONE = _Paths("", "values")
+_IN_SUPERSTEPS = _Paths("supersteps.{}.updates.{}.", "supersteps.{}.updates")
 
 
 class States:
@@ -239,23 +259,40 @@ class States:
 
         return self._read(thread_id, graph_id, read)
 
-    def check(self, graph_id: str | None, as_node: str | None, at: At = LATEST) -> None:
+    def check(
+        self, graph_id: str | None, values: Any, as_node: str | None, at: At = LATEST
+    ) -> None:
         """Refuse what can be seen to be wrong before the thread is held for an update.
 
         Raises:
             NoGraph: there is no graph.
             StateUnfit: the graph is gone.
-            UpdateRefused: the graph has no such node.
+            UpdateRefused: the graph has no such node or subgraph.
         """
+        self._check(graph_id, [[StateUpdate(values, as_node)]], at, _ALONE)
+
+    def check_supersteps(self, graph_id: Any, supersteps: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what can be seen to be wrong before there is a thread for the supersteps.
+
+        Raises:
+            NoGraph: there is no graph.
+            UpdateRefused: it is none that is served, or it has no such nodes.
+        """
+        if graph_id is not None and graph_id not in [*self._graphs]:
+            names = ", ".join(self._graphs)
+            raise UpdateRefused(f"metadata.graph_id: must be one of the graphs: {names}")
+        self._check(graph_id, _steps(supersteps), LATEST, _IN_SUPERSTEPS)
+
+    def _check(
+        self, graph_id: str | None, steps: list[list[StateUpdate]], at: At, paths: _Paths
+    ) -> None:
         if graph_id is None:
             raise NoGraph(
                 "the thread belongs to no graph: run one on it, or set graph_id in its metadata"
             )
-        nodes = self._graph(graph_id).nodes
-        if nodes is None or at.checkpoint_ns or as_node is None:
-            return
-        if as_node not in nodes | _PSEUDO_NODES:
-            raise UpdateRefused(f"as_node: the graph has no node {as_node!r}")
+        pregel = self._graph(graph_id).compiled
+        if pregel is not None:
+            _refuse_misnamed(pregel, steps, at, paths)
 
     def update(
         self,
@@ -291,7 +328,7 @@ class States:
             StorageUnavailable: Redis is not there.
         """
         steps = [[StateUpdate(values, as_node)]]
-        return self._write(thread_id, graph_id, steps, at, token, metadata)
+        return self._write(thread_id, graph_id, steps, at, token, metadata, _ALONE)
 
     def supersteps(
         self,
@@ -313,14 +350,8 @@ class States:
         Raises:
             As `update`.
         """
-        steps = [
-            [StateUpdate(_values(each), each.get("as_node")) for each in step["updates"]]
-            for step in supersteps
-        ]
-        try:
-            return self._write(thread_id, graph_id, steps, LATEST, token, metadata)
-        except UpdateRefused as error:
-            raise UpdateRefused(f"supersteps: {error}") from error
+        steps = _steps(supersteps)
+        return self._write(thread_id, graph_id, steps, LATEST, token, metadata, _IN_SUPERSTEPS)
 
     def waits(self, thread_id: str, graph_id: str) -> bool:
         """Whether the thread has a node to go on with."""
@@ -338,14 +369,16 @@ class States:
         at: At,
         token: int | None,
         metadata: Mapping[str, Any] | None,
+        paths: _Paths,
     ) -> dict[str, Any]:
-        for as_node in (None, *(each.as_node for step in steps for each in step)):
-            self.check(graph_id, as_node, at)
+        self._check(graph_id, steps, at, paths)
         assert graph_id is not None
         graph = self._graph(graph_id)
         config = at.config(thread_id)
+        written: set[str] = set()
 
         def arguments(pregel: AnyPregel) -> tuple[AnyPregel, RunnableConfig]:
+            _refuse_misnamed(pregel, steps, at, paths)
             saver = self._saver_of(pregel)
             if token is not None and isinstance(saver, RedisSaver):
                 # Reading the latest state raises the fence; from elsewhere it is not read.
@@ -361,14 +394,14 @@ class States:
                 "graph_id": graph_id,
                 "thread_id": thread_id,
             }
-            return attached(pregel, _checking(saver, pregel)), full
+            return attached(pregel, _checking(saver, pregel, written)), full
 
         surroundings = self._surroundings(thread_id, graph_id)
         try:
             if graph.execution == "sync":
                 with graph.make(*surroundings, access="threads.update") as made:
                     pregel, full = arguments(made)
-                    written = pregel.bulk_update_state(full, steps)
+                    came = pregel.bulk_update_state(full, steps)
             else:
 
                 async def on_loop() -> RunnableConfig:
@@ -376,7 +409,7 @@ class States:
                         pregel, full = await asyncio.to_thread(arguments, made)
                         return await pregel.abulk_update_state(full, steps)
 
-                written = self._run_on_loop(on_loop())
+                came = self._run_on_loop(on_loop())
         except (*ELSEWHERE, CheckpointNotFound, UpdateRefused):
             raise
         except (UnrevivableValue, ValidationError) as error:
@@ -385,11 +418,13 @@ class States:
             if not isinstance(error, InvalidUpdateError):
                 # Most likely an edge's own code.
                 log.warning("an update of thread %s was refused", thread_id, exc_info=error)
-            raise UpdateRefused(f"values: {text_of(error)}") from error
+            # Each superstep makes one checkpoint.
+            path = paths.values.format(len(written))
+            raise UpdateRefused(f"{path}: {text_of(error)}") from error
         checkpoint = {
-            name: written["configurable"][name]
+            name: came["configurable"][name]
             for name in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-            if name in written["configurable"]
+            if name in came["configurable"]
         }
         return {
             "checkpoint": checkpoint,
@@ -493,7 +528,7 @@ class ThreadStates:
     ) -> dict[str, Any]:
         """Change the state of a thread that is not busy; see `States.update`."""
         graph_id = self._graph_id(thread_id)
-        self._states.check(graph_id, as_node, at)
+        self._states.check(graph_id, values, as_node, at)
         token = self._hold(thread_id)
         written = self._states.update(thread_id, graph_id, values, as_node, at, token)
         assert graph_id is not None
@@ -508,22 +543,23 @@ class ThreadStates:
 def _exists(saver: Saver, config: RunnableConfig) -> bool:
     conf = config["configurable"]
     # A subgraph that remembers has its checkpoints under its name without the task's id.
-    places = dict.fromkeys((conf["checkpoint_ns"], without_tasks(conf["checkpoint_ns"])))
+    own = "|".join(part.split(":")[0] for part in conf["checkpoint_ns"].split("|"))
+    places = dict.fromkeys((conf["checkpoint_ns"], own))
     return any(
         saver.get_tuple({"configurable": {**conf, "checkpoint_ns": place}}) is not None
         for place in places
     )
 
 
-def _checking(saver: Saver, pregel: AnyPregel) -> Saver:
+def _checking(saver: Saver, pregel: AnyPregel, written: set[str]) -> Saver:
     """A saver that refuses a checkpoint of which the graph could not make a state.
 
     LangGraph stores what an update's nodes wrote before it finds out whether the channels take it.
-    So that is held back here until the checkpoint that comes of it is known to be good.
+    So that is held back here until the checkpoint that comes of it is known to be good. The ids of
+    those that were stored are added to `written`.
     """
     checking = copy(saver)
     held: list[tuple[Any, ...]] = []
-    written: set[str] = set()
 
     def put_writes(config: RunnableConfig, writes: Any, task_id: str, task_path: str = "") -> None:
         if config["configurable"].get("checkpoint_id") in written:
@@ -567,7 +603,7 @@ def _checking(saver: Saver, pregel: AnyPregel) -> Saver:
 def _check_checkpoint(
     saver: Saver, pregel: AnyPregel, config: RunnableConfig, checkpoint: Any, metadata: Any
 ) -> None:
-    """Raise UpdateRefused if the graph can't make a state of the checkpoint."""
+    """Raise InvalidUpdateError if the graph can't make a state of the checkpoint."""
     # What such a channel holds is not in the checkpoint alone.
     if any(isinstance(each, DeltaChannel) for each in pregel.channels.values()):
         return
@@ -585,7 +621,37 @@ def _check_checkpoint(
     except ELSEWHERE:
         raise
     except Exception as error:
-        raise UpdateRefused(f"values: {text_of(error)}") from error
+        raise InvalidUpdateError(text_of(error)) from error
+
+
+def _refuse_misnamed(
+    pregel: AnyPregel, steps: Sequence[Sequence[StateUpdate]], at: At, paths: _Paths
+) -> None:
+    """Raise UpdateRefused with all that updates name and the graph lacks."""
+    graph: PregelProtocol[Any, Any, Any, Any] | None = pregel
+    if at.checkpoint_ns:
+        name = without_tasks(at.checkpoint_ns)
+        graph = dict(pregel.get_subgraphs(recurse=True)).get(name)
+        if graph is None:
+            raise UpdateRefused(f"checkpoint.checkpoint_ns: the graph has no subgraph {name!r}")
+    if not isinstance(graph, Pregel):
+        return
+    nodes = frozenset(graph.nodes) - {START}
+    problems: list[tuple[str, str]] = []
+    for number, step in enumerate(steps):
+        for place, each in enumerate(step):
+            path = paths.update.format(number, place)
+            as_node, values = each.as_node, cast(Any, each.values)
+            if as_node is not None and as_node not in nodes | _PSEUDO_NODES:
+                problems.append((f"{path}as_node", f"the graph has no node {as_node!r}"))
+            elif as_node == END and values is not None:
+                problems.append((f"{path}as_node", f"{END!r} takes no values but null"))
+            if isinstance(values, Command):
+                going = cast(list[Any], values.goto)
+                goto = frozenset(to if isinstance(to, str) else to.node for to in going)
+                problems += unknown_nodes({f"{path}command.goto": goto}, nodes)
+    if problems:
+        raise UpdateRefused("; ".join(f"{path}: {text}" for path, text in problems))
 
 
 def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
@@ -650,6 +716,13 @@ def _reference(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     place = {"thread_id": conf["thread_id"], "checkpoint_ns": conf.get("checkpoint_ns", "")}
     optional = {name: conf[name] for name in ("checkpoint_id", "checkpoint_map") if conf.get(name)}
     return {**optional, **place}
+
+
+def _steps(supersteps: Sequence[Mapping[str, Any]]) -> list[list[StateUpdate]]:
+    return [
+        [StateUpdate(_values(each), each.get("as_node")) for each in step["updates"]]
+        for step in supersteps
+    ]
 
 
 def _values(update: Mapping[str, Any]) -> Any:

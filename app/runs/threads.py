@@ -98,9 +98,8 @@ class Threads:
         """
         metadata = metadata or {}
         graph_id = metadata.get("graph_id")
-        for step in supersteps:
-            for each in step["updates"]:
-                self._states.check(graph_id, each["as_node"])
+        if supersteps:
+            self._states.check_supersteps(graph_id, supersteps)
         try:
             record = self._create(thread_id or str(uuid7()), metadata, ttl=ttl)
         except ThreadExists as error:

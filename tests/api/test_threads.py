@@ -103,7 +103,8 @@ class TestCreate:
         assert asked.calls == [("create", (), {})]
 
     def test_takes_all_that_the_sdk_sends(self, http, asked):
-        update = {"values": {"a": 1}, "command": None, "as_node": "n"}
+        command = {"update": None, "resume": None, "goto": "n"}
+        update = {"values": {"a": 1}, "command": command, "as_node": "n"}
         http.post(
             "/threads",
             json={
@@ -152,6 +153,7 @@ class TestCreate:
                     {},
                     {"updates": [{"as_node": 1, "command": 5}, {}]},
                     5,
+                    {"updates": [{"as_node": "n", "command": {"resume": False}}]},
                 ],
             },
         )
@@ -164,6 +166,7 @@ class TestCreate:
             "supersteps.2.updates.0.command: must be an object or null",
             "supersteps.2.updates.1.as_node: is required",
             "supersteps.3: must be an object",
+            "supersteps.4.updates.0.command.resume: must be null: nothing waits for an answer",
             "thread_id: must be a UUID",
         ]
         assert asked.calls == []

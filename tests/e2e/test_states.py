@@ -211,6 +211,55 @@ class TestBadInput:
         for _ in range(TIMES):
             assert client.threads.get_state(thread) == state
 
+    @pytest.mark.parametrize(
+        ("graph_id", "update", "reason"),
+        [
+            (
+                "plain",
+                {"as_node": "a", "command": {"goto": {"node": "nope", "input": {}}}},
+                "supersteps.1.updates.0.command.goto: the graph has no node 'nope'",
+            ),
+            (
+                "factory",
+                {"as_node": "a", "command": {"goto": "nope"}},
+                "supersteps.1.updates.0.command.goto: the graph has no node 'nope'",
+            ),
+            (
+                "plain",
+                {"as_node": "a", "command": {"resume": "yes"}},
+                "supersteps.1.updates.0.command.resume: must be null: nothing waits for an answer",
+            ),
+            (
+                "branch",
+                {"as_node": "a", "values": {"seen": 5}},
+                "supersteps.1.updates: channel 'seen': TypeError",
+            ),
+            (
+                "nope",
+                {"as_node": "a", "values": {}},
+                "metadata.graph_id: must be one of the graphs: plain, ",
+            ),
+        ],
+    )
+    def test_supersteps_that_cannot_be_done_say_where_and_leave_no_thread(
+        self, client, graph_id, update, reason
+    ):
+        mark = {"test": str(uuid4())}
+        updates = ({"as_node": "a", "values": {"text": "x"}}, {"values": None, **update})
+        steps = [{"updates": [each]} for each in updates]
+        with pytest.raises(UnprocessableEntityError) as raised:
+            client.threads.create(graph_id=graph_id, metadata=mark, supersteps=steps)
+        assert raised.value.response.json()["detail"].startswith(reason)
+        assert client.threads.search(metadata=mark) == []
+
+    def test_an_unknown_subgraph_is_named(self, client):
+        thread = ran(client, "plain", {"text": "x"})
+        with pytest.raises(UnprocessableEntityError) as raised:
+            client.threads.update_state(thread, {}, checkpoint={"checkpoint_ns": "zz:1"})
+        assert raised.value.response.json()["detail"] == (
+            "checkpoint.checkpoint_ns: the graph has no subgraph 'zz'"
+        )
+
     def test_a_thread_whose_graph_is_not_served_says_so(self, client):
         thread = client.threads.create(graph_id="gone")["thread_id"]
         with pytest.raises(ConflictError) as raised:

@@ -594,19 +594,32 @@ class TestUpdate:
             ([{"text": "u"}], "a", At(), r"^values: Expected dict, got \[\{'text': 'u'\}\]$"),
             ("text", "a", At(), "^values: .*Expected dict, got text"),
             ({"seen": 5}, "a", At(), "^values: channel 'seen': TypeError: "),
-            ({"text": "x"}, "__end__", At(), "^values: .*Node __end__ does not exist"),
-            ({}, "a", At(checkpoint_ns="zzz:1"), "^values: Subgraph zzz not found$"),
+            ({"text": "x"}, "__end__", At(), "^as_node: '__end__' takes no values but null$"),
+            (
+                {},
+                "a",
+                At(checkpoint_ns="zzz:1|b:2"),
+                r"^checkpoint.checkpoint_ns: the graph has no subgraph 'zzz\|b'$",
+            ),
         ],
     )
-    @pytest.mark.parametrize("graph_id", ["plain", "branch"])
+    @pytest.mark.parametrize("graph_id", ["plain", "branch", "factory", "sync_factory"])
     def test_that_the_graph_does_not_take_is_refused_and_changes_nothing(
         self, world, graph_id, values, as_node, at, reason
     ):
-        thread = world.run(graph_id, {"text": "x"})
+        made = {"sync_factory": "plain", "factory": "branch"}.get(graph_id, graph_id)
+        thread = world.run(made, {"text": "x"})
         before = world.raw(thread)
         with pytest.raises(UpdateRefused, match=reason):
             world.states.update(thread, graph_id, values, as_node, at)
         assert world.raw(thread) == before
+
+    def test_of_a_subgraph_names_its_nodes(self, world):
+        thread = world.run("subgraph", {"text": "x"})
+        [task] = world.get(thread, "subgraph")["tasks"]
+        at = At(checkpoint_ns=task["checkpoint"]["checkpoint_ns"])
+        with pytest.raises(UpdateRefused, match=r"^as_node: the graph has no node 'a'$"):
+            world.states.update(thread, "subgraph", {}, "a", at)
 
     def test_after_which_the_state_could_not_be_read_is_refused(self, world):
         thread = world.run("model", {"number": 1})
@@ -642,7 +655,8 @@ class TestUpdate:
         thread = str(uuid4())
         world.states.update(thread, graph_id, {"text": "first"}, "a", token=3)
         before = world.raw(thread)
-        for at in (At(), At(checkpoint_ns="inner")):
+        latest = world.get(thread, graph_id)["checkpoint_id"]
+        for at in (At(), At(checkpoint_id=latest)):
             with pytest.raises(Fenced):
                 world.states.update(thread, graph_id, {"text": "late"}, "a", at, token=2)
         assert world.raw(thread) == before
@@ -741,12 +755,60 @@ class TestSupersteps:
         assert state["values"]["text"] == "cmd"
         assert sorted(state["next"]) == ["a", "b"]
 
-    def test_that_name_an_unknown_node_are_refused_before_any_is_done(self, world):
+    @pytest.mark.parametrize("graph_id", ["plain", "branch", "factory", "sync_factory"])
+    def test_that_name_unknown_nodes_are_refused_before_any_is_done(self, world, graph_id):
+        def going(*goto: Any, **update: Any) -> dict[str, Any]:
+            command = {"update": {"text": "x"}, "goto": [*goto]}
+            return {"values": None, "command": command, "as_node": "a", **update}
+
         thread = str(uuid4())
-        steps = [{"updates": [{"values": {}, "as_node": each}]} for each in ("a", "nope")]
-        with pytest.raises(UpdateRefused, match=r"^supersteps: as_node: .*'nope'"):
-            world.states.supersteps(thread, "plain", steps)
+        steps = [
+            {"updates": [going("b", "__end__", {"node": "b", "input": {}})]},
+            {
+                "updates": [
+                    going("a", "nope", as_node="no"),
+                    going({"node": "__start__", "input": 1}),
+                ]
+            },
+            {"updates": [{"values": {}, "as_node": "__end__"}]},
+        ]
+        with pytest.raises(UpdateRefused) as raised:
+            world.states.supersteps(thread, graph_id, steps)
+        assert str(raised.value).split("; ") == [
+            "supersteps.1.updates.0.as_node: the graph has no node 'no'",
+            "supersteps.1.updates.0.command.goto: the graph has no node 'nope'",
+            "supersteps.1.updates.1.command.goto: the graph has no node '__start__'",
+            "supersteps.2.updates.0.as_node: '__end__' takes no values but null",
+        ]
         assert world.raw(thread) == []
+
+    @pytest.mark.parametrize("goto", ["__end__", {"node": "__end__", "input": {}}])
+    def test_may_go_to_the_end(self, world, goto):
+        thread = str(uuid4())
+        command = {"update": {"text": "x"}, "goto": goto}
+        world.states.supersteps(
+            thread, "branch", [{"updates": [{"command": command, "as_node": "a"}]}]
+        )
+        state = world.get(thread, "branch")
+        assert (state["values"], state["next"]) == ({"text": "x", "seen": []}, [])
+
+    @pytest.mark.parametrize("graph_id", ["plain", "branch"])
+    @pytest.mark.parametrize("values", [{"seen": 5}, [1]])
+    def test_with_values_that_the_graph_does_not_take_name_the_superstep(
+        self, world, graph_id, values
+    ):
+        given = [{"text": "x"}, {"seen": [1]}, values]
+        steps = [{"updates": [{"values": each, "as_node": "a"}]} for each in given]
+        with pytest.raises(UpdateRefused, match=r"^supersteps\.2\.updates: \w"):
+            world.states.supersteps(str(uuid4()), graph_id, steps)
+
+    @pytest.mark.parametrize("graph_id", ["nope", 5, ["plain"], {}])
+    def test_of_a_graph_that_is_not_served_are_refused(self, world, graph_id):
+        steps = [{"updates": [{"values": {}, "as_node": "a"}]}]
+        with pytest.raises(
+            UpdateRefused, match=r"^metadata.graph_id: must be one of the graphs: plain, fresh,"
+        ):
+            world.states.check_supersteps(graph_id, steps)
 
     def test_need_a_graph(self, world):
         for steps in ([{"updates": [{"values": {}}]}], []):
@@ -755,7 +817,7 @@ class TestSupersteps:
 
     def test_of_which_there_are_none_are_refused(self, world):
         for steps in ([], [{"updates": []}]):
-            with pytest.raises(UpdateRefused, match=r"^supersteps: values: No "):
+            with pytest.raises(UpdateRefused, match=r"^supersteps.0.updates: No "):
                 world.states.supersteps(str(uuid4()), "plain", steps)
 
 
@@ -940,6 +1002,19 @@ class TestAfterADeployment:
             with pytest.raises(StateUnfit, match="node 'ask'"):
                 world.states.get(thread, "outer", place, **options)
         assert world.get(thread, "outer")["interrupts"] == task["interrupts"]
+
+    def test_a_subgraph_that_a_function_calls_may_be_any(self, world):
+        first, second = _asking("ask"), _asking("question")
+
+        def call(state: Text) -> Any:
+            return (second if state["text"] == "x" else first).invoke(state)
+
+        world.add(
+            "calls", StateGraph(Text).add_node("call", call).add_edge(START, "call").compile()
+        )
+        thread = world.run("calls", {"text": "x"})
+        [task] = world.get(thread, "calls", subgraphs=True)["tasks"]
+        assert [each["value"] for each in task["interrupts"]] == ["?"]
 
     def test_a_thread_that_waits_for_a_node_that_is_gone_can_be_put_right(self, world):
         world.add("asks", _asking("ask"))

@@ -157,6 +157,7 @@ class TestCreate:
         ("metadata", "values", "as_node", "error"),
         [
             ({}, {}, "node", NoGraph),
+            ({"graph_id": "nope"}, {}, "node", UpdateRefused),
             ({"graph_id": "note"}, {}, "nope", UpdateRefused),
             ({"graph_id": "note"}, {"seen": 5}, "node", UpdateRefused),
         ],
