@@ -414,7 +414,8 @@ class Service:
             return  # for the graph to say, which may know more types once it is made
         if point and found is None:
             self._thread_records.get(thread_id)
-            raise CheckpointNotFound(point.get("checkpoint_id", ""))
+            namespace = f"in namespace {point.get('checkpoint_ns', '')!r}"
+            raise CheckpointNotFound(point.get("checkpoint_id", namespace))
         if not request.goes_on:
             return
         try:

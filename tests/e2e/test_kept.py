@@ -18,6 +18,7 @@ from tests.e2e.calls import (
     FOREVER,
     UNLIMITED,
     begun,
+    detail,
     fresh_get,
     in_the_third_step,
     lapse,
@@ -258,6 +259,8 @@ def test_what_is_not_there_is_a_404_and_makes_nothing(zoo):
     thread_id = new_thread(zoo)
     response = wait_on(zoo, thread_id, "echo", input={}, checkpoint_id=UNKNOWN)
     assert (response.status_code, UNKNOWN in response.text) == (404, True)
+    response = wait_on(zoo, thread_id, "echo", input={}, checkpoint={"checkpoint_ns": "zz"})
+    assert detail(response, 404) == "checkpoint in namespace 'zz' not found"
     assert get(zoo, f"/threads/{thread_id}/runs") == []
     made = wait_on(
         zoo, "01a20acd-2b83-70b2-a8d5-eb34efcb8230", "echo", input={}, if_not_exists="create"
