@@ -113,7 +113,8 @@ def _history(given: Any) -> dict[str, Any]:
 
 def _at(body: dict[str, Any]) -> At:
     given = body.get("checkpoint") or {}
-    checkpoint_id = given.get("checkpoint_id") or body.get("checkpoint_id")
+    # As in a run: the id by itself goes before the one within.
+    checkpoint_id = body.get("checkpoint_id") or given.get("checkpoint_id")
     if not given and checkpoint_id is None:
         return LATEST
     return At(

@@ -227,6 +227,14 @@ class TestHistory:
         assert answer.json["detail"].startswith("before: must be a checkpoint's id")
 
 
+def test_a_checkpoint_s_id_by_itself_goes_before_the_one_within(http, asked):
+    other = str(uuid4())
+    given = {"checkpoint": {"checkpoint_id": other, "checkpoint_ns": "a:1"}}
+    http.post(STATE, json={"values": {}, **given, "checkpoint_id": CHECKPOINT})
+    [(_, args, _)] = asked.calls
+    assert args[-1] == At(checkpoint_id=CHECKPOINT, checkpoint_ns="a:1")
+
+
 @pytest.mark.parametrize(
     ("error", "status", "detail"),
     [
