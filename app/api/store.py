@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app, request
+from marshmallow import ValidationError, validates_schema
 
 from app.api import fields
 from app.api.answers import answer
 from app.api.request import json_body, query_flag
 from app.api.schemas import Body
 from app.storage.store import MAX_TTL_MINUTES, RedisStore
+
+# What GET can have: gunicorn takes a request line of 4,094 bytes, and there is more in it.
+MOST_ENCODED = 3900
 
 blueprint = Blueprint("store", __name__)
 
@@ -67,6 +72,14 @@ class _PutBody(_ItemBody):
         _is_lifetime,
         allow_none=True,
     )
+
+    @validates_schema
+    def _can_be_had(self, given: dict[str, Any], **_: Any) -> None:
+        named = (".".join(given["namespace"]), given["key"])
+        if sum(len(quote(each, safe="")) for each in named) > MOST_ENCODED:
+            raise ValidationError(
+                f"must be, with its namespace and URL-encoded, at most {MOST_ENCODED} bytes", "key"
+            )
 
 
 class _SearchBody(Body):

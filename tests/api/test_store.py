@@ -92,6 +92,23 @@ class TestItem:
         put(client, ["users"], "", n=1)
         assert client.get(f"{ITEMS}?namespace=users&key=").json["value"] == {"n": 1}
 
+    @pytest.mark.parametrize(
+        ("namespace", "key"),
+        [
+            (["n"], "k" * 3900),
+            (["n"], "/" * 1300),
+            (["n"], "ü" * 650),
+            (["n" * 1950] * 2, ""),
+        ],
+        ids=["plain", "escaped", "not ascii", "namespace"],
+    )
+    def test_that_no_query_could_name_is_refused(self, closed, namespace, key):
+        answer = closed.put(ITEMS, json={"namespace": namespace, "key": key, "value": {}})
+        assert (answer.status_code, answer.json) == (
+            422,
+            {"detail": "key: must be, with its namespace and URL-encoded, at most 3900 bytes"},
+        )
+
     def test_is_deleted_and_deleted_again(self, client):
         put(client, ["users"], "k", n=1)
         for _ in range(2):

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
+from langgraph_sdk.errors import UnprocessableEntityError
 
+from app.api.store import MOST_ENCODED
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
 
 Call = Callable[..., Any]
@@ -71,6 +74,16 @@ class TestSDK:
         assert again["created_at"] == item["created_at"] < again["updated_at"]
         assert store("delete_item", namespace, "tea") is None
         assert store("get_item", namespace, "tea", refresh_ttl=False) is None
+
+    def test_gets_whatever_can_be_put(self, store: Call) -> None:
+        for namespace, letter in ((["n"], "k"), (["n", "m"], "/"), (["ü"], " "), (["n"], "ü")):
+            taken = len(quote(".".join(namespace), safe=""))
+            key = letter * ((MOST_ENCODED - taken) // len(quote(letter, safe="")))
+            store("put_item", namespace, key, {"a": 1})
+            item = store("get_item", namespace, key, refresh_ttl=False)
+            assert (item["key"], item["value"]) == (key, {"a": 1})
+            with pytest.raises(UnprocessableEntityError, match="at most 3900 bytes"):
+                store("put_item", namespace, key + letter, {"a": 1})
 
     def test_searches_items_and_lists_namespaces(self, store: Call) -> None:
         for i in range(5):
