@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from hashlib import sha256
@@ -84,6 +85,20 @@ def query_integer(name: str, default: int, least: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", given) or not least <= int(given) <= most:
         raise InvalidRequest(problems([(name, f"must be an integer from {least} to {most}")]))
     return int(given)
+
+
+def query_selection(name: str, names: Sequence[str]) -> list[str]:
+    """Some of these names from the query, in this order; all of them if none is there.
+
+    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them.
+    """
+    given = request.args.getlist(name)
+    if len(given) == 1 and given[0].startswith("["):
+        with contextlib.suppress(InvalidJSON):
+            given = parse(given[0].encode())
+    if not all(each in names for each in given):
+        raise InvalidRequest(problems([(name, f"must be some of: {', '.join(names)}")]))
+    return [each for each in names if each in given or not given]
 
 
 def request_id() -> str:

@@ -15,6 +15,7 @@ from app.api.request import (
     query_choice,
     query_flag,
     query_integer,
+    query_selection,
 )
 from app.api.schemas import CancelBody, RunBody, ThreadRunBody
 from app.runs.requests import RunRequest
@@ -26,6 +27,17 @@ blueprint = Blueprint("runs", __name__)
 _RUN_BODY, _THREAD_RUN_BODY = RunBody(), ThreadRunBody()
 _CANCEL_BODY = CancelBody()
 ACTIONS = ("interrupt", "rollback")
+FIELDS = (
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "metadata",
+    "status",
+    "kwargs",
+    "multitask_strategy",
+    "created_at",
+    "updated_at",
+)
 # The largest page, and the farthest.
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
@@ -48,13 +60,15 @@ def create_on_thread_and_wait(thread_id: str) -> Response:
 
 @blueprint.get("/threads/<thread_id>/runs")
 def list_of_thread(thread_id: str) -> Response:
-    """The thread's runs, newest first."""
+    """The thread's runs, newest first; of each, what `select` names."""
     check_ids(thread_id=thread_id)
     limit = query_integer("limit", 10, 1, MOST)
     offset = query_integer("offset", 0, 0, MOST_OFFSET)
     status = query_choice("status", [*RunStatus])
+    names = query_selection("select", FIELDS)
     records = _service().of_thread(thread_id.lower(), limit, offset, status)
-    return jsonify([each.public() for each in records])
+    shown = [each.public() for each in records]
+    return jsonify([{name: each[name] for name in names} for each in shown])
 
 
 @blueprint.get("/threads/<thread_id>/runs/<run_id>")

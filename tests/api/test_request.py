@@ -165,3 +165,31 @@ class TestIdempotencyKey:
             pytest.raises(InvalidRequest, match=r"^Idempotency-Key: must be 1 to 255 visible"),
         ):
             reading.idempotency()
+
+
+class TestSelection:
+    NAMES = ("a", "b", "c")
+
+    @pytest.mark.parametrize(
+        ("query", "names"),
+        [
+            ("", ["a", "b", "c"]),
+            ("select=c&select=a&select=c", ["a", "c"]),
+            ("select=b", ["b"]),
+            ('select=["c","a"]', ["a", "c"]),
+            ("select=[]", ["a", "b", "c"]),
+        ],
+    )
+    def test_is_of_names_one_by_one_or_in_a_list(self, app, query, names):
+        with app.test_request_context(f"/?{query}"):
+            assert reading.query_selection("select", self.NAMES) == names
+
+    @pytest.mark.parametrize(
+        "query", ["d", "", "a&select=d", '["d"]', "[[]]", "[", "a,b", '["a"]&select=a']
+    )
+    def test_of_unknown_names_is_refused(self, app, query):
+        with (
+            app.test_request_context(f"/?select={query}"),
+            pytest.raises(InvalidRequest, match=r"^select: must be some of: a, b, c$"),
+        ):
+            reading.query_selection("select", self.NAMES)

@@ -326,8 +326,13 @@ class TestRuns:
         assert [each["metadata"]["number"] for each in runs] == [2, 1, 0]
         assert sdk("runs.list", thread_id, limit=1, offset=1) == runs[1:2]
         assert sdk("runs.list", thread_id, status="success") == [runs[0], runs[2]]
-        with pytest.raises(UnprocessableEntityError, match="status"):
-            sdk("runs.list", thread_id, status="nonsense")
+        names = ["run_id", "status"]
+        some = [{name: each[name] for name in names} for each in runs]
+        assert sdk("runs.list", thread_id, select=names) == some
+        assert sdk("runs.list", thread_id, select=[*runs[0]]) == runs
+        for wrong in ({"status": "nonsense"}, {"select": ["status", "nonsense"]}):
+            with pytest.raises(UnprocessableEntityError, match=next(iter(wrong))):
+                sdk("runs.list", thread_id, **wrong)
         for run in runs:
             assert sdk("runs.get", thread_id, run["run_id"]) == run
         joined = [sdk("runs.join", thread_id, each["run_id"]) for each in runs]
