@@ -20,9 +20,12 @@ PATIENCE_SECONDS = 60
 
 
 @pytest.mark.timeout(SECONDS + PATIENCE_SECONDS + 60)
-def test_no_answer_is_lost_and_none_is_given_twice_whatever_dies(tmp_path: Path) -> None:
+def test_no_answer_is_lost_and_none_is_given_twice_whatever_dies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbits(32))
-    print(f"CHAOS_SEED={seed}")
+    with capsys.disabled():
+        print(f"\nCHAOS_SEED={seed}")
     verdict = hold(
         tmp_path, seed=seed, runs=RUNS, at_once=10, seconds=SECONDS, patience=PATIENCE_SECONDS
     )
