@@ -237,17 +237,16 @@ class Threads:
             pruned += 1
         return pruned
 
-    def sweep(self) -> float | None:
-        """Remove threads that expired, and what is left of removed ones.
+    def sweep(self) -> None:
+        """Remove all threads that expired, and what is left of removed ones.
 
         To be called now and then, by any process.
-
-        Returns:
-            Seconds until the next thread expires, 0 if there may be more to do now; None if none
-            will.
         """
-        doomed, following = self._records.sweep()
-        return following if self._clean_if_possible(doomed) or not doomed else None
+        more = True
+        while more:
+            doomed, more = self._records.sweep()
+            if not self._clean_if_possible(doomed):
+                return
 
     def clean(self, doomed: Doomed) -> None:
         """Delete what a removed thread left.

@@ -344,21 +344,18 @@ class ThreadRecords:
         """Note that the checkpoints of a removed thread are deleted."""
         self._storage.call(_CLEANED, [self._doomed], [doomed.thread_id, doomed.token])
 
-    def sweep(self) -> tuple[list[Doomed], float | None]:
+    def sweep(self) -> tuple[list[Doomed], bool]:
         """Remove threads that expired, at most 100.
 
         Returns:
-            Removed threads whose checkpoints are to be deleted, at most 100, and the seconds until
-            the next thread expires: 0 if some have, None if none will.
+            Removed threads whose checkpoints are to be deleted, at most 100, and whether there may
+            be more to do at once.
         """
-        following, doomed = self._storage.call(
+        more, doomed = self._storage.call(
             _SWEEP_OUT, [f"{self._tag}:threads:expiry", self._doomed], [self._tag, _SWEEP]
         )
         pairs = zip(doomed[::2], doomed[1::2], strict=True)
-        return (
-            [Doomed(thread_id.decode(), int(token)) for thread_id, token in pairs],
-            None if following < 0 else following / 1000,
-        )
+        return [Doomed(thread_id.decode(), int(token)) for thread_id, token in pairs], bool(more)
 
     def search(self, query: ThreadQuery, keep: Keep | None = None) -> ThreadPage:
         """The threads that match, in order.

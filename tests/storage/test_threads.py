@@ -239,12 +239,12 @@ def test_a_removed_thread_is_doomed_until_it_is_cleaned(records):
     thread_id = new(records)
     doomed = records.delete(thread_id)
     assert doomed.thread_id == thread_id
-    assert records.sweep() == ([doomed], None)
+    assert records.sweep() == ([doomed], False)
     with pytest.raises(ThreadDoomed) as refused:
         records.create(thread_id, {})
     assert refused.value.doomed == doomed
     records.cleaned(doomed)
-    assert records.sweep() == ([], None)
+    assert records.sweep() == ([], False)
     records.create(thread_id, {})
 
 
@@ -300,9 +300,9 @@ def test_an_expired_thread_goes_whole(records, redis_server):
     expired, other = new(records, {"a": 1}, ttl=60_000), new(records, {"a": 1}, ttl=90_000)
     assert records.sweep()[0] == []
     expire(redis_server, expired)
-    (doomed,), seconds = records.sweep()
+    (doomed,), more = records.sweep()
     assert doomed.thread_id == expired
-    assert 60 < seconds <= 90
+    assert not more
     records.cleaned(doomed)
     assert ids(records, metadata={"a": 1}) == [other]
     assert not [key for key in stray_keys(redis_server) if expired.encode() in key]
@@ -345,12 +345,12 @@ def test_the_service_may_give_all_threads_a_life_and_a_thread_may_have_its_own(s
 def test_a_sweep_removes_at_most_a_hundred_and_says_that_there_is_more(records, redis_server):
     for _ in range(120):
         expire(redis_server, new(records, ttl=60_000))
-    doomed, seconds = records.sweep()
-    assert (len(doomed), seconds) == (100, 0)
+    doomed, more = records.sweep()
+    assert (len(doomed), more) == (100, True)
     for each in doomed:
         records.cleaned(each)
-    doomed, seconds = records.sweep()
-    assert (len(doomed), seconds) == (20, None)
+    doomed, more = records.sweep()
+    assert (len(doomed), more) == (20, False)
 
 
 # Temporary threads

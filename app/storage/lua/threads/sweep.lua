@@ -1,8 +1,8 @@
 -- Removes threads that were not used for as long as they live, unless a run is scheduled on them.
 -- KEYS  1 expiry, 2 doomed
 -- ARGV  1 tag of all keys, 2 most to remove
--- Returns {ms until the next one expires, or -1, ids and fencing tokens of threads whose checkpoints
--- are to be deleted, in turn}.
+-- Returns {1 if there may be more to do, else 0, ids and fencing tokens of threads whose checkpoints are
+-- to be deleted, in turn}.
 local p, now = ARGV[1], clock()
 
 -- Whether a run is still to come: its thread is in use. The thread of a run that has its turn is busy,
@@ -22,7 +22,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
     thread_remove(p, id, now)
   end
 end
-local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local doomed = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1, 'WITHSCORES')
 for i = 2, #doomed, 2 do doomed[i] = string.format('%.0f', doomed[i]) end
-return {first[2] and math.max(0, first[2] - now) or -1, doomed}
+local more = redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 or redis.call('ZCARD', KEYS[2]) > #doomed / 2
+return {more and 1 or 0, doomed}
