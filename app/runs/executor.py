@@ -327,6 +327,16 @@ def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
     }
 
 
+def output_of(graph: AnyPregel, values: Any) -> Any:
+    """What the graph gives as its output where a state holds these values."""
+    output, held = graph.output_channels, graph.stream_channels_asis
+    if isinstance(held, str):
+        return values  # the one channel's alone
+    if isinstance(output, str):
+        return values.get(output)
+    return {name: values[name] for name in output if name in values}
+
+
 def unknown_nodes(
     named: Mapping[str, frozenset[str]], nodes: frozenset[str]
 ) -> list[tuple[str, str]]:

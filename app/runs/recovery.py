@@ -15,7 +15,7 @@ from langgraph.constants import START, TAG_HIDDEN
 from langgraph.types import Interrupt
 
 from app.runs import outcomes
-from app.runs.executor import AnyPregel, Saver, Start
+from app.runs.executor import AnyPregel, Saver, Start, output_of
 from app.runs.fit import StateUnfit, check_next
 from app.runs.outcomes import Outcome
 from app.runs.requests import RunRequest
@@ -173,11 +173,7 @@ def _tasks(graph: AnyPregel, saver: Saver, config: RunnableConfig) -> list[str]:
 
 def _values(graph: AnyPregel, saver: Saver, saved: CheckpointTuple) -> Any:
     """The graph's output as of a checkpoint."""
-    values = graph.get_state(_with_saver(saved.config, saver)).values
-    channels = graph.output_channels
-    if isinstance(channels, str):
-        return values.get(channels) if isinstance(values, dict) else values
-    return {name: values[name] for name in channels if name in values}
+    return output_of(graph, graph.get_state(_with_saver(saved.config, saver)).values)
 
 
 def _with_saver(config: RunnableConfig, saver: Saver) -> RunnableConfig:

@@ -597,11 +597,7 @@ class Service:
         if stored.error is not None:
             return dumps({outcomes.ERROR: stored.error})
         record = stored.record
-        found = self._states.history(
-            record.thread_id, record.graph_id, limit=1, metadata={"run_id": record.run_id}
-        )
-        values = found[0]["values"] if found else None
-        interrupts = found[0]["interrupts"] if found else []
+        values, interrupts = self._states.output(record.thread_id, record.graph_id, record.run_id)
         return dumps(outcomes.interrupted(values, interrupts).answer)
 
     # Keeping up with the others

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from app.graphs.context import coerce_context
 from app.graphs.graph import AnyPregel, Graph
-from app.runs.executor import unknown_nodes
+from app.runs.executor import output_of, unknown_nodes
 from app.runs.fit import (
     ELSEWHERE,
     StateUnfit,
@@ -256,6 +256,26 @@ class States:
                 limit=limit,
             )
             return [_public(each) for each in states]
+
+        return self._read(thread_id, graph_id, read)
+
+    def output(
+        self, thread_id: str, graph_id: str, run_id: str
+    ) -> tuple[Any, tuple[Interrupt, ...]]:
+        """The output of a run as of its last checkpoint, None if it has none, and what waits there.
+
+        Raises:
+            StateUnfit: the checkpoint does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+
+        def read(pregel: AnyPregel) -> tuple[Any, tuple[Interrupt, ...]]:
+            states = attached(pregel, self._saver_of(pregel)).get_state_history(
+                LATEST.config(thread_id), filter={"run_id": run_id}, limit=1
+            )
+            for state in states:
+                return output_of(pregel, state.values), state.interrupts
+            return None, ()
 
         return self._read(thread_id, graph_id, read)
 

@@ -37,7 +37,7 @@ two_nodes = (
 )
 
 # The parent would add names that the child returns to its own, hence the output schema.
-_child = (
+child = (
     StateGraph(Names, output_schema=Value)
     .add_node("second", _second)
     .add_edge(START, "second")
@@ -47,7 +47,7 @@ _child = (
 subgraph = (
     StateGraph(Names)
     .add_node("first", _first)
-    .add_node("child", _child)
+    .add_node("child", child)
     .add_node("third", _third)
     .add_edge(START, "first")
     .add_edge("first", "child")
