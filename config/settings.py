@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,13 +85,17 @@ class Settings:
         Raises:
             SettingsError: one or more values cannot be used; the text names each.
         """
+        # Files of variables often name them all, and leave empty what is not set.
+        for each in fields(cls):
+            if os.environ.get(each.name.upper()) == "":
+                del os.environ[each.name.upper()]
         env = Env(eager=False)
         read: dict[str, Any] = {
             "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
             ),
-            "redis_url": env.str("REDIS_URL", None, validate=_redis_url) or None,
+            "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
             "redis_prefix": env.str("REDIS_PREFIX", cls.redis_prefix, validate=_PREFIX),
             "redis_max_connections": env.int(
                 "REDIS_MAX_CONNECTIONS", cls.redis_max_connections, validate=Range(2, 1000)
@@ -122,17 +127,17 @@ class Settings:
                 validate=Range(1, 31_536_000),
             ),
             "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
-            "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key) or None,
+            "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key),
             "max_request_bytes": env.int(
                 "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
             ),
             "request_timeout_seconds": env.float(
                 "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)
             ),
-            "webhook_base_url": env.str("WEBHOOK_BASE_URL", None) or None,
-            "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None) or None,
+            "webhook_base_url": env.str("WEBHOOK_BASE_URL", None),
+            "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
-            "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret) or None,
+            "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
             "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
             "log_format": env.str(
                 "LOG_FORMAT", cls.log_format, validate=OneOf(["auto", "json", "text"])
@@ -159,20 +164,19 @@ def _one_line(errors: Any) -> str:
 
 
 def _redis_url(value: str) -> None:
-    if value and not value.startswith(("redis://", "rediss://", "unix://")):
+    if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValidationError("Must be a redis://, rediss:// or unix:// URL.")
 
 
 def _webhook_secret(value: str) -> None:
     try:
-        if value:
-            signing_key(value)
+        signing_key(value)
     except ValueError as error:
         raise ValidationError(str(error)) from None
 
 
 def _aes_key(value: str) -> None:
-    if value and len(value.encode()) not in (16, 24, 32):
+    if len(value.encode()) not in (16, 24, 32):
         raise ValidationError("Must be 16, 24 or 32 bytes long.")
 
 

@@ -22,6 +22,14 @@ def test_nothing_has_to_be_set(monkeypatch, tmp_path):
     assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
 
 
+def test_what_is_set_to_nothing_is_not_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for each in fields(Settings):
+        monkeypatch.setenv(each.name.upper(), "")
+    monkeypatch.setenv("API_KEYS", "")
+    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
+
+
 def test_a_langgraph_json_in_the_folder_comes_before_the_examples(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("langgraph.json").touch()
@@ -35,7 +43,6 @@ def test_a_langgraph_json_in_the_folder_comes_before_the_examples(monkeypatch, t
     [
         ("PORT", "80", 80),
         ("REDIS_URL", "rediss://u:p@host:1/2", "rediss://u:p@host:1/2"),
-        ("REDIS_URL", "", None),
         ("REDIS_PREFIX", "my:app", "my:app"),
         ("DATA_DIR", "/somewhere", Path("/somewhere")),
         ("RUN_TIMEOUT_SECONDS", "0.5", 0.5),
