@@ -35,13 +35,15 @@ class Verdict:
     threads: int = 0
     threads_whole: int = 0
     leftovers: int = 0
+    calm: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        """Whether nothing was lost, nothing ended twice and nothing is left over."""
+        """Whether nothing was lost, nothing ended twice and nothing is left over, in a storm."""
         return (
-            self.right == self.asked
+            not self.calm
+            and self.right == self.asked
             and self.threads_whole == self.threads
             and not (self.lost or self.wrong or self.twice or self.webhooks_lost or self.leftovers)
         )

@@ -189,9 +189,14 @@ def test_threads_go_with_their_assistant_only_if_asked_for(zoo: Server, mark: st
         for delete_threads in (False, True):
             client.runs.wait(None, made, input={"value": 1}, on_completion="keep")
             thread = {"assistant_id": made}
-            assert client.threads.count(metadata=thread) == 1
+            [found] = client.threads.search(metadata=thread)
+            [run] = client.runs.list(found["thread_id"])
             client.assistants.delete(made, delete_threads=delete_threads)
             assert client.threads.count(metadata=thread) == (0 if delete_threads else 1)
+            if not delete_threads:
+                ids = found["thread_id"], run["run_id"]
+                assert client.runs.get(*ids) == run
+                assert client.runs.join(*ids) == {"value": 1}
             for each in client.threads.search(metadata=thread):
                 client.threads.delete(each["thread_id"])
             client.assistants.create("echo", assistant_id=made, metadata={"mark": mark})

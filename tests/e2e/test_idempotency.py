@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.e2e.calls import FOREVER, UNLIMITED, due_now, fresh_get, lines
+from tests.e2e.calls import FOREVER, UNLIMITED, due_now, fresh_get, lines, patiently
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
@@ -117,6 +117,40 @@ def test_a_refused_request_leaves_its_key_free(zoo, body, status):
     key = uuid4().hex
     assert send(zoo, key, **body).status_code == status
     assert send(zoo, key, assistant_id="echo", input={"value": 1}).json() == {"value": 1}
+
+
+def test_a_request_that_a_thread_has_no_use_for_leaves_its_key_free(zoo, gate):
+    thread_id = zoo.http.post("/threads", json={}).json()["thread_id"]
+    path = f"/threads/{thread_id}/runs/wait"
+    busy, resume = uuid4().hex, uuid4().hex
+    resuming = {"assistant_id": "echo", "command": {"resume": 1}}
+    assert send(zoo, resume, path, **resuming).status_code == 409
+    with ThreadPoolExecutor() as pool:
+        held = {"assistant_id": "sleep_async", "input": gate.input}
+        first = pool.submit(send, zoo, uuid4().hex, path, **held)
+        eventually(lambda: fresh_get(zoo, f"/threads/{thread_id}").json()["status"] == "busy")
+        rejected = {"assistant_id": "echo", "multitask_strategy": "reject"}
+        assert send(zoo, busy, path, **rejected).status_code == 409
+        gate.open()
+        assert first.result().status_code == 200
+    for key in (busy, resume):
+        answer = send(zoo, key, path, assistant_id="echo", input={"value": key})
+        assert answer.json() == {"value": key}
+        assert "Idempotency-Replayed" not in answer.headers
+
+
+def test_a_request_for_which_there_is_no_room_leaves_its_key_free(serve, valkey, gate):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1, WAITERS_MAX=1)
+    with ThreadPoolExecutor() as pool:
+        held = {"assistant_id": "sleep_async", "input": gate.input}
+        first = pool.submit(send, server, "another", **held)
+        eventually(lambda: valkey.client.keys("{runwait}:run:*"))
+        assert send(server, "a-key", assistant_id="echo", input={}).status_code == 503
+        gate.open()
+        assert first.result().status_code == 200
+    answer = patiently(lambda: send(server, "a-key", assistant_id="echo", input={"value": 1}))
+    assert answer.json() == {"value": 1}
+    assert "Idempotency-Replayed" not in answer.headers
 
 
 def test_a_repeated_resume_is_answered_as_the_first_although_nothing_waits_any_more(zoo):

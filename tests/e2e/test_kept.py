@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.storage import records
 from tests.e2e.calls import (
     FOREVER,
     UNLIMITED,
@@ -27,6 +30,7 @@ from tests.e2e.calls import (
     run_id_of,
     stored_steps,
 )
+from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
@@ -411,6 +415,29 @@ def test_a_cancel_reaches_a_run_in_another_process(zoo, tmp_path, graph):
     assert httpx.post(cancel, timeout=PATIENCE).status_code == 404
 
 
+def test_a_cancel_is_heard_at_once_and_not_with_the_next_beat(zoo, tmp_path):
+    first, second = zoo.workers()
+
+    def beat() -> bytes:
+        return zoo.valkey.client.hget("{runwait}:beat", "at")
+
+    def is_heard_between_two_beats(file: Path) -> bool:
+        fields = {"input": {"seconds": 600, "file": str(file)}}
+        with contextlib.ExitStack() as stack:
+            with only(zoo, first):
+                answer = stack.enter_context(begun(zoo, "sleep_async", **fields))
+                eventually(lambda: lines(file))
+            with only(zoo, second):
+                before = beat()
+                cancel = f"{zoo.url}{answer.headers['Content-Location']}/cancel"
+                assert httpx.post(cancel, timeout=PATIENCE).status_code == 202
+            answer.read()
+            return beat() == before
+
+    # One may just fall into a beat.
+    assert any(is_heard_between_two_beats(tmp_path / str(attempt)) for attempt in range(20))
+
+
 def test_nothing_of_a_cancelled_run_reaches_the_thread_even_if_a_node_would_not_stop(
     zoo, on_thread, tmp_path, gate
 ):
@@ -650,6 +677,61 @@ def test_a_resume_is_not_lost_with_its_process(serve, valkey, on_thread, tmp_pat
     assert [each["value"] for each in document["__interrupt__"]] == ["second"]
     document = wait_on(server, thread_id, "asks_twice", command={"resume": "two"}).json()
     assert document["answers"] == ["wait", "two"]
+
+
+@pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
+@pytest.mark.parametrize("where", ["interrupt_before", "interrupt_after"])
+def test_a_process_that_is_killed_at_a_breakpoint_does_not_have_it_passed(
+    serve, valkey, on_thread, tmp_path, graph, where
+):
+    network = FaultyNetwork(valkey.port)
+    settings = {"LANGGRAPH_CONFIG": ZOO, "RUN_LEASE_SECONDS": LEASE_SECONDS, "WEB_CONCURRENCY": 1}
+    server = serve(REDIS_URL=network.url(), **settings)
+    file = tmp_path / "file"
+    steps = {"n": 3, "file": str(file)}
+    thread_id, _ = keep(server, graph, input=steps, interrupt_before=["step"])
+    # It comes to its breakpoint, and cannot say so any more.
+    with network.cut(records._FINISH.sha, "request", times=1_000_000) as cut:
+        again = {"input": None, "durability": "sync", where: ["step"]}
+        on_thread(server, thread_id, graph, **again)
+        eventually(lambda: cut.done)
+        [worker] = server.workers()
+        server.stop(signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+    network.close()
+    other = serve(REDIS_URL=valkey.url, **settings)
+    [run, _] = get(other, f"/threads/{thread_id}/runs")
+    assert run["status"] == "running"
+    lapse(valkey, run["run_id"])
+    document = get(other, f"/threads/{thread_id}/runs/{run['run_id']}/join")
+    assert document["steps"] == [1]
+    assert lines(file) == ["1"]
+    assert get(other, f"/threads/{thread_id}")["status"] == "interrupted"
+    assert get(other, f"/threads/{thread_id}/state")["next"] == ["step"]
+
+
+@pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
+def test_a_run_that_is_begun_again_does_not_answer_with_what_another_left(
+    serve, valkey, on_thread, tmp_path, gate, graph
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=LEASE_SECONDS)
+    thread_id, _ = keep(server, "echo", input={"value": "another's"})
+    killed, _ = server.workers()
+    file = tmp_path / "file"
+    with only(server, killed):
+        # It has no checkpoint of its own before its end.
+        steps = {**gate.input, "n": 3, "file": str(file)}
+        first = on_thread(server, thread_id, graph, input=steps, durability="exit")
+        eventually(lambda: lines(file) == ["1", "2"])
+        [run, _] = get(server, f"/threads/{thread_id}/runs")
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(httpx.HTTPError):
+            first.result()
+    gate.open()
+    lapse(valkey, run["run_id"])
+    document = get(server, f"/threads/{thread_id}/runs/{run['run_id']}/join")
+    assert document["steps"] == [1, 2, 3]
+    assert lines(file) == ["1", "2", "1", "2", "3"]
 
 
 def test_runs_that_are_handed_back_go_on_in_the_next_process(

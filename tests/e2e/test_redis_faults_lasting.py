@@ -124,13 +124,14 @@ def run_ids(valkey: RedisServer) -> set[bytes]:
 def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
     start, fault, valkey
 ):
-    server = start(2)
+    server = start(2, WEBHOOK_ALLOWED_HOSTS="127.0.0.1")
     thread = server.http.post("/threads", json={}).json()["thread_id"]
     before = run_ids(valkey)
     run = {"assistant_id": "echo", "input": {"value": 1}}
     needs = [
         ("/runs/wait", {**run, "on_completion": "keep"}, {}),
         ("/runs/wait", {**run, "after_seconds": NEVER}, {}),
+        ("/runs/wait", {**run, "webhook": f"http://127.0.0.1:{free_port()}/"}, {}),
         ("/runs/wait", run, {"Idempotency-Key": "a-key"}),
         (f"/threads/{thread}/runs/wait", run, {}),
         ("/threads", {}, {}),
@@ -141,6 +142,9 @@ def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
             assert refused.status_code == 503, (path, refused.text)
             assert "Retry-After" in refused.headers
             assert list(refused.json()) == ["detail"]
+        item = {"namespace": ["a"], "key": "k", "value": {}}
+        refused = httpx.put(f"{server.url}/store/items", json=item, timeout=PATIENCE)
+        assert refused.status_code == 503, refused.text
         # What writes nothing can still be had of a Redis that only takes no writes.
         unknown = f"{UNKNOWN}/runs/{thread}"
         for path, status in ((f"/threads/{thread}", 200), (unknown, 404), (f"{unknown}/join", 404)):
@@ -156,7 +160,7 @@ def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
         assert answer.status_code == 200
         assert "Idempotency-Replayed" not in answer.headers
     # What was refused was not run, nor is it waiting; the four that were served are recorded.
-    eventually(lambda: len(run_ids(valkey) - before) == 4 + 3)
+    eventually(lambda: len(run_ids(valkey) - before) == 4 + 4)
     assert valkey.client.zcard("{runwait}:ready") == 0
 
 

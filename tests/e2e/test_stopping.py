@@ -182,7 +182,13 @@ def test_a_shutdown_lets_runs_end_with_and_without_a_client(serve, valkey, tmp_p
 def test_what_cannot_end_within_the_grace_period_is_handed_back_and_leaves_no_process(
     serve, valkey, tmp_path, graph
 ):
-    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, SHUTDOWN_GRACE_SECONDS=1)
+    # By its lease it would not go on for an hour.
+    server = serve(
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=ZOO,
+        SHUTDOWN_GRACE_SECONDS=1,
+        RUN_LEASE_SECONDS=3600,
+    )
     file = tmp_path / "file"
     connection = ask(server, graph, {"input": {"seconds": 600, "file": str(file)}})
     eventually(lambda: lines(file))
