@@ -225,31 +225,21 @@ class Executor:
 
     async def _run_async(self, execution: Execution) -> None:
         job = execution.job
-        try:
-            async with job.graph.amake(*_surroundings(job)) as graph:
-                await self._stream(execution, graph)
-        except BaseException as raised:
-            error: BaseException | None = raised
-        else:
-            error = None
-        self.help(lambda: execution.ended(error))
+        async with job.graph.amake(*_surroundings(job)) as graph:
+            await self._stream(execution, graph)
 
     async def _continue_async(
         self, execution: Execution, graph: AnyPregel, made: contextlib.ExitStack
     ) -> None:
         """Run a graph that a synchronous factory made and that must not run synchronously."""
         try:
-            try:
-                await self._stream(execution, graph)
-            finally:
-                await asyncio.to_thread(made.close)
-        except BaseException as raised:
-            error: BaseException | None = raised
-        else:
-            error = None
-        self.help(lambda: execution.ended(error))
+            await self._stream(execution, graph)
+        finally:
+            await asyncio.to_thread(made.close)
 
     async def _stream(self, execution: Execution, graph: AnyPregel) -> None:
+        if execution.control.drain_requested:
+            raise asyncio.CancelledError
         if execution.job.prepare is None:
             arguments = _arguments(execution, graph)
         else:
@@ -260,14 +250,21 @@ class Executor:
                 execution.take(chunk)
 
     def _spawn(self, execution: Execution, work: Coroutine[Any, Any, None]) -> None:
-        def spawn() -> None:
-            # A context of its own: what a run sets there is not for the next one.
-            execution.task = loop.create_task(work, context=Context())
-            if execution.control.drain_requested:
-                execution.task.cancel()
+        async def see_to_its_end() -> None:
+            # Known only from here on: a task that is cancelled before it begins does nothing at
+            # all, and its place would never come free.
+            execution.task = asyncio.current_task()
+            try:
+                await work
+            except BaseException as raised:
+                error: BaseException | None = raised
+            else:
+                error = None
+            self.help(lambda: execution.ended(error))
 
+        # A context of its own: what a run sets there is not for the next one.
         loop = self._loop_now()
-        loop.call_soon_threadsafe(spawn)
+        loop.call_soon_threadsafe(lambda: loop.create_task(see_to_its_end(), context=Context()))
 
     def _loop_now(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "the executor was not started"

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.calls import FOREVER, UNLIMITED, Gate, lines
+from tests.e2e.calls import FOREVER, UNLIMITED, Gate, begun, document, lines
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -129,6 +129,27 @@ def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_work
             response.read()
         assert response.json() == {"value": 1}
         assert wait.result().json()["done"] is True
+
+
+@pytest.mark.parametrize("graph", ["sleep_async", "factory_async"])
+def test_runs_that_are_cancelled_before_the_event_loop_has_time_for_them_keep_no_place(
+    one_worker, gate, tmp_path, graph
+):
+    server = one_worker(RUN_CONCURRENCY=3)
+    with ThreadPoolExecutor() as pool:
+        [blocking] = occupy(server, pool, "block_loop", 1, gate)
+        for _ in range(2):
+            with begun(server, graph) as answer:
+                run = answer.headers["Content-Location"]
+                assert server.http.post(f"{run}/cancel").status_code == 202
+                assert document(answer) == {}
+        gate.open()
+        assert blocking.result().json()["done"] is True
+        # All three places are there for others.
+        with Gate(tmp_path) as other:
+            for each in occupy(server, pool, "sleep_sync", 3, other):
+                other.open()
+                assert each.result().json()["done"] is True
 
 
 def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, tmp_path):

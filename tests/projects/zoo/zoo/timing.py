@@ -51,6 +51,10 @@ async def _sleep_async(state: Sleep) -> Sleep:
     return {"done": True}
 
 
+async def _block(state: Sleep) -> Sleep:
+    return _sleep(state)
+
+
 def _hang(state: Sleep) -> Sleep:
     _note(state, "started")
     threading.Event().wait()
@@ -66,6 +70,11 @@ sleep_async = (
     .add_node("sleep", _sleep_async)
     .add_edge(START, "sleep")
     .compile(name="sleep_async")
+)
+
+# It keeps the event loop from all others.
+block_loop = (
+    StateGraph(Sleep).add_node("block", _block).add_edge(START, "block").compile(name="block_loop")
 )
 
 hang = StateGraph(Sleep).add_node("hang", _hang).add_edge(START, "hang").compile(name="hang")
