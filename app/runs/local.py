@@ -16,6 +16,7 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,7 @@ from app.storage.metadata import index_terms
 from app.storage.records import (
     DELIVERED_SECONDS,
     Action,
+    Beat,
     Claim,
     NewThread,
     RunRecord,
@@ -95,6 +97,8 @@ class LocalRuns:
         self._remote = remote
         self._live: dict[str, LiveRun] = {}
         self._unrecorded: dict[str, LiveRun] = {}
+        # Runs that are to be cancelled and are not here, or not yet.
+        self._early: deque[tuple[str, Action]] = deque(maxlen=100)
         # Runs that stopped here unfinished and are to go on wherever there is a place.
         self._left: dict[str, LiveRun] = {}
         self._faults = storage.faults
@@ -120,7 +124,7 @@ class LocalRuns:
         with live.lock:
             # One that was ended since it was taken has been forgotten already, for good.
             if not live.settled:
-                self._live[record.run_id] = live
+                self._enter(live)
         self._ask_for_feedback_urls(live)
         checkpointer = prepare = None
         live.sure_until = time.monotonic() + self._settings.run_lease_seconds
@@ -185,7 +189,7 @@ class LocalRuns:
         )
         for wait in self._remote.take(record.run_id):
             live.attach(wait)
-        self._live[record.run_id] = live
+        self._enter(live)
         try:
             most = self._settings.run_max_attempts
             # Where even a cancel could not be carried out so often, it is left at ending the run.
@@ -211,6 +215,13 @@ class LocalRuns:
             log.exception("fault at the start of run %s", record.run_id)
             self._settle(live, outcomes.faulted(), error)
         return False
+
+    def _enter(self, live: LiveRun) -> None:
+        """From now on it is one of this process's."""
+        self._live[live.record.run_id] = live
+        for run_id, action in list(self._early):
+            if run_id == live.record.run_id:
+                self.cancel(live, action)
 
     def _has_been_postponed(self, claim: Claim) -> bool:
         """Leave a run to others whose graph this process does not have.
@@ -262,6 +273,14 @@ class LocalRuns:
             self._strike(live, outcomes.cancelled(live.values), undo=action == "rollback")
 
         self._executor.help(cancel)
+
+    def told_to_cancel(self, run_id: str, action: Action) -> None:
+        """A message asks for one of this process's runs to be stopped."""
+        if run_id not in self._live:
+            # It may just be taken.
+            self._early.append((run_id, action))
+        if live := self._live.get(run_id):
+            self.cancel(live, action)
 
     def drop(self, live: LiveRun) -> None:
         """End a run whose thread was removed: there is nothing to be recorded any more."""
@@ -391,9 +410,24 @@ class LocalRuns:
 
     def _leave(self, live: LiveRun, error: BaseException) -> None:
         """Stop a run unfinished, for want of Redis or of its thread; it is to go on elsewhere."""
-        if self._abandon(live, error):
+        if isinstance(error, Fenced) and (action := self._asked_to_stop(live)):
+            # Its thread was removed, and the message that says so is still on its way.
+            self._strike(live, outcomes.cancelled(live.values), undo=action == "rollback")
+        elif self._abandon(live, error):
             self._left[live.record.run_id] = live
             self._executor.help(self._give_back)
+
+    def _asked_to_stop(self, live: LiveRun) -> Action | None:
+        """In which way a run is to be cancelled, as far as Redis can be asked."""
+        with contextlib.suppress(StorageUnavailable):
+            for _, action in self._beat_of(live).cancelled:
+                return action
+        return None
+
+    def _beat_of(self, live: LiveRun) -> Beat:
+        assert live.token is not None
+        ours = [(live.record.run_id, live.token)]
+        return self._records.beat(ours, self._settings.run_lease_seconds)
 
     def _give_back(self) -> None:
         """Have the runs that stopped here unfinished go on, wherever there is a place."""
@@ -410,7 +444,7 @@ class LocalRuns:
     def _give_back_one(self, live: LiveRun) -> None:
         record = live.record
         if live.kept and not live.forgotten:
-            live.forgotten = self._records.read(record.run_id) is None
+            live.forgotten = bool(self._beat_of(live).missing)
         gone = live.kept and live.forgotten and self._has_lost_its_state(live)
         # As it may be: recorded still, lost by Redis, or another process's by now.
         if not self._record_again(live):

@@ -7,6 +7,7 @@ waits, in whichever process, is given the document.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -544,10 +545,17 @@ class Service:
             RunNotFound, StorageUnavailable, NoRoom.
         """
         removed = self._records.remove(thread_id, run_id)
+        cancelled = False
         if removed is False:
-            self.cancel(thread_id, run_id, "interrupt", wait=True)
+            # It may just end by itself.
+            with contextlib.suppress(RunNotFound):
+                self.cancel(thread_id, run_id, "interrupt", wait=True)
+                cancelled = True
             removed = self._records.remove(thread_id, run_id)
-        if removed is None:
+        if removed is False:
+            raise StorageUnavailable("its end is not recorded yet")
+        # One whose result nobody is to have any more went with its end.
+        if removed is None and not cancelled:
             raise RunNotFound(run_id)
 
     # Waits
@@ -611,8 +619,8 @@ class Service:
             self._deliveries.wake()
         elif what == "ended":
             self._remote.told(rest[0])
-        elif what == "cancel" and (live := self._local.get(rest[0])):
-            self._local.cancel(live, "rollback" if "rollback" in rest else "interrupt")
+        elif what == "cancel":
+            self._local.told_to_cancel(rest[0], "rollback" if "rollback" in rest else "interrupt")
 
     def _look_again(self) -> None:
         """Messages may have been lost."""

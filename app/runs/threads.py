@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from app.storage.metadata import contains
 from app.storage.threads import (
     Doomed,
     Keep,
+    ThreadBusy,
     ThreadDoomed,
     ThreadExists,
     ThreadNotFound,
@@ -43,6 +45,8 @@ FIELDS = (
 """What a thread has, as the API shows it."""
 
 _OF_STATE = {"values", "interrupts"}
+# How often a thread may be removed while it is made.
+TRIES = 20
 
 PATH = re.compile(r"(?:config|interrupts|metadata|values)(?:\.[^.\[\]]+|\[-?[0-9]{1,9}\])*")
 """A path into a thread, as in `values.messages[-1].content`."""
@@ -94,18 +98,25 @@ class Threads:
 
         Raises:
             ThreadExists: there is one, and `if_exists` is "raise".
+            ThreadBusy: others make and remove it over and over.
             NoGraph, StateUnfit, UpdateRefused: the supersteps cannot be done; there is no thread.
         """
         metadata = metadata or {}
         graph_id = metadata.get("graph_id")
         if supersteps:
             self._states.check_supersteps(graph_id, supersteps)
-        try:
-            record = self._create(thread_id or str(uuid7()), metadata, ttl=ttl)
-        except ThreadExists as error:
-            if if_exists == "raise":
-                raise
-            return self.get(str(error))
+        thread_id = thread_id or str(uuid7())
+        for _ in range(TRIES):
+            try:
+                record = self._create(thread_id, metadata, ttl=ttl)
+                break
+            except ThreadExists:
+                if if_exists == "raise":
+                    raise
+                with contextlib.suppress(ThreadNotFound):
+                    return self.get(thread_id)
+        else:
+            raise ThreadBusy(thread_id)
         if supersteps:
             try:
                 token = self._records.hold(record.thread_id)
@@ -229,13 +240,20 @@ class Threads:
                 if strategy == "delete":
                     self.delete(each)
                 else:
-                    if self._records.get(each).status == "busy":
-                        continue
-                    self._saver.prune([each], strategy=strategy)
-            except ThreadNotFound:
+                    self._keep_latest(each)
+            except (ThreadNotFound, ThreadBusy, Fenced):
                 continue
             pruned += 1
         return pruned
+
+    def _keep_latest(self, thread_id: str) -> None:
+        token = self._records.hold(thread_id)
+        saver = self._saver
+        if isinstance(saver, RedisSaver):
+            # A run that has the thread from now on has a higher token.
+            saver.raise_fence(thread_id, token)
+            saver = saver.fenced(token)
+        saver.prune([thread_id], strategy="keep_latest")
 
     def sweep(self) -> None:
         """Remove all threads that expired, and what is left of removed ones.
@@ -273,11 +291,14 @@ class Threads:
         return True
 
     def _create(self, thread_id: str, metadata: Mapping[str, Any], **options: Any) -> ThreadRecord:
-        try:
-            return self._records.create(thread_id, metadata, **options)
-        except ThreadDoomed as error:
-            self.clean(error.doomed)
-            return self._records.create(thread_id, metadata, **options)
+        for _ in range(TRIES):
+            try:
+                return self._records.create(thread_id, metadata, **options)
+            except ThreadDoomed as error:
+                self.clean(error.doomed)
+            except ThreadNotFound:
+                pass  # removed before it was read
+        raise ThreadBusy(thread_id)
 
     def _with(self, values: Mapping[str, Any] | None) -> Keep | None:
         """Which threads have these values."""

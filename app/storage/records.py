@@ -520,6 +520,7 @@ class RunRecords:
                 json.dumps(thread.metadata),
                 json.dumps(thread.terms),
                 seen,
+                record.run_id,
             ],
         )
         return metadata
@@ -635,7 +636,7 @@ class RunRecords:
         """Remove a run that ended. False if it has not; None if there is none on that thread."""
         answer = self._storage.call(
             _REMOVE,
-            [self._run(run_id), self._result(run_id)],
+            [self._run(run_id)],
             [self._tag, run_id, thread_id],
         )
         return {1: True, 0: None, -1: False}[answer]
@@ -707,7 +708,7 @@ _CANCEL = Script.load("cancel", *_SHARED)
 _IN_FLIGHT = Script.load("in_flight")
 _GONE = Script.load("gone")
 _LIST = Script.load("list")
-_REMOVE = Script.load("remove")
+_REMOVE = Script.load("remove", "library")
 _BEAT = Script.load("beat", *_SHARED)
 _HAND_BACK = Script.load("hand_back", *_SHARED)
 _POSTPONE = Script.load("postpone", *_SHARED)

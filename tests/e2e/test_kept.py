@@ -22,6 +22,7 @@ from tests.e2e.calls import (
     UNLIMITED,
     begun,
     detail,
+    document,
     fresh_get,
     in_the_third_step,
     lapse,
@@ -501,6 +502,64 @@ def test_a_run_that_is_deleted_is_gone(zoo, on_thread, tmp_path, running):
     assert fresh_get(zoo, path).status_code == 404
     assert httpx.delete(zoo.url + path, timeout=PATIENCE).status_code == 404
     assert get(zoo, f"/threads/{thread_id}/runs") == []
+
+
+def test_a_run_whose_result_nobody_is_to_have_can_be_deleted_while_it_works(
+    serve, valkey, tmp_path
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RESULT_TTL_SECONDS=0)
+    with begun(server, "sleep_async", input={"seconds": 600}) as answer:
+        path = answer.headers["Content-Location"]
+        assert httpx.delete(server.url + path, timeout=PATIENCE).status_code == 204
+        assert document(answer) == {"seconds": 600}
+    assert fresh_get(server, path).status_code == 404
+
+
+@pytest.mark.parametrize("deleted", ["run", "ended run", "thread"])
+def test_who_waits_in_a_process_that_is_slow_to_look_has_the_answer_of_what_was_deleted(
+    serve, valkey, on_thread, tmp_path, gate, deleted
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=3600)
+    first, slow = server.workers()
+    thread_id = new_thread(server)
+    file = tmp_path / "file"
+    given = {**gate.input, "n": 3, "file": str(file)}
+    with only(server, first):
+        run = on_thread(server, thread_id, "steps_async", input=given)
+        in_the_third_step(server, thread_id)
+        path = f"/threads/{thread_id}/runs/{get_run(server, thread_id)}"
+    with contextlib.ExitStack() as stack:
+        with only(server, slow):
+            url = f"{server.url}{path}/join"
+            join = stack.enter_context(httpx.stream("GET", url, timeout=PATIENCE))
+        with only(server, first):
+            if deleted != "run":
+                gate.open()
+                assert run.result().json()["steps"] == [1, 2, 3]
+            what = path if deleted != "thread" else f"/threads/{thread_id}"
+            assert httpx.delete(server.url + what, timeout=PATIENCE).status_code == 204
+        assert document(join)["steps"] == ([1, 2] if deleted == "run" else [1, 2, 3])
+        assert run.result().json() == document(join)
+    assert fresh_get(server, path).status_code == 404
+    assert fresh_get(server, f"{path}/join").status_code == 404
+
+
+def test_a_run_whose_thread_is_deleted_ends_as_cancelled_although_the_message_was_lost(
+    serve, valkey, on_thread, tmp_path
+):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+    thread_id = new_thread(server)
+    file = tmp_path / "file"
+    steps = {**FOREVER, "file": str(file)}
+    options = {"config": UNLIMITED, "durability": "sync"}
+    answer = on_thread(server, thread_id, "steps_async", input=steps, **options)
+    eventually(lambda: len(lines(file)) > 1)
+    valkey.client.execute_command("ACL", "SETUSER", "default", "-subscribe")
+    valkey.client.client_kill_filter(_type="pubsub")
+    path = f"{server.url}/threads/{thread_id}"
+    assert httpx.delete(path, timeout=PATIENCE).status_code == 204
+    document = answer.result().json()
+    assert document["steps"] == list(range(1, len(document["steps"]) + 1))
 
 
 def test_a_client_that_goes_away_may_cancel_its_run_while_it_waits_for_its_turn(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NoReturn, TypedDict
 from uuid import UUID, uuid4
 
@@ -247,6 +249,22 @@ class TestDelete:
         assert world.keys_of(thread_id) == []
 
 
+class TestCreation:
+    def test_of_what_others_make_and_remove_over_and_over_is_answered_with_a_thread(self, threads):
+        thread_id = str(uuid4())
+
+        def make(_: int) -> str:
+            return threads.create(thread_id=thread_id, if_exists="do_nothing")["thread_id"]
+
+        def remove(_: int) -> None:
+            with contextlib.suppress(ThreadNotFound):
+                threads.delete(thread_id)
+
+        with ThreadPoolExecutor(8) as pool:
+            both = [pool.submit(each, n) for n in range(600) for each in (make, remove)]
+            assert {each.result() for each in both} == {thread_id, None}
+
+
 class TestExpiry:
     def test_takes_everything(self, world, threads):
         thread_id = threads.create(ttl=60_000)["thread_id"]
@@ -382,9 +400,25 @@ class TestPrune:
         for each in (thread_id, busy):
             world.run(each, "note", {"text": "a"})
             world.run(each, "note", {"text": "b"})
-        world.change(busy, "status", "busy")
+        world.change(busy, "active", "a run")
         before = world.checkpoints(busy)
         assert threads.prune([thread_id, busy, str(uuid4())], "keep_latest") == 1
         assert world.checkpoints(thread_id) == 1
         assert threads.get(thread_id)["values"]["seen"] == ["a", "b"]
         assert world.checkpoints(busy) == before
+
+    def test_leaves_alone_what_a_run_has_taken_since_it_began(self, world, threads, monkeypatch):
+        thread_id = threads.create()["thread_id"]
+        for text in ("a", "b"):
+            world.run(thread_id, "note", {"text": text})
+        before = world.checkpoints(thread_id)
+        hold = world.records.hold
+
+        def overtaken(thread_id: str) -> int:
+            token = hold(thread_id)
+            world.saver.raise_fence(thread_id, hold(thread_id))
+            return token
+
+        monkeypatch.setattr(world.records, "hold", overtaken)
+        assert threads.prune([thread_id], "keep_latest") == 0
+        assert world.checkpoints(thread_id) == before

@@ -18,6 +18,7 @@ from app.storage.records import (
     RunStatus,
     ThreadEnd,
 )
+from app.storage.threads import ThreadRecords
 from tests.servers import RedisServer, eventually
 
 LEASE = 15.0
@@ -265,6 +266,24 @@ def test_who_lost_a_run_that_another_ended_does_not_take_it_for_one_that_redis_l
     assert one.read("r1") is None
 
 
+def test_who_lost_a_run_that_another_ended_and_that_was_removed_does_not_bring_it_back(
+    storage, redis_server
+):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = admit(one).token
+    claim = lose(redis_server, two)
+    assert two.finish(ended(), b"{}", token=claim.token, thread=ThreadEnd("idle"))
+    assert two.remove("t1", "r1") is True
+    # The client that waits where it was lost has its answer; after that there is none any more.
+    assert one.read("r1", wait=True).document == b"{}"
+    error = ThreadEnd("error", {"error": "E", "message": ""})
+    assert not one.finish(ended(), b"{}", token=token, thread=error)
+    assert admit(one, missing="again").verdict == "missing"
+    assert one.read("r1", wait=True) is None
+    assert thread_of(redis_server)["status"] == "idle"
+    assert two.of_thread("t1", 10, 0, None) == []
+
+
 def test_what_is_undone_elsewhere_is_told_to_who_lost_the_run(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
     create(one)
@@ -293,6 +312,23 @@ def test_only_cancelled_runs_are_taken_where_there_is_no_place(storage):
     assert records.claim(LEASE, cancelled=True) == (None, None)
     claim, _ = records.claim(LEASE)
     assert claim.record.run_id == "r1"
+
+
+@pytest.mark.parametrize("how", ["lapse", "hand back"])
+def test_a_cancelled_run_that_comes_free_goes_before_what_waits_for_a_place(
+    storage, redis_server, how
+):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = create(one)
+    two.admit(a_run("r2"), LEASE, may_start=False)
+    two.cancel(["r1"], "interrupt")
+    if how == "lapse":
+        let_lease_lapse(redis_server, "r1")
+        two.beat([], LEASE)
+    else:
+        one.hand_back([("r1", token)])
+    claim, _ = two.claim(LEASE, cancelled=True)
+    assert (claim.record.run_id, claim.cancel) == ("r1", "interrupt")
 
 
 KEY = IdempotencyKey("a key", "a request", 60.0)
@@ -551,6 +587,19 @@ def test_an_idle_thread_with_metadata_of_its_own_is_given_the_graphs_once(storag
     assert admit(records, "r3").verdict == "running"
 
 
+def test_a_thread_that_was_made_anew_does_not_become_that_of_a_run_on_the_old_one(
+    storage, redis_server
+):
+    records = records_of(storage)
+    admit(records)
+    threads = ThreadRecords(storage, "test", None)
+    threads.cleaned(threads.delete("t1"))
+    threads.create("t1", {"n": 2})
+    before = thread_of(redis_server)
+    assert records.become(a_run(), NewThread({"n": 1}, ["n=1"], None), b'{"n": 2}') is None
+    assert thread_of(redis_server) == before
+
+
 def test_a_busy_thread_becomes_another_graphs_only_when_that_has_its_turn(storage, redis_server):
     records = records_of(storage)
     token = admit(records).token
@@ -663,6 +712,28 @@ def test_only_a_run_that_ended_is_removed(storage):
     assert records.remove("t1", "r1") is True
     assert records.remove("t1", "r1") is None
     assert records.of_thread("t1", 10, 0, None) == []
+
+
+@pytest.mark.parametrize("removed", ["run", "thread"])
+def test_a_run_that_was_removed_is_seen_only_by_those_who_have_yet_to_look_at_its_end(
+    storage, redis_server, removed
+):
+    one, two, three = (records_of(storage, each) for each in ("one", "two", "three"))
+    token = admit(one).token
+    for each in (two, three):
+        assert each.read("r1", wait=True).document is None
+    one.finish(ended(), b'"right"', token=token, thread=ThreadEnd("idle"))
+    assert three.read("r1", wait=True).document == b'"right"'
+    if removed == "run":
+        one.remove("t1", "r1")
+    else:
+        ThreadRecords(storage, "test", None).delete("t1")
+    for each in (one, three):
+        assert each.read("r1") is None
+        assert each.read("r1", wait=True) is None
+    assert two.read("r1", wait=True).document == b'"right"'
+    assert two.read("r1", wait=True) is None
+    assert not redis_server.client.keys("{test}:*r1")
 
 
 def test_delivered_results_go_sooner_and_never_later(storage, redis_server):

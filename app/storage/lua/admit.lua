@@ -23,6 +23,8 @@ if found[3] then
   if found[1] == owner then return {'running', found[2]} end
   return {'pending'}
 end
+-- It was another process's, ended there, and was removed since.
+if has_lapsed(p, id) then return {'missing'} end
 local now = clock()
 if ARGV[19] ~= '' and now > tonumber(ARGV[19]) then return {'late', now} end
 if keyed and redis.call('HGET', KEYS[2], 'run_id') ~= id then

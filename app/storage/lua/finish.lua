@@ -2,7 +2,7 @@
 -- KEYS  1 run hash, 2 result, 3 waiting processes
 -- ARGV  1 prefix of all keys, 2 run id, 3 thread id, 4 ender (who ends it: a process id), 5 the run's
 --       fencing token, '' if it has none, 6 result's time to live in ms (0: only for those who wait
---       now), 7 its bound in ms where that is 0 or the run is undone, 8 document, 9 status,
+--       now), 7 for how many ms those who wait now may have it, whatever becomes of it, 8 document, 9 status,
 --       10 updated_at, 11 record, or '' to leave it as it was created, 12 '1' if the run's thread
 --       outlives it, 13 '1' if it was rolled back: nobody but those who wait is to see it, 14 the
 --       thread's status, '' for what it was before the run, 15 the run's error, '' for none, which is
@@ -61,10 +61,8 @@ end
 if once then
   ttl = tonumber(ARGV[7])
   redis.call('HSET', KEYS[1], 'once', '1')
-  redis.call('PEXPIRE', KEYS[3], ttl)
-elseif #waiting > 0 then
-  redis.call('DEL', KEYS[3])
 end
+redis.call('PEXPIRE', KEYS[3], ARGV[7])
 redis.call('SET', KEYS[2], ARGV[8], 'PX', ttl)
 if not kept or undone then redis.call('PEXPIRE', KEYS[1], ttl) end
 for _, process in ipairs(waiting) do redis.call('PUBLISH', p .. ':told:' .. process, 'ended ' .. id) end

@@ -25,8 +25,10 @@ local function own(p, id, owner, lease, now)
   return token
 end
 
--- Makes a run ready for whichever process is free once it is due. All are told, if it is the next.
+-- Makes a run ready for whichever process is free once it is due. All are told, if it is the next. One
+-- that is only to be ended goes before all others: it does not have to wait for a place.
 local function make_ready(p, id, due)
+  if redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 1 then due = 0 end
   redis.call('ZADD', p .. ':ready', due, id)
   if redis.call('ZRANGE', p .. ':ready', 0, 0)[1] == id then
     redis.call('PUBLISH', p .. ':told:all', 'ready')
@@ -62,6 +64,18 @@ local function ask_to_stop(p, id, action)
     make_ready(p, id, 0)
   end
   return 1
+end
+
+-- Removes a run that ended. Processes that were told of the end, and have yet to look, still find it.
+local function forget(p, id)
+  local run, waiting = p .. ':run:' .. id, p .. ':waiting:' .. id
+  local left = redis.call('PTTL', waiting)
+  if left > 0 then
+    redis.call('HSET', run, 'undone', '1', 'once', '1')
+    redis.call('PEXPIRE', run, left)
+  else
+    redis.call('DEL', run, p .. ':result:' .. id)
+  end
 end
 
 -- What is said of an idempotency key that a request comes with: false for a new one, or where Redis

@@ -6,8 +6,6 @@
 -- A thread is in an index zset for each of its terms and for its status, twice: by the time of its
 -- creation and by that of its last change. A thread with the field `temporary` is in none.
 
-local THREAD_BATCH = 1000 -- arguments of one command; Lua's unpack has a bound
-
 local function thread_key(p, id) return p .. ':thread:' .. id end
 
 -- The suffixes of the index keys that a thread is in.
@@ -84,7 +82,6 @@ local function thread_remove(p, id, now)
   local key = thread_key(p, id)
   local old = redis.call('HMGET', key, 'terms', 'status', 'temporary')
   if not old[2] then return false end
-  local ended = {}
   local runs = redis.call('ZRANGE', key .. ':runs', 0, -1)
   if old[3] then table.insert(runs, old[3]) end
   for _, run in ipairs(runs) do
@@ -96,11 +93,8 @@ local function thread_remove(p, id, now)
       redis.call('HSET', name, 'undone', '1')
       ask_to_stop(p, run, 'interrupt')
     else
-      for _, kind in ipairs({':run:', ':result:', ':waiting:'}) do table.insert(ended, p .. kind .. run) end
+      forget(p, run)
     end
-  end
-  for first = 1, #ended, THREAD_BATCH do
-    redis.call('UNLINK', unpack(ended, first, math.min(first + THREAD_BATCH - 1, #ended)))
   end
   if not old[3] then
     for _, mark in ipairs(thread_marks(old[1], old[2])) do
