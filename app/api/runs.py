@@ -21,23 +21,12 @@ from app.api.schemas import CancelBody, RunBody, ThreadRunBody
 from app.runs.requests import RunRequest
 from app.runs.service import Service
 from app.runs.waits import Wait
-from app.storage.records import RunStatus
+from app.storage.records import PUBLIC, RunStatus
 
 blueprint = Blueprint("runs", __name__)
 _RUN_BODY, _THREAD_RUN_BODY = RunBody(), ThreadRunBody()
 _CANCEL_BODY = CancelBody()
 ACTIONS = ("interrupt", "rollback")
-FIELDS = (
-    "run_id",
-    "thread_id",
-    "assistant_id",
-    "metadata",
-    "status",
-    "kwargs",
-    "multitask_strategy",
-    "created_at",
-    "updated_at",
-)
 # The largest page, and the farthest.
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
@@ -65,7 +54,7 @@ def list_of_thread(thread_id: str) -> Response:
     limit = query_integer("limit", 10, 1, MOST)
     offset = query_integer("offset", 0, 0, MOST_OFFSET)
     status = query_choice("status", [*RunStatus])
-    names = query_selection("select", FIELDS)
+    names = query_selection("select", PUBLIC)
     records = _service().of_thread(thread_id.lower(), limit, offset, status)
     shown = [each.public() for each in records]
     return jsonify([{name: each[name] for name in names} for each in shown])

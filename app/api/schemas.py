@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, post_load, validates_schema
 
 from app.api import fields
 from app.api.errors import InvalidRequest, problems
@@ -110,6 +110,11 @@ class RunBody(Body):
     checkpoint = fields.Inner(CheckpointBody)
     checkpoint_id = fields.uuid()
     strict_resume = fields.boolean()
+
+    @post_load
+    def _without_what_is_only_checked(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        unused = ("langsmith_tracer", "strict_resume")
+        return {name: value for name, value in given.items() if name not in unused}
 
 
 class ThreadRunBody(RunBody):

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app.runs.executor import Executor
-from app.storage.records import Claim, StorageUnavailable
+from app.storage.connection import StorageUnavailable
+from app.storage.records import Claim
 
 log = logging.getLogger("runwait.runs")
 

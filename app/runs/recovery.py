@@ -45,15 +45,20 @@ def latest(saver: Saver, thread_id: str) -> CheckpointTuple | None:
 
 def waiting_interrupts(saved: CheckpointTuple | None, graph_id: str) -> list[Interrupt]:
     """The interrupts of a graph that wait for an answer at a checkpoint."""
-    if saved is not None and saved.metadata.get("graph_id", graph_id) != graph_id:
+    if saved is None or saved.metadata.get("graph_id", graph_id) != graph_id:
         return []  # another graph's
-    writes = (saved.pending_writes if saved else None) or []
+    return [each for raised in interrupts_by_task(saved).values() for each in raised]
+
+
+def interrupts_by_task(saved: CheckpointTuple) -> dict[str, list[Interrupt]]:
+    """The interrupts that tasks raised at a checkpoint and did not get past since."""
+    writes = saved.pending_writes or []
     finished = {task for task, channel, _ in writes if channel not in _CONTROL}
-    found: list[Interrupt] = []
-    for task, channel, value in writes:
-        if channel == _INTERRUPT and task != _NO_TASK and task not in finished:
-            found += value if isinstance(value, Sequence) else [value]
-    return found
+    return {
+        task: list(value) if isinstance(value, Sequence) else [value]
+        for task, channel, value in writes
+        if channel == _INTERRUPT and task != _NO_TASK and task not in finished
+    }
 
 
 def check_resume(resume: Any, waiting: Sequence[Interrupt]) -> None:

@@ -11,7 +11,8 @@ from app.runs.executor import Executor
 from app.runs.timers import Timers
 from app.runs.waits import Ended, Wait
 from app.serialization import dumps
-from app.storage.records import RunRecords, StorageUnavailable, StoredRun, UnreadableRecord
+from app.storage.connection import StorageUnavailable
+from app.storage.records import RunRecords, StoredRun, UnreadableRecord
 
 
 class RunNotFound(Exception):

@@ -51,12 +51,10 @@ class RunRequest:
     durability: Literal["sync", "async", "exit"] | None = None
     interrupt_before: Literal["*"] | list[str] | None = None
     interrupt_after: Literal["*"] | list[str] | None = None
-    langsmith_tracer: dict[str, Any] | None = None
     multitask_strategy: str = "enqueue"
     if_not_exists: str = "reject"
     checkpoint: dict[str, Any] | None = None
     checkpoint_id: str | None = None
-    strict_resume: bool | None = None
     assistant_metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -259,8 +257,6 @@ _SURROUNDINGS = (
     "on_disconnect",
     "checkpoint",
     "checkpoint_id",
-    "langsmith_tracer",
-    "strict_resume",
 )
 _CHECKPOINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 _IDS = ("run_id", "thread_id", "graph_id", "assistant_id", "langgraph_request_id")

@@ -38,6 +38,7 @@ from app.runs.fit import (
     text_of,
     without_tasks,
 )
+from app.runs.recovery import interrupts_by_task
 from app.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
 
 log = logging.getLogger("runwait.runs")
@@ -46,8 +47,6 @@ T = TypeVar("T")
 Saver = BaseCheckpointSaver[Any]
 
 # Names of LangGraph's own in checkpoints and in configs.
-_INTERRUPT = "__interrupt__"
-_UNFINISHED = {_INTERRUPT, "__error__", "__resume__"}
 _OWN = ("__", "branch:", "join:")
 _RUNTIME = "__pregel_runtime"
 
@@ -681,15 +680,8 @@ def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
         for name, value in saved.checkpoint["channel_values"].items()
         if not name.startswith(_OWN)
     }
-    waiting: dict[str, list[dict[str, Any]]] = {}
-    finished: set[str] = set()
-    for task_id, channel, value in saved.pending_writes or []:
-        if channel == _INTERRUPT:
-            raised = value if isinstance(value, Sequence) else [value]
-            waiting[task_id] = [_interrupt(each) for each in raised]
-        elif channel not in _UNFINISHED:
-            finished.add(task_id)
-    return values, {task: raised for task, raised in waiting.items() if task not in finished}
+    waiting = interrupts_by_task(saved)
+    return values, {task: [_interrupt(each) for each in raised] for task, raised in waiting.items()}
 
 
 def _interrupt(interrupt: Interrupt) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class RunRecord:
 
     def public(self) -> dict[str, Any]:
         """The record as the API shows it (contract section 3)."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if _shown(each.name)}
+        return {name: getattr(self, name) for name in PUBLIC}
 
     def lasting(self) -> str:
         """What never changes of the record, as JSON."""
@@ -184,8 +184,10 @@ def _is(value: Any, kind: type[Any]) -> bool:
     return isinstance(value, kind)
 
 
-def _shown(name: str) -> bool:
-    return name not in ("graph_id", "surroundings")
+PUBLIC = tuple(
+    each.name for each in fields(RunRecord) if each.name not in ("graph_id", "surroundings")
+)
+"""What a run has, as the API shows it."""
 
 
 @dataclass(frozen=True)
@@ -713,20 +715,3 @@ _BEAT = Script.load("beat", *_SHARED)
 _HAND_BACK = Script.load("hand_back", *_SHARED)
 _POSTPONE = Script.load("postpone", *_SHARED)
 _SHORTEN = Script.load("shorten")
-
-__all__ = [
-    "Action",
-    "Admission",
-    "Beat",
-    "Claim",
-    "IdempotencyKey",
-    "NewThread",
-    "RunRecord",
-    "RunRecords",
-    "RunStatus",
-    "StorageUnavailable",
-    "StoredRun",
-    "ThreadEnd",
-    "UnreadableRecord",
-    "now",
-]

@@ -84,10 +84,6 @@ class RedisSaver(BaseCheckpointSaver[str]):
         """
         self._do(self._plans.raise_fence(thread_id, token))
 
-    async def araise_fence(self, thread_id: str, token: int) -> None:
-        """`raise_fence`, for an event loop."""
-        await self._ado(self._plans.raise_fence(thread_id, token))
-
     def put(
         self,
         config: RunnableConfig,
