@@ -714,6 +714,14 @@ def test_only_a_run_that_ended_is_removed(storage):
     assert records.of_thread("t1", 10, 0, None) == []
 
 
+def test_what_ended_can_be_had_of_a_redis_that_takes_no_writes(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = admit(one).token
+    one.finish(ended(), b'"right"', token=token, thread=ThreadEnd("idle"))
+    redis_server.client.config_set("min-replicas-to-write", 1)
+    assert two.read("r1", wait=True).document == b'"right"'
+
+
 @pytest.mark.parametrize("removed", ["run", "thread"])
 def test_a_run_that_was_removed_is_seen_only_by_those_who_have_yet_to_look_at_its_end(
     storage, redis_server, removed

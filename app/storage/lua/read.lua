@@ -11,9 +11,12 @@ local result = redis.call('GET', KEYS[2])
 if ARGV[1] ~= '' then
   if not run[4] then
     redis.call('SADD', KEYS[3], ARGV[1])
-  elseif redis.call('SREM', KEYS[3], ARGV[1]) == 1 and run[5] and redis.call('SCARD', KEYS[3]) == 0 then
-    redis.call('DEL', KEYS[2])
-    if run[6] or not run[7] then redis.call('DEL', KEYS[1]) end
+  elseif redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1 then
+    redis.call('SREM', KEYS[3], ARGV[1])
+    if run[5] and redis.call('SCARD', KEYS[3]) == 0 then
+      redis.call('DEL', KEYS[2])
+      if run[6] or not run[7] then redis.call('DEL', KEYS[1]) end
+    end
   end
 end
 return {run[1], run[2], run[3], result, run[7], run[8]}
