@@ -41,7 +41,7 @@ from app.runs.webhooks import WebhookRules, check_target
 from app.serialization import dumps
 from app.storage.assistants import AssistantRecords
 from app.storage.checkpoint import UnrevivableValue
-from app.storage.connection import Storage, StorageUnavailable
+from app.storage.connection import InTime, Storage, StorageUnavailable
 from app.storage.outbox import Outbox
 from app.storage.records import (
     Action,
@@ -118,15 +118,16 @@ class Service:
         self._executor = Executor(settings.run_concurrency)
         self._waiters = Waiters(settings.waiters_max)
         self._savers = Savers(prefix, settings.langgraph_aes_key)
-        self._saver = self._savers.plain(self._storage)
-        self.store = RedisStore(self._storage, prefix)
+        in_time = InTime(self._storage)
+        self._saver = self._savers.plain(in_time)
+        self.store = RedisStore(in_time, prefix)
         self._thread_records = ThreadRecords(self._storage, prefix, settings.thread_ttl_seconds)
         states = self._states = States(
             graphs,
             self._saver,
             self.store,
             self._executor.on_loop,
-            lambda graph: self._savers.of(graph, self._storage),
+            lambda graph: self._savers.of(graph, in_time),
         )
         self.states = ThreadStates(
             states,

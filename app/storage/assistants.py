@@ -27,7 +27,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from app.graphs.assistants import Assistant
-from app.storage.connection import Script, Storage
+from app.storage.connection import InTime, Script, Storage
 from app.storage.metadata import contains, index_terms, says_all
 
 SortBy = Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"]
@@ -95,7 +95,7 @@ class AssistantRecords:
             storage: the process's connections.
             prefix: what all keys begin with, so that services can share a Redis.
         """
-        self._storage = storage
+        self._storage = InTime(storage)
         self._tag = "{" + prefix + "}"
 
     def create(self, assistant: Assistant) -> tuple[Assistant, bool]:

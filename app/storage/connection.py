@@ -13,8 +13,10 @@ lost, so that a server that is silent, unreachable or unresolvable costs a reque
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -35,6 +37,8 @@ log = logging.getLogger("runwait.storage")
 
 # Longest wait for an answer, and for a connection: together under a second.
 WAIT_SECONDS = 0.4
+# Within this time a call in time is done or not at all: longer than any call may take.
+IN_TIME_SECONDS = 2.0
 # Calls sent in one round trip, at most.
 BATCH = 64
 # Threads that send for event loops.
@@ -147,6 +151,8 @@ class Storage:
         self._reconnect = threading.Event()
         self._changed = threading.Condition()
         self.warning: str | None = None
+        # What Redis's clock said, in ms, and what this process's said just before, in seconds.
+        self.clock: tuple[int, float] | None = None
         # How many calls failed; who remembers it knows whether some have since.
         self.faults = 0
         self.on_up: Callable[[], None] = lambda: None
@@ -312,7 +318,11 @@ class Storage:
             each.disconnect()
             each.connect()
             _exchange(each, [("PING",)])
-        answer = _exchange(self._connections[0], [("INFO", "everything")])[0]
+        asked = time.monotonic()
+        answer, clock = _exchange(self._connections[0], [("INFO", "everything"), ("TIME",)])
+        if not isinstance(clock, ResponseError):
+            seconds, micros = map(int, clock)
+            self.clock = seconds * 1000 + micros // 1000, asked
         if isinstance(answer, ResponseError):
             return  # a user without the right to ask can still run scripts
         info = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
@@ -366,6 +376,56 @@ def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> l
         except ResponseError as error:
             answers.append(error)
     return answers
+
+
+class InTime:
+    """Runs scripts that do nothing any more once who asked was told that they were not done.
+
+    A command can lie in the socket of a server that is silent, and be read long after.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def call(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """`Storage.call`."""
+        try:
+            return self._storage.call(_in_time(script.text), keys, [*args, self._latest()])
+        except StorageUnavailable as error:
+            self._learn_the_time_from(error)
+        return self._storage.call(_in_time(script.text), keys, [*args, self._latest()])
+
+    async def acall(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """`Storage.acall`."""
+        try:
+            return await self._storage.acall(_in_time(script.text), keys, [*args, self._latest()])
+        except StorageUnavailable as error:
+            self._learn_the_time_from(error)
+        return await self._storage.acall(_in_time(script.text), keys, [*args, self._latest()])
+
+    def _latest(self) -> int | str:
+        """Until when, by Redis's clock, what is asked for now may happen; '' if that is unknown."""
+        if self._storage.clock is None:
+            return ""
+        redis, ours = self._storage.clock
+        return redis + round((time.monotonic() - ours + IN_TIME_SECONDS) * 1000)
+
+    def _learn_the_time_from(self, error: StorageUnavailable) -> None:
+        """Raise it again, unless it says that what was asked for just now comes late."""
+        late = re.match(r"LATE (\d+)", str(error))
+        if late is None or error.doubtful:
+            raise error
+        # The clocks have drifted apart, or Redis's was set.
+        self._storage.clock = int(late[1]), time.monotonic()
+
+
+@functools.cache
+def _in_time(script: str) -> Script:
+    return Script.of((_LUA / "in_time.lua").read_text() + script)
 
 
 _PING = Script.of("return 1")

@@ -48,13 +48,10 @@ from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
 
-from app.storage.connection import Script, Storage, StorageUnavailable
+from app.storage.connection import InTime, Script, Storage
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
-
-# A run is taken in within this time or not at all: longer than any call to Redis may take.
-ADMISSION_SECONDS = 2.0
 
 # How long a result stays once it is delivered, and at most where it is only for those who wait.
 DELIVERED_SECONDS = 30.0
@@ -350,6 +347,7 @@ class RunRecords:
             result_ttl: seconds that a result is kept after its run's end.
         """
         self._storage = storage
+        self._in_time = InTime(storage)
         self._tag = "{" + prefix + "}"
         self._process_id = process_id
         self._result_ms = round(result_ttl * 1000)
@@ -359,8 +357,6 @@ class RunRecords:
         # What tells a claim from others, for as long as its answer did not come; of any run, and of
         # cancelled ones alone.
         self._claims = {False: uuid4().hex, True: uuid4().hex}
-        # What Redis's clock said, in ms, and what this process's said just before, in seconds.
-        self._clock: tuple[int, float] | None = None
 
     @property
     def channels(self) -> list[str]:
@@ -420,25 +416,8 @@ class RunRecords:
             ]
         run = self._run(record.run_id)
         keys = [run, run if key is None else self._key(key)]
-        for _ in range(2):
-            asked = time.monotonic()
-            verdict, *rest = self._storage.call(_ADMIT, keys, [*args, self._latest(asked)])
-            if verdict != b"late":
-                return _admission(verdict.decode(), rest)
-            # In truth the clocks have drifted apart, or Redis's was set.
-            self._clock = (rest[0], asked)
-        raise StorageUnavailable("Redis takes too long")
-
-    def _latest(self, asked: float) -> int | str:
-        """Until when, by Redis's clock, what is asked for now may happen; '' if that is not known.
-
-        A command can lie in the socket of a server that is silent, and be done long after the
-        client was told that it was not.
-        """
-        if self._clock is None:
-            return ""
-        redis, ours = self._clock
-        return redis + round((asked - ours + ADMISSION_SECONDS) * 1000)
+        verdict, *rest = self._in_time.call(_ADMIT, keys, args)
+        return _admission(verdict.decode(), rest)
 
     def repeated(self, key: IdempotencyKey) -> Admission | None:
         """What `admit` would say of a key that was used before; None for a new one."""
@@ -607,7 +586,7 @@ class RunRecords:
 
     def cancel(self, run_ids: Sequence[str], action: Action) -> int:
         """Have runs stopped, wherever they are; how many had not ended."""
-        asked: int = self._storage.call(
+        asked: int = self._in_time.call(
             _CANCEL, [self._run(each) for each in run_ids], [self._tag, action, *run_ids]
         )
         return asked
@@ -636,7 +615,7 @@ class RunRecords:
 
     def remove(self, thread_id: str, run_id: str) -> bool | None:
         """Remove a run that ended. False if it has not; None if there is none on that thread."""
-        answer = self._storage.call(
+        answer = self._in_time.call(
             _REMOVE,
             [self._run(run_id)],
             [self._tag, run_id, thread_id],
@@ -655,7 +634,7 @@ class RunRecords:
         *answer, clock = self._storage.call(
             _BEAT, [self._leases, f"{self._tag}:beat"], [self._tag, round(lease * 1000), *args]
         )
-        self._clock = (clock, asked)
+        self._storage.clock = clock, asked
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
         return Beat(missing, list(zip(cancelled[::2], cancelled[1::2], strict=True)), lost)
 

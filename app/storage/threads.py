@@ -38,7 +38,7 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-from app.storage.connection import Script, Storage
+from app.storage.connection import InTime, Script, Storage
 from app.storage.metadata import contains, index_terms, says_all
 
 STATUSES = ("idle", "busy", "interrupted", "error")
@@ -206,7 +206,7 @@ class ThreadRecords:
             ttl_seconds: how long a thread lives without use, unless its maker says otherwise;
                 None: for ever.
         """
-        self._storage = storage
+        self._storage = InTime(storage)
         self._tag = "{" + prefix + "}"
         self._doomed = f"{self._tag}:doomed"
         self._ttl = None if ttl_seconds is None else round(ttl_seconds * 1000)

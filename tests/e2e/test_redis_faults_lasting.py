@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.storage.records import ADMISSION_SECONDS
+from app.storage.connection import IN_TIME_SECONDS
 from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port
@@ -348,6 +348,61 @@ def test_an_end_that_redis_does_not_take_for_long_is_recorded_all_the_same(
     assert lines(file) == ["started", "ended"]
 
 
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", "/threads", {"thread_id": UNKNOWN.rpartition("/")[2]}),
+        ("POST", "/threads/{thread}/copy", None),
+        ("POST", "/threads/{thread}/state", {"values": {"value": 2}, "as_node": "same"}),
+        ("PATCH", "/threads/{thread}", {"metadata": {"a": 2}}),
+        ("DELETE", "/threads/{thread}", None),
+        ("DELETE", "/threads/{thread}/runs/{run}", None),
+        ("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 2}}),
+        ("DELETE", "/store/items", {"namespace": ["a"], "key": "k"}),
+        ("POST", "/assistants", {"graph_id": "echo"}),
+        ("DELETE", "/assistants/{assistant}", None),
+    ],
+)
+def test_what_was_refused_while_redis_was_silent_is_not_done_when_it_wakes(
+    start, valkey, method, path, body
+):
+    server = start(2, WEB_CONCURRENCY=1)
+    client = server.http
+    names: dict[str, str] = {}
+
+    def send(method: str, path: str, body: Any = None) -> httpx.Response:
+        return client.request(method, path.format(**names), json=body)
+
+    def everything() -> list[Any]:
+        thread = "/threads/{thread}"
+        reads = [thread, f"{thread}/history", f"{thread}/runs", UNKNOWN]
+        reads += ["/store/items?namespace=a&key=k", "/assistants/{assistant}"]
+        counts = ["/threads/count", "/assistants/count"]
+        answers = [send("GET", each) for each in reads]
+        answers += [send("POST", each, {}) for each in counts]
+        return [(each.status_code, each.json()) for each in answers]
+
+    def prepare() -> None:
+        run = {"assistant_id": "echo", "input": {"value": 1}, "on_completion": "keep"}
+        ids = send("POST", "/runs/wait", run).headers["Content-Location"].split("/")
+        made = send("POST", "/assistants", {"graph_id": "echo"}).json()
+        names.update(thread=ids[2], run=ids[4], assistant=made["assistant_id"])
+        send("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 1}})
+
+    # Redis knows the scripts from now on.
+    prepare()
+    assert send(method, path, body).is_success
+    send("DELETE", UNKNOWN)
+    prepare()
+    before = everything()
+    with silent(valkey):
+        assert send(method, path, body).status_code == 503
+        told = time.monotonic()
+        eventually(lambda: time.monotonic() > told + IN_TIME_SECONDS)
+    patiently(lambda: send("GET", "/ready"))
+    assert everything() == before
+
+
 def test_what_lies_in_the_socket_of_a_silent_redis_is_not_done_long_after_it_was_refused(
     start, valkey, post
 ):
@@ -362,6 +417,6 @@ def test_what_lies_in_the_socket_of_a_silent_redis_is_not_done_long_after_it_was
             assert refused.status_code == 503
         told = time.monotonic()
         server.stop()
-        eventually(lambda: time.monotonic() > told + ADMISSION_SECONDS)
+        eventually(lambda: time.monotonic() > told + IN_TIME_SECONDS)
     eventually(lambda: valkey.client.info("clients")["connected_clients"] == 1)
     assert set(valkey.client.keys("*")) == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.storage import records as records_module
-from app.storage.connection import Storage
+from app.storage.connection import Storage, StorageUnavailable, _in_time
 from app.storage.records import (
     IdempotencyKey,
     NewThread,
@@ -366,40 +366,38 @@ def test_a_run_answers_for_its_own_key_alone(storage, redis_server):
 
 
 def test_what_is_taken_in_too_late_is_not_taken_in(storage, redis_server):
-    records = records_of(storage)
-    records.beat([], LEASE)
     seconds, micro = redis_server.client.time()
     late = seconds * 1000 + micro // 1000 - 1
     run = "{test}:run:r1"
-    answer = storage.call(
-        records_module._ADMIT,
-        [run, run],
-        [
-            "{test}",
-            "r1",
-            "t1",
-            15000,
-            "one",
-            "{}",
-            "",
-            "enqueue",
-            1,
-            0,
-            "",
-            0,
-            "{}",
-            *[""] * 5,
-            late,
-        ],
-    )
-    assert answer[0] == b"late"
+    with pytest.raises(StorageUnavailable, match="LATE"):
+        storage.call(
+            _in_time(records_module._ADMIT.text),
+            [run, run],
+            [
+                "{test}",
+                "r1",
+                "t1",
+                15000,
+                "one",
+                "{}",
+                "",
+                "enqueue",
+                1,
+                0,
+                "",
+                0,
+                "{}",
+                *[""] * 5,
+                late,
+            ],
+        )
     assert not redis_server.client.exists(run)
 
 
 def test_a_clock_that_was_set_keeps_nothing_out(storage):
     records = records_of(storage)
     # As Redis's clock was before it was set forward.
-    records._clock = (0, time.monotonic())
+    storage.clock = (0, time.monotonic())
     assert create(records)
     assert create(records, a_run("r2"))
 

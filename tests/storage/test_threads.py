@@ -101,6 +101,7 @@ class TwiceSent:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self.clock = storage.clock
 
     def call(self, *args: Any) -> Any:
         self._storage.call(*args)

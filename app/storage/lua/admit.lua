@@ -6,13 +6,12 @@
 --       metadata, and for a thread that outlives the run (else ''): 14 'create' or 'reject' where there
 --       is none, 'again' for a run that Redis lost, 15 the index terms, 16 its idle life in ms or '',
 --       17 the graph's and assistant's ids, 18 the thread's metadata as read before, or '': they are
---       replaced only if they still stand; 19 until when this is to happen, in ms, or ''
+--       replaced only if they still stand
 -- Returns {verdict, ...}: 'running' and the token; 'pending'; and where nothing was recorded: 'ended'
 -- (before), 'missing' (no thread), 'busy' (to be rejected), 'doomed' and a token (the old thread of
 -- this id has to be cleaned away first), 'metadata' and what the thread has (it must be given with
 -- the graph's and assistant's ids laid over), 'replayed', run id, thread id and document (the key's
--- run ended), 'in flight', run id and thread id (it has not), 'other' (the key had another request),
--- 'late' and the time in ms (who asked has been told by now that it did not happen).
+-- run ended), 'in flight', run id and thread id (it has not), 'other' (the key had another request).
 -- A repeated call returns the same.
 local p, id, thread, owner = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local kept, keyed = ARGV[14] ~= '', ARGV[11] ~= ''
@@ -26,7 +25,6 @@ end
 -- It was another process's, ended there, and was removed since.
 if has_lapsed(p, id) then return {'missing'} end
 local now = clock()
-if ARGV[19] ~= '' and now > tonumber(ARGV[19]) then return {'late', now} end
 if keyed and redis.call('HGET', KEYS[2], 'run_id') ~= id then
   local before = answer_to_key(p, KEYS[2], ARGV[11])
   if before then return before end
