@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from uuid_utils.compat import uuid7
@@ -45,6 +45,8 @@ FIELDS = (
 """What a thread has, as the API shows it."""
 
 _OF_STATE = {"values", "interrupts"}
+Status = Literal["idle", "interrupted"]
+
 # How often a thread may be removed while it is made.
 TRIES = 20
 
@@ -105,29 +107,23 @@ class Threads:
         graph_id = metadata.get("graph_id")
         if supersteps:
             self._states.check_supersteps(graph_id, supersteps)
-        thread_id = thread_id or str(uuid7())
+        new_id = thread_id or str(uuid7())
+
+        def build(token: int) -> Status:
+            self._states.supersteps(new_id, graph_id, supersteps, token)
+            return "interrupted" if self._states.waits(new_id, str(graph_id)) else "idle"
+
         for _ in range(TRIES):
             try:
-                record = self._create(thread_id, metadata, ttl=ttl)
-                break
+                if supersteps:
+                    return self._public(self._build(new_id, metadata, build, ttl=ttl))
+                return self._public(self._create(new_id, metadata, ttl=ttl))
             except ThreadExists:
                 if if_exists == "raise":
                     raise
                 with contextlib.suppress(ThreadNotFound):
-                    return self.get(thread_id)
-        else:
-            raise ThreadBusy(thread_id)
-        if supersteps:
-            try:
-                token = self._records.hold(record.thread_id)
-                self._states.supersteps(record.thread_id, graph_id, supersteps, token)
-                waits = self._states.waits(record.thread_id, str(graph_id))
-                self._records.note_state(record.thread_id, waits)
-            except Exception:
-                self.delete(record.thread_id)
-                raise
-            return self.get(record.thread_id)
-        return self._public(record)
+                    return self.get(new_id)
+        raise ThreadBusy(new_id)
 
     def get(self, thread_id: str, *, ttl: bool = False) -> dict[str, Any]:
         """A thread.
@@ -209,20 +205,20 @@ class Threads:
         checkpointed so far.
         """
         source = self._records.get(thread_id)
-        copied = self._create(
-            str(uuid7()), source.metadata, ttl=source.ttl, config=source.config
-        ).thread_id
-        try:
+        copied = str(uuid7())
+
+        def build(token: int) -> Status | None:
             if not source.temporary:
-                self._saver.copy_thread(thread_id, copied)
+                self._fenced(copied, token).copy_thread(thread_id, copied)
             _, interrupts = self._summary(source, copied)
-            if source.state_updated is not None or interrupts:
-                waits = source.status == "interrupted" or bool(interrupts)
-                self._records.note_state(copied, waits)
-        except Exception:
-            self.delete(copied)
-            raise
-        return self.get(copied)
+            if self._records.get(thread_id).created != source.created:
+                raise ThreadNotFound(thread_id)  # it was removed, and only a part of it copied
+            if source.state_updated is None and not interrupts:
+                return None
+            return "interrupted" if source.status == "interrupted" or interrupts else "idle"
+
+        options = {"ttl": source.ttl, "config": source.config}
+        return self._public(self._build(copied, source.metadata, build, **options))
 
     def prune(self, thread_ids: Iterable[str], strategy: str = "delete") -> int:
         """Remove threads, or all but their latest state.
@@ -247,13 +243,16 @@ class Threads:
         return pruned
 
     def _keep_latest(self, thread_id: str) -> None:
-        token = self._records.hold(thread_id)
-        saver = self._saver
-        if isinstance(saver, RedisSaver):
-            # A run that has the thread from now on has a higher token.
-            saver.raise_fence(thread_id, token)
-            saver = saver.fenced(token)
+        # A run that has the thread from now on has a higher token.
+        saver = self._fenced(thread_id, self._records.hold(thread_id))
         saver.prune([thread_id], strategy="keep_latest")
+
+    def _fenced(self, thread_id: str, token: int) -> BaseCheckpointSaver[Any]:
+        """The saver of one who has the thread by this token."""
+        if not isinstance(self._saver, RedisSaver):
+            return self._saver
+        self._saver.raise_fence(thread_id, token)
+        return self._saver.fenced(token)
 
     def sweep(self) -> None:
         """Remove all threads that expired, and what is left of removed ones.
@@ -298,6 +297,40 @@ class Threads:
                 self.clean(error.doomed)
             except ThreadNotFound:
                 pass  # removed before it was read
+        raise ThreadBusy(thread_id)
+
+    def _build(
+        self,
+        thread_id: str,
+        metadata: Mapping[str, Any],
+        build: Callable[[int], Status | None],
+        **options: Any,
+    ) -> ThreadRecord:
+        """Make a thread with a state: nobody sees it before all of it is there.
+
+        Args:
+            build: stores its checkpoints, as one who has the thread by this token; what it is then,
+                None if it has no state.
+        """
+        token = self._reserve(thread_id)
+        try:
+            status = build(token)
+            return self._records.create(thread_id, metadata, token=token, status=status, **options)
+        except Fenced as error:
+            raise ThreadBusy(thread_id) from error
+        except Exception:
+            # Else the sweep does it, an hour later.
+            with contextlib.suppress(StorageUnavailable):
+                if doomed := self._records.abandon(thread_id, token):
+                    self.clean(doomed)
+            raise
+
+    def _reserve(self, thread_id: str) -> int:
+        for _ in range(TRIES):
+            try:
+                return self._records.reserve(thread_id)
+            except ThreadDoomed as error:
+                self.clean(error.doomed)
         raise ThreadBusy(thread_id)
 
     def _with(self, values: Mapping[str, Any] | None) -> Keep | None:

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count as steps
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from app.storage.connection import InTime, Script, Storage
@@ -218,18 +218,23 @@ class ThreadRecords:
         *,
         ttl: int | None = None,
         config: Mapping[str, Any] | None = None,
+        token: int | None = None,
+        status: Literal["idle", "interrupted"] | None = None,
     ) -> ThreadRecord:
-        """Make an idle thread.
+        """Make an idle thread, or one that was built.
 
         Args:
             thread_id: its id.
             metadata: JSON.
             ttl: ms that it lives without use; None: as the service has it.
             config: JSON.
+            token: what `reserve` gave, for one that was built.
+            status: what it is, if it was given a state.
 
         Raises:
             ThreadExists: there is one.
             ThreadDoomed: there was one, and its checkpoints must be deleted first.
+            ThreadBusy: what was built has been given up since.
         """
         ttl = self._ttl if ttl is None else ttl
         answer = self._storage.call(
@@ -243,13 +248,39 @@ class ThreadRecords:
                 json.dumps(index_terms(metadata)),
                 "" if ttl is None else ttl,
                 json.dumps(config or {}),
+                "" if token is None else token,
+                status or "",
             ],
         )
         if isinstance(answer, bytes):
             raise ThreadDoomed(Doomed(thread_id, int(answer)))
         if answer == 0:
             raise ThreadExists(thread_id)
+        if answer == -1:
+            raise ThreadBusy(thread_id)
         return self.get(thread_id)
+
+    def reserve(self, thread_id: str) -> int:
+        """A fencing token to build a thread with, which is there once it is created.
+
+        Whoever else wants to make a thread of this id has it given up. It is within the hour by
+        itself.
+
+        Raises:
+            ThreadExists: there is one.
+            ThreadDoomed: there was one, and its checkpoints must be deleted first.
+        """
+        answer = self._storage.call(_RESERVE, [self._thread(thread_id)], [self._tag, thread_id])
+        if isinstance(answer, bytes):
+            raise ThreadDoomed(Doomed(thread_id, int(answer)))
+        if answer == 0:
+            raise ThreadExists(thread_id)
+        return int(answer[0])
+
+    def abandon(self, thread_id: str, token: int) -> Doomed | None:
+        """Give up a thread that is being built; what is left of it to be deleted, if anything."""
+        doomed = self._storage.call(_ABANDON, [], [self._tag, thread_id, token])
+        return None if doomed is None else Doomed(thread_id, int(doomed))
 
     def get(self, thread_id: str) -> ThreadRecord:
         """A thread, for someone who uses it: that puts off its expiry.
@@ -352,7 +383,9 @@ class ThreadRecords:
             be more to do at once.
         """
         more, doomed = self._storage.call(
-            _SWEEP_OUT, [f"{self._tag}:threads:expiry", self._doomed], [self._tag, _SWEEP]
+            _SWEEP_OUT,
+            [f"{self._tag}:threads:expiry", self._doomed, f"{self._tag}:threads:building"],
+            [self._tag, _SWEEP],
         )
         pairs = zip(doomed[::2], doomed[1::2], strict=True)
         return [Doomed(thread_id.decode(), int(token)) for thread_id, token in pairs], bool(more)
@@ -517,6 +550,8 @@ def _text(ms: int) -> str:
 
 _LIBRARIES = ("library", "threads/library")
 _CREATE = Script.load("threads/create", *_LIBRARIES)
+_RESERVE = Script.load("threads/reserve", *_LIBRARIES)
+_ABANDON = Script.load("threads/abandon", *_LIBRARIES)
 _READ = Script.load("threads/read", *_LIBRARIES)
 _CHANGE = Script.load("threads/change", *_LIBRARIES)
 _HOLD = Script.load("hold", *_LIBRARIES)

@@ -18,7 +18,7 @@ from app.runs.states import NoGraph, States, UpdateRefused
 from app.runs.threads import FIELDS, Threads
 from app.storage.checkpoint import RedisSaver
 from app.storage.connection import Script, Storage, StorageUnavailable
-from app.storage.threads import ThreadExists, ThreadNotFound, ThreadQuery, ThreadRecords
+from app.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound, ThreadQuery, ThreadRecords
 from tests.servers import RedisServer
 
 CHANGE = Script.of(
@@ -52,6 +52,9 @@ GRAPHS = {"note": built(note), "ask": built(ask)}
 
 def never_on_a_loop(_: Any) -> NoReturn:
     raise AssertionError("no graph here needs a loop")
+
+
+ASKING = {"graph_id": "ask"}
 
 
 class World:
@@ -171,6 +174,54 @@ class TestCreate:
         with pytest.raises(error):
             threads.create(metadata=metadata, supersteps=steps)
         assert threads.count(ThreadQuery()) == 0
+
+    def test_is_not_there_before_all_of_its_state_is(self, world, threads, monkeypatch):
+        thread_id = str(uuid4())
+        step = {"updates": [{"values": {"text": "a"}, "as_node": "__start__"}]}
+        supersteps = world.states.supersteps
+
+        def broken_off(*args: Any) -> NoReturn:
+            supersteps(*args)
+            assert world.checkpoints(thread_id) > 0
+            with pytest.raises(ThreadNotFound):
+                threads.get(thread_id)
+            raise StorageUnavailable("away")
+
+        # Its process is gone before it could tidy up.
+        monkeypatch.setattr(world.records, "abandon", lambda *_: None)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.states, "supersteps", broken_off)
+            with pytest.raises(StorageUnavailable):
+                threads.create(thread_id=thread_id, metadata=ASKING, supersteps=[step])
+        with pytest.raises(ThreadNotFound):
+            threads.get(thread_id)
+        world.server.client.zadd("{test}:threads:building", {thread_id: 1})
+        threads.sweep()
+        assert world.keys_of(thread_id) == []
+
+    @pytest.mark.parametrize("how", ["empty", "built"])
+    def test_that_another_makes_meanwhile_is_the_others(self, world, threads, monkeypatch, how):
+        thread_id = str(uuid4())
+        steps = [{"updates": [{"values": {"text": "a"}, "as_node": "__start__"}]}]
+        others = [{"updates": [{"values": {"text": "b"}, "as_node": "__start__"}]}]
+        supersteps = world.states.supersteps
+
+        def overtaken(*args: Any) -> None:
+            monkeypatch.setattr(world.states, "supersteps", supersteps)
+            supersteps(*args)
+            threads.create(
+                thread_id=thread_id,
+                metadata=ASKING,
+                supersteps=others if how == "built" else (),
+            )
+            supersteps(*args)
+
+        monkeypatch.setattr(world.states, "supersteps", overtaken)
+        with pytest.raises(ThreadBusy):
+            threads.create(thread_id=thread_id, metadata=ASKING, supersteps=steps)
+        values = threads.get(thread_id)["values"]
+        assert values == ({"text": "b", "seen": []} if how == "built" else None)
+        assert world.checkpoints(thread_id) == (1 if how == "built" else 0)
 
     def test_after_a_removal_that_was_not_finished_finds_nothing_of_it(self, world, threads):
         thread_id = threads.create()["thread_id"]
@@ -385,6 +436,27 @@ class TestCopy:
             with pytest.raises(StorageUnavailable):
                 threads.copy(thread_id)
         assert [each["thread_id"] for each in threads.search(ThreadQuery())[0]] == [thread_id]
+        assert world.server.client.zcard("{test}:threads:building") == 0
+
+    @pytest.mark.parametrize("again", [False, True])
+    def test_of_a_thread_that_is_removed_meanwhile_is_none(
+        self, world, threads, monkeypatch, again
+    ):
+        thread_id = threads.create()["thread_id"]
+        world.run(thread_id, "note", {"text": "a"})
+        copy_thread = RedisSaver.copy_thread
+
+        def overtaken(*args: Any) -> None:
+            threads.delete(thread_id)
+            if again:
+                threads.create(thread_id=thread_id)
+            copy_thread(*args)
+
+        monkeypatch.setattr(RedisSaver, "copy_thread", overtaken)
+        with pytest.raises(ThreadNotFound):
+            threads.copy(thread_id)
+        found = [each["thread_id"] for each in threads.search(ThreadQuery())[0]]
+        assert found == ([thread_id] if again else [])
 
 
 class TestPrune:

@@ -249,6 +249,52 @@ def test_a_removed_thread_is_doomed_until_it_is_cleaned(records):
     records.create(thread_id, {})
 
 
+def test_a_thread_that_is_built_is_there_once_it_is_created(records, redis_server):
+    thread_id = str(uuid4())
+    token = records.reserve(thread_id)
+    assert (ids(records), records.count(ThreadQuery())) == ([], 0)
+    for call in (records.get, records.delete, records.hold):
+        with pytest.raises(ThreadNotFound):
+            call(thread_id)
+    assert records.sweep() == ([], False)
+    made = records.create(thread_id, {"a": 1}, token=token, status="interrupted")
+    assert (made.status, made.state_updated is not None) == ("interrupted", True)
+    assert ids(records, status="interrupted", metadata={"a": 1}) == [thread_id]
+    assert records.abandon(thread_id, token) is None
+    with pytest.raises(ThreadExists):
+        records.reserve(thread_id)
+    remove(records, thread_id)
+    assert stray_keys(redis_server) == set()
+
+
+@pytest.mark.parametrize("how", ["abandoned", "created", "reserved", "an hour ago"])
+def test_a_thread_that_is_built_may_be_given_up(records, redis_server, how):
+    thread_id = str(uuid4())
+    token = records.reserve(thread_id)
+    if how == "abandoned":
+        doomed = records.abandon(thread_id, token)
+    elif how == "an hour ago":
+        token = int(redis_server.client.time()[0] - 3600) * 1_000_000
+        redis_server.client.zadd("{test}:threads:building", {thread_id: token})
+        (doomed,), _ = records.sweep()
+    else:
+        with pytest.raises(ThreadDoomed) as refused:
+            if how == "created":
+                records.create(thread_id, {})
+            else:
+                records.reserve(thread_id)
+        doomed = refused.value.doomed
+    assert doomed.thread_id == thread_id
+    assert doomed.token > token
+    assert records.abandon(thread_id, token) is None
+    with pytest.raises(ThreadBusy):
+        records.create(thread_id, {}, token=token)
+    assert records.sweep()[0] == [doomed]
+    records.cleaned(doomed)
+    assert stray_keys(redis_server) == set()
+    records.create(thread_id, {})
+
+
 def test_a_late_cleaner_does_not_unmark_a_later_removal(records):
     thread_id = new(records)
     first = records.delete(thread_id)

@@ -35,8 +35,8 @@ if kept then
   if not there[1] or there[2] then
     if there[2] or ARGV[14] == 'reject' then return {'missing'} end
     if ARGV[14] == 'again' and redis.call('EXISTS', p .. ':gone:' .. thread) == 1 then return {'missing'} end
-    local token = redis.call('ZSCORE', p .. ':doomed', thread)
-    if token then return {'doomed', string.format('%.0f', token)} end
+    local doomed = thread_doomed(p, thread)
+    if doomed then return {'doomed', doomed} end
     thread_create(p, thread, now, ARGV[13], ARGV[15], ARGV[16], '{}')
     redis.call('HSET', KEYS[1], 'made_thread', '1')
     redis.call('HSET', key, 'graph', ARGV[17])

@@ -25,6 +25,22 @@ local function thread_touch(p, id, now)
   end
 end
 
+-- The fencing token as text, with which the checkpoints of an earlier thread of this id are to be deleted
+-- before there is another one; false for none. What is being built under this id is given up.
+local function thread_doomed(p, id)
+  if redis.call('ZREM', p .. ':threads:building', id) == 1 then
+    redis.call('ZADD', p .. ':doomed', next_token(p), id)
+  end
+  local token = redis.call('ZSCORE', p .. ':doomed', id)
+  return token and string.format('%.0f', token)
+end
+
+-- Whether a thread is being built with this token.
+local function thread_is_built_with(p, id, token)
+  local found = redis.call('ZSCORE', p .. ':threads:building', id)
+  return found and string.format('%.0f', found) == token
+end
+
 -- Makes an idle thread. The caller has seen that there is none.
 --   ttl     ms that it lives without use, or '' for ever
 --   others  further fields of the record, or nil

@@ -1,5 +1,6 @@
--- Removes threads that were not used for as long as they live, unless a run is scheduled on them.
--- KEYS  1 expiry, 2 doomed
+-- Removes threads that were not used for as long as they live, unless a run is scheduled on them, and gives
+-- up those that somebody began to build an hour ago.
+-- KEYS  1 expiry, 2 doomed, 3 building
 -- ARGV  1 tag of all keys, 2 most to remove
 -- Returns {1 if there may be more to do, else 0, ids and fencing tokens of threads whose checkpoints are
 -- to be deleted, in turn}.
@@ -21,6 +22,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
   else
     thread_remove(p, id, now)
   end
+end
+-- The token that a thread is built with tells since when, in microseconds.
+local hour_ago = string.format('%.0f', (now - 3600000) * 1000)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', hour_ago, 'LIMIT', 0, ARGV[2])) do
+  thread_doomed(p, id)
 end
 local doomed = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1, 'WITHSCORES')
 for i = 2, #doomed, 2 do doomed[i] = string.format('%.0f', doomed[i]) end
