@@ -35,7 +35,10 @@ class _AssistantBody(Body):
     config = fields.Inner(ConfigBody)
     context = fields.json_object()
     metadata = fields.json_object()
-    name = fields.text()
+    # They are sorted by name and id, with NUL between.
+    name = fields.Strict(
+        "a string without NUL", lambda value: isinstance(value, str) and "\0" not in value
+    )
     description = fields.text()
 
 

@@ -23,6 +23,8 @@ blueprint = Blueprint("store", __name__)
 
 # LangGraph keeps this first label for itself.
 _RESERVED = "langgraph"
+# An item is listed under each prefix of its namespace.
+MOST_LABELS = 100
 
 
 def _is_label(value: Any) -> bool:
@@ -35,9 +37,14 @@ def _namespace(
     """A list of labels, as a tuple."""
 
     def check(value: Any) -> bool:
-        return isinstance(value, list) and all(map(_is_label, value)) and allowed(value)
+        return (
+            isinstance(value, list)
+            and len(value) <= MOST_LABELS
+            and all(map(_is_label, value))
+            and allowed(value)
+        )
 
-    text = "a list of non-empty strings without periods or NUL"
+    text = f"a list of up to {MOST_LABELS} non-empty strings without periods or NUL"
     return fields.Strict(text + must, check, convert=tuple, **options)
 
 

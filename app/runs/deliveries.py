@@ -127,6 +127,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         self._rules = rules
         self._network = httpcore.AnyIOBackend()
         self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-address")
+        self._addresses_of = partial(addresses_of, lookups=threading.BoundedSemaphore(LOOKUPS))
 
     async def connect_tcp(
         self,
@@ -144,7 +145,9 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         """
         target = Target("http", host, port, "/")
         loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._lookups, addresses_of, target, self._rules)
+        addresses = await loop.run_in_executor(
+            self._lookups, self._addresses_of, target, self._rules
+        )
         for address in addresses[:-1]:
             with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return await self._network.connect_tcp(

@@ -140,7 +140,10 @@ class RunRequest:
 
     def over(self, assistant: Assistant) -> RunRequest:
         """This request, laid over what its assistant has of its own."""
-        own = assistant.context or assistant.config.get("configurable") or {}
+        inherited = assistant.config.get("configurable") or {}
+        own = assistant.context or {
+            name: value for name, value in inherited.items() if not _reserved(name)
+        }
         given = self.context or self.config.get("configurable") or {}
         config = {**assistant.config, **self.config}
         inner = {**(assistant.config.get("metadata") or {}), **(self.config.get("metadata") or {})}

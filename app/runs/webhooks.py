@@ -33,10 +33,10 @@ Resolve = Callable[[str], Iterable[str]]
 RESOLVE_SECONDS = 2.0
 
 # getaddrinfo cannot be stopped: what still waits for it after the time is up keeps a thread.
-_MAX_LOOKUPS = 32
-_lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+# Deliveries have lookups of their own: names that hang, as anyone may send, hold up none of them.
+_lookups = threading.BoundedSemaphore(32)
 # A host is looked up once for all who ask meanwhile, so that one that hangs keeps one thread.
-_under_way: dict[tuple[Resolve, str], Future[list[Address]]] = {}
+_under_way: dict[tuple[threading.Semaphore, Resolve, str], Future[list[Address]]] = {}
 _under_way_lock = threading.Lock()
 
 # RFC 3986, section 2 and appendix B. Python's own parser is not asked: it drops tabs and newlines,
@@ -213,13 +213,19 @@ def addresses_of(
     rules: WebhookRules,
     resolve: Resolve | None = None,
     seconds: float = RESOLVE_SECONDS,
+    lookups: threading.Semaphore | None = None,
 ) -> list[Address]:
     """The addresses of the target's host, at least one, each of them allowed.
 
-    Raises WebhookRefused if one is not, or if none is known within `seconds`.
+    A lookup takes one of `lookups`, by default of those that requests share. Raises WebhookRefused
+    if an address is not allowed, or if none is known within `seconds`.
     """
     literal = _address(target.host)
-    found = [literal] if literal else _resolved(target.host, resolve or _system_resolve, seconds)
+    if literal:
+        found = [literal]
+    else:
+        resolve = resolve or _system_resolve
+        found = _resolved(target.host, resolve, seconds, lookups or _lookups)
     for address in found:
         if not address_allowed(address, rules, target.host):
             raise WebhookRefused("must point to a public address")
@@ -295,18 +301,20 @@ def _unmapped(address: Address) -> Address:
     return address
 
 
-def _resolved(host: str, resolve: Resolve, seconds: float) -> list[Address]:
+def _resolved(
+    host: str, resolve: Resolve, seconds: float, lookups: threading.Semaphore
+) -> list[Address]:
     """The host's addresses, looked up on a thread of its own that may be left behind."""
     deadline = time.monotonic() + seconds
     with _under_way_lock:
-        future = _under_way.get((resolve, host))
+        future = _under_way.get((lookups, resolve, host))
         if future is None:
-            future = _under_way[resolve, host] = Future()
+            future = _under_way[lookups, resolve, host] = Future()
             is_mine = True
         else:
             is_mine = False
     if is_mine:
-        _look_up(host, resolve, future, seconds)
+        _look_up(host, resolve, future, seconds, lookups)
     try:
         found = future.result(timeout=max(0, deadline - time.monotonic()))
     except (TimeoutError, OSError, ValueError):
@@ -316,12 +324,18 @@ def _resolved(host: str, resolve: Resolve, seconds: float) -> list[Address]:
     return found
 
 
-def _look_up(host: str, resolve: Resolve, future: Future[list[Address]], seconds: float) -> None:
+def _look_up(
+    host: str,
+    resolve: Resolve,
+    future: Future[list[Address]],
+    seconds: float,
+    lookups: threading.Semaphore,
+) -> None:
     """Begin to look the host up, once one of few threads is free."""
 
     def end(error: Exception | None, found: list[Address]) -> None:
         with _under_way_lock:
-            del _under_way[resolve, host]
+            del _under_way[lookups, resolve, host]
         if error is None:
             future.set_result(found)
         else:
@@ -335,16 +349,16 @@ def _look_up(host: str, resolve: Resolve, future: Future[list[Address]], seconds
         else:
             end(None, found)
         finally:
-            _lookups.release()
+            lookups.release()
 
-    if not _lookups.acquire(timeout=seconds):
+    if not lookups.acquire(timeout=seconds):
         end(TimeoutError(), [])
         return
     try:
         # A daemon, so that a lookup that hangs does not keep the process from ending.
         threading.Thread(target=look_up, name="webhook-lookup", daemon=True).start()
     except RuntimeError:  # the machine gives no more threads
-        _lookups.release()
+        lookups.release()
         end(TimeoutError(), [])
 
 

@@ -166,7 +166,7 @@ class TestOne:
             "graph_id: must be a string",
             "if_exists: must be one of: raise, do_nothing",
             "metadata: must be an object",
-            "name: must be a string",
+            "name: must be a string without NUL",
         ]
         assert http.post("/assistants", json={}).get_json()["detail"] == "graph_id: is required"
         assert http.patch(ONE, json=[]).status_code == 422
@@ -187,6 +187,13 @@ class TestVersions:
     def test_one_becomes_the_latest(self, http: FlaskClient, asked: Asked) -> None:
         assert http.post(f"{ONE}/latest", json={"version": 2.0}).get_json() == SHOWN
         assert asked.calls == [("set_latest", (ID,), {"version": 2})]
+
+    def test_a_name_that_could_not_be_sorted_is_refused(
+        self, http: FlaskClient, asked: Asked
+    ) -> None:
+        answer = http.patch(ONE, json={"name": "a\0b"})
+        assert (answer.status_code, asked.calls) == (422, [])
+        assert answer.get_json()["detail"] == "name: must be a string without NUL"
 
     @pytest.mark.parametrize("body", [{}, {"version": "1"}, {"version": True}, {"version": -1}])
     def test_a_version_is_a_number(self, http: FlaskClient, asked: Asked, body: Any) -> None:

@@ -109,6 +109,12 @@ class TestItem:
             {"detail": "key: must be, with its namespace and URL-encoded, at most 3900 bytes"},
         )
 
+    def test_so_deep_that_it_would_be_listed_everywhere_is_refused(self, client, closed):
+        put(client, ["n"] * 100, "k")
+        answer = closed.put(ITEMS, json={"namespace": ["n"] * 101, "key": "k", "value": {}})
+        assert answer.status_code == 422
+        assert answer.json["detail"].startswith("namespace: must be a list of up to 100 ")
+
     def test_is_deleted_and_deleted_again(self, client):
         put(client, ["users"], "k", n=1)
         for _ in range(2):

@@ -173,6 +173,13 @@ def test_a_context_lies_over_the_assistants_however_each_is_given(own, sent, con
     assert not (request.context and request.configurable)
 
 
+def test_of_an_assistants_configurable_too_a_graph_sees_what_is_a_callers_to_set():
+    config = {"configurable": {"a": 1, "thread_id": "evil", "__x": 1, "checkpoint_id": "c"}}
+    request = over({"config": config}, context={"b": 2})
+    assert request.effective_context == {"a": 1, "b": 2}
+    assert over({"config": config}).effective_context == {"a": 1}
+
+
 def test_a_config_lies_over_the_assistants_name_by_name():
     own = {"config": {"tags": ["a"], "recursion_limit": 5, "metadata": {"x": 1, "y": 1}}}
     made = over(own, config={"tags": ["b"], "metadata": {"y": 2}}).config

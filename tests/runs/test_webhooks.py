@@ -352,6 +352,22 @@ def test_a_name_that_takes_too_long_is_refused_in_time():
         wait_for_lookups()
 
 
+def test_names_of_requests_that_hang_leave_lookups_to_deliveries(monkeypatch):
+    monkeypatch.setattr(webhooks, "_lookups", threading.BoundedSemaphore(1))
+    never = threading.Event()
+    target = webhooks.target_of("http://example.com/", OPEN)
+    try:
+        with pytest.raises(WebhookRefused):
+            check_target("http://hangs.example/", OPEN, lambda host: never.wait(60), seconds=0.01)
+        with pytest.raises(WebhookRefused):
+            check_target("http://example.com/", OPEN, PUBLIC_NAME, seconds=0.01)
+        own = threading.BoundedSemaphore(1)
+        assert addresses_of(target, OPEN, PUBLIC_NAME, lookups=own)
+    finally:
+        never.set()
+        wait_for_lookups()
+
+
 def test_lookups_that_hang_are_bounded_and_give_way_when_they_end(monkeypatch):
     monkeypatch.setattr(webhooks, "_lookups", threading.BoundedSemaphore(3))
     answer = threading.Event()
