@@ -11,6 +11,7 @@ import pytest
 
 from app.storage import records
 from app.storage.checkpoint import plans
+from app.storage.connection import _in_time
 from tests.e2e.calls import lines, patient_get
 from tests.faulty import FaultyNetwork, Side
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
@@ -22,7 +23,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "keyed": ({}, {"Idempotency-Key": "a-key"}),
 }
 SCRIPTS = {
-    "admit": records._ADMIT.sha,
+    "admit": _in_time(records._ADMIT.text).sha,
     "claim": records._CLAIM.sha,
     "finish": records._FINISH.sha,
     "put": plans._PUT.sha,

@@ -11,12 +11,11 @@ if found[1] then return found[2] == ARGV[3] and 1 or 0 end
 if ARGV[8] == '' then
   local doomed = thread_doomed(p, id)
   if doomed then return doomed end
-elseif thread_is_built_with(p, id, ARGV[8]) then
-  redis.call('ZREM', p .. ':threads:building', id)
-else
+elseif not thread_is_built_with(p, id, ARGV[8]) then
   return -1
 end
 local now = clock()
 thread_create(p, id, now, ARGV[4], ARGV[5], ARGV[6], ARGV[7], {nonce = ARGV[3]})
+if ARGV[8] ~= '' then redis.call('ZREM', p .. ':threads:building', id) end
 if ARGV[9] ~= '' then thread_set(p, id, now, {status = ARGV[9], state_updated = now}) end
 return 1

@@ -28,8 +28,10 @@ end
 -- The fencing token as text, with which the checkpoints of an earlier thread of this id are to be deleted
 -- before there is another one; false for none. What is being built under this id is given up.
 local function thread_doomed(p, id)
-  if redis.call('ZREM', p .. ':threads:building', id) == 1 then
+  -- No write where there is none to give up: after the first, a Redis that is full takes all others too.
+  if redis.call('ZSCORE', p .. ':threads:building', id) then
     redis.call('ZADD', p .. ':doomed', next_token(p), id)
+    redis.call('ZREM', p .. ':threads:building', id)
   end
   local token = redis.call('ZSCORE', p .. ':doomed', id)
   return token and string.format('%.0f', token)
