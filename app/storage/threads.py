@@ -263,8 +263,7 @@ class ThreadRecords:
     def reserve(self, thread_id: str) -> int:
         """A fencing token to build a thread with, which is there once it is created.
 
-        Whoever else wants to make a thread of this id has it given up. It is within the hour by
-        itself.
+        Whoever else makes a thread of this id has it given up; after an hour the sweep does.
 
         Raises:
             ThreadExists: there is one.
