@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip --disable-pip-version-check --progress-bar on
 
 .PHONY: serve test lint types pytest bench compare chaos clean
 
 serve: $(VENV)/installed
-	$(BIN)/gunicorn -c config/gunicorn.py wsgi:app
+	$(BIN)/runwait serve
 
 test: lint types pytest
 
@@ -33,7 +33,7 @@ chaos: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) .venv-reference build *.egg-info
 
-$(VENV)/installed: requirements.txt
+$(VENV)/installed: requirements.txt setup.cfg
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, as in: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -r requirements.txt

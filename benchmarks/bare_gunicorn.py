@@ -1,6 +1,6 @@
 """The service's gunicorn settings, for the bare app: plain gthread, no embedded server."""
 
-from config.gunicorn import (  # noqa: F401  # gunicorn reads them from here
+from runwait.server.gunicorn import (  # noqa: F401  # gunicorn reads them from here
     backlog,
     bind,
     control_socket_disable,

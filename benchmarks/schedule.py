@@ -10,8 +10,8 @@ import statistics
 import time
 from uuid import uuid4
 
-from app.storage.records import RunRecord, RunRecords, RunStatus
 from benchmarks.servers import Loading, ratio, stored
+from runwait.storage.records import RunRecord, RunRecords, RunStatus
 
 WAITING = 100_000
 # Runs added to each schedule and claimed from it, a round.

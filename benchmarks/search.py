@@ -9,8 +9,8 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from app.storage.threads import ThreadNotFound, ThreadQuery, ThreadRecords
 from benchmarks.servers import Loading, stored
+from runwait.storage.threads import ThreadNotFound, ThreadQuery, ThreadRecords
 
 THREADS = 100_000
 # Searches of each kind a round.

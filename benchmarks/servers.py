@@ -20,8 +20,8 @@ from typing import Any
 
 import redis
 
-from app.storage.connection import AnyScript, Storage
-from config import embedded
+from runwait.server import embedded
+from runwait.storage.connection import AnyScript, Storage
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNWAIT = "config/gunicorn.py"

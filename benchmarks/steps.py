@@ -18,8 +18,8 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base.id import uuid6
 
-from app.storage.checkpoint import RedisSaver
 from benchmarks.servers import ratio, stored
+from runwait.storage.checkpoint import RedisSaver
 
 # Earlier checkpoints of a thread, and messages in a channel that the steps leave alone.
 THREADS = {

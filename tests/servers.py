@@ -89,7 +89,7 @@ class Server:
         self.folder = folder
         self.command = [
             *command_prefix,
-            *(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"),
+            *(sys.executable, "-m", "runwait.cli", "serve"),
         ]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

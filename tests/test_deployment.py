@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from config.settings import Settings
+from runwait.settings import Settings
 from tests.servers import ROOT
 
 # What a basic dyno gives, and what a process needs beside request threads and run threads.

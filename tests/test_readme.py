@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from app.api.schemas import RunBody
-from app.version import __version__
-from config.settings import Settings
+from runwait.api.schemas import RunBody
+from runwait.settings import Settings
+from runwait.version import __version__
 from tests.e2e.programs import require
 from tests.servers import PATIENCE, ROOT, Server
 
@@ -120,7 +120,7 @@ def test_make_serve_and_make_test_come_first_and_exist() -> None:
 
 
 def test_the_settings_table_names_exactly_the_settings() -> None:
-    source = ast.parse((ROOT / "config" / "settings.py").read_text())
+    source = ast.parse((ROOT / "app" / "runwait" / "settings.py").read_text())
     read = {
         call.args[0].value
         for call in ast.walk(source)

@@ -7,7 +7,7 @@ import logging
 import pytest
 from flask import Flask, g
 
-from app.api import access_log, errors
+from runwait.api import access_log, errors
 
 
 @pytest.fixture

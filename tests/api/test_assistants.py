@@ -10,9 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api import assistants, errors
-from app.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
-from app.runs.assistants import (
+from runwait.api import assistants, errors
+from runwait.assistants.assistants import (
     AssistantExists,
     AssistantRequest,
     GraphNotFound,
@@ -20,8 +19,9 @@ from app.runs.assistants import (
     SystemAssistant,
     TwoContexts,
 )
-from app.storage.assistants import AssistantQuery, VersionNotFound
-from app.storage.connection import StorageUnavailable
+from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
+from runwait.storage.assistants import AssistantQuery, VersionNotFound
+from runwait.storage.connection import StorageUnavailable
 
 ID = str(uuid4())
 ONE = f"/assistants/{ID}"

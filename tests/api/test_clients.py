@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.api import clients
-from app.api.clients import Watcher
+from runwait.api import clients
+from runwait.api.clients import Watcher
 from tests.servers import PATIENCE
 
 

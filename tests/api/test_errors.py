@@ -7,18 +7,18 @@ import logging
 import pytest
 from flask import Flask
 
-from app.api import errors
-from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
-from app.graphs.assistants import AssistantNotFound, UnknownGraph
-from app.runs.service import (
+from runwait.api import errors
+from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
+from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
+from runwait.runs.service import (
     ConflictingRequest,
     NoRoom,
     RunNotFound,
     UnfitRequest,
 )
-from app.runs.webhooks import WebhookRefused
-from app.storage.connection import StorageUnavailable
-from app.storage.threads import ThreadBusy
+from runwait.storage.connection import StorageUnavailable
+from runwait.storage.threads import ThreadBusy
+from runwait.webhooks.targets import WebhookRefused
 
 
 @pytest.fixture

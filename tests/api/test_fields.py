@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError
 
-from app.api import fields
+from runwait.api import fields
 
 KINDS: dict[str, list[Any]] = {
     "null": [None],

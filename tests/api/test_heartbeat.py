@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.api import heartbeat
-from app.runs.waits import Ended, Wait
+from runwait.api import heartbeat
+from runwait.runs.waits import Ended, Wait
 
 FOR_EVER = 1000.0
 

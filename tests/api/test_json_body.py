@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from app.api.json_body import InvalidJSON, parse
-from app.serialization import dumps
+from runwait.api.json_body import InvalidJSON, parse
+from runwait.serialization import dumps
 
 ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask, g
 
-from app.api import request as reading
-from app.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
+from runwait.api import request as reading
+from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
 
 MOST = 20
 

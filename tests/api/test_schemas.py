@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.api.errors import InvalidRequest
-from app.api.schemas import RunBody, ThreadRunBody
+from runwait.api.errors import InvalidRequest
+from runwait.api.schemas import RunBody, ThreadRunBody
 
 
 def load(**fields: Any) -> dict[str, Any]:

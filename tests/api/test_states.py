@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api import errors, states
-from app.runs.fit import StateUnfit
-from app.runs.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
+from runwait.api import errors, states
+from runwait.runs.fit import StateUnfit
+from runwait.threads.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
 THREAD, CHECKPOINT = str(uuid4()), str(uuid4())
 STATE, HISTORY, AT = (

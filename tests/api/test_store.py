@@ -11,10 +11,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api import errors
-from app.api.store import blueprint
-from app.storage.connection import Storage, StorageUnavailable
-from app.storage.store import RedisStore
+from runwait.api import errors
+from runwait.api.store import blueprint
+from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.storage.store import RedisStore
 from tests.servers import RedisServer
 
 ITEMS, SEARCH, NAMESPACES = "/store/items", "/store/items/search", "/store/namespaces"

@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api import errors, threads
-from app.runs.threads import FIELDS
-from app.storage.connection import StorageUnavailable
-from app.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound, ThreadQuery
+from runwait.api import errors, threads
+from runwait.storage.connection import StorageUnavailable
+from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound, ThreadQuery
+from runwait.threads.threads import FIELDS
 
 THREAD = str(uuid4())
 PATH = f"/threads/{THREAD}"

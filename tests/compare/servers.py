@@ -107,7 +107,7 @@ def reference_server(venv: Path, project: Path) -> Iterator[str]:
 
 @contextmanager
 def our_server(project: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"]
+    command = [sys.executable, "-m", "runwait.cli", "serve"]
     with (
         tempfile.TemporaryDirectory() as data,
         serving(

@@ -13,7 +13,7 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.errors import ConflictError, NotFoundError, PermissionDeniedError
 
-from app.graphs.assistants import Assistant
+from runwait.graphs.assistants import Assistant
 from tests.e2e.calls import detail, output, post
 from tests.servers import PROJECTS, RedisServer, Server, ServerFactory, eventually
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.storage import records
+from runwait.storage import records
 from tests.e2e.calls import (
     FOREVER,
     UNLIMITED,

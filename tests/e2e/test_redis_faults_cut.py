@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.storage import records
-from app.storage.checkpoint import plans
-from app.storage.connection import _in_time
+from runwait.storage import records
+from runwait.storage.checkpoint import plans
+from runwait.storage.connection import _in_time
 from tests.e2e.calls import lines, patient_get
 from tests.faulty import FaultyNetwork, Side
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually

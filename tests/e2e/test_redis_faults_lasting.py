@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.storage.connection import IN_TIME_SECONDS
+from runwait.storage.connection import IN_TIME_SECONDS
 from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port

@@ -272,7 +272,7 @@ def worker(valkey, tmp_path):
     """A process that only works, for that Redis."""
     log = (tmp_path / "worker.log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "config.work"],
+        [sys.executable, "-m", "runwait.cli", "work"],
         cwd=ROOT,
         env={
             **os.environ,

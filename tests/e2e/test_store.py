@@ -13,7 +13,7 @@ import pytest
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.errors import UnprocessableEntityError
 
-from app.api.store import MOST_ENCODED
+from runwait.api.store import MOST_ENCODED
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
 
 Call = Callable[..., Any]

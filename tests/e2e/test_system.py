@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from app.version import __version__
+from runwait.version import __version__
 from tests.e2e.calls import fresh_get, only, output
 from tests.servers import (
     PATIENCE,
@@ -152,7 +152,7 @@ class TestWithoutARedis:
         server.environment.pop("LANGGRAPH_CONFIG", None)
         # A session of its own, so that all of it can be sent what a terminal sends.
         server.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"],
+            [sys.executable, "-m", "runwait.cli", "serve"],
             cwd=ROOT,
             env=server.environment,
             stdout=server.log.open("ab"),

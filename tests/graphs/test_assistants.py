@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.graphs.assistants import Assistant, is_uuid
+from runwait.graphs.assistants import Assistant, is_uuid
 
 
 def test_a_graphs_own_assistant_has_the_id_that_clients_know() -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.graphs.config import GraphLoadError, GraphSpec, read
+from runwait.graphs.config import GraphLoadError, GraphSpec, read
 
 TARGET = "./agent.py:graph"
+
+MISSING = "there is no such file (LANGGRAPH_CONFIG says which one is served)"
 
 
 @pytest.fixture
@@ -195,7 +197,7 @@ def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(GraphLoadError) as raised:
         read(tmp_path / "langgraph.json")
 
-    assert str(raised.value) == f"{tmp_path / 'langgraph.json'}: No such file or directory"
+    assert str(raised.value) == f"{tmp_path / 'langgraph.json'}: {MISSING}"
 
 
 def test_a_file_that_is_not_utf_8_is_one_line(tmp_path):

@@ -8,7 +8,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
 
-from app.graphs.context import ContextError, coerce_context
+from runwait.graphs.context import ContextError, coerce_context
 
 
 @dataclass

@@ -20,7 +20,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import RetryPolicy
 from langgraph_sdk.runtime import ServerRuntime
 
-from app.graphs.graph import Graph, needs_checkpointer
+from runwait.graphs.graph import Graph, needs_checkpointer
 
 if TYPE_CHECKING:
     from elsewhere import Context as NotImported

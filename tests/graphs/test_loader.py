@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.graphs.config import GraphLoadError, read
-from app.graphs.graph import Graph
-from app.graphs.loader import load
+from runwait.graphs.config import GraphLoadError, read
+from runwait.graphs.graph import Graph
+from runwait.graphs.loader import load
 
 # A module with a graph whose output is `says`, which it may compute before.
 GRAPH = """
@@ -203,7 +203,7 @@ class TestPackage:
         assert project.said("./src/some_agent/graph.py:graph") == "some_agent.graph"
         assert sys.path[before:] == [str(project.folder)]
 
-    @pytest.mark.parametrize("name", ["app", "json"])
+    @pytest.mark.parametrize("name", ["runwait", "json"])
     def test_with_the_name_of_another_in_use_is_told_so(self, project, name):
         project.file(f"{name}/__init__.py")
         project.says(f"{name}/graph.py", "'hello'")
@@ -238,7 +238,7 @@ class TestLoneFile:
 
         assert [Path(said(graph)).parent.name for graph in graphs.values()] == list(graphs)
 
-    @pytest.mark.parametrize("name", ["langgraph", "json", "types", "app", "config", "my-graph"])
+    @pytest.mark.parametrize("name", ["langgraph", "json", "types", "runwait", "my-graph"])
     def test_can_have_any_name(self, project, name):
         before = sys.modules.get(name)
         project.says(f"{name}.py", f"'this {name}'")
@@ -638,9 +638,9 @@ import asyncio, json, sys
 from pathlib import Path
 from langgraph.runtime import Runtime
 from langgraph.store.memory import InMemoryStore
-from app.graphs.config import read
-from app.graphs.context import coerce_context
-from app.graphs.loader import load
+from runwait.graphs.config import read
+from runwait.graphs.context import coerce_context
+from runwait.graphs.loader import load
 
 async def main(path, input, context):
     graph = load(read(Path(path)))["agent"]

@@ -22,7 +22,7 @@ from langgraph.pregel import Pregel
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import CachePolicy, Command, RetryPolicy, Send
 
-from app.graphs.proof import proven_sync
+from runwait.graphs.proof import proven_sync
 
 Compiled = Pregel[Any, Any, Any, Any]
 

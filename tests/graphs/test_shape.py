@@ -10,7 +10,7 @@ from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 from pydantic import BaseModel
 
-from app.graphs import shape
+from runwait.graphs import shape
 
 
 class Plain(TypedDict):

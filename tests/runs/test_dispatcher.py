@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from app.runs.dispatcher import Dispatcher
-from app.runs.executor import Executor
-from app.storage.records import Action, Claim, RunRecord, RunStatus
+from runwait.runs.dispatcher import Dispatcher
+from runwait.runs.executor import Executor
+from runwait.storage.records import Action, Claim, RunRecord, RunStatus
 from tests.servers import PATIENCE
 
 

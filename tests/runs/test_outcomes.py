@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.runs import outcomes
-from app.storage.records import RunStatus
+from runwait.runs import outcomes
+from runwait.storage.records import RunStatus
 
 
 def test_success_is_the_graphs_output_whatever_its_type():

@@ -10,11 +10,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, interrupt
 
-from app.runs import recovery
-from app.runs.executor import Start
-from app.runs.fit import StateUnfit
-from app.runs.recovery import EndedBefore, NothingToResume, check_resume, waiting_interrupts
-from app.runs.requests import RunRequest
+from runwait.runs import recovery
+from runwait.runs.executor import Start
+from runwait.runs.fit import StateUnfit
+from runwait.runs.recovery import EndedBefore, NothingToResume, check_resume, waiting_interrupts
+from runwait.runs.requests import RunRequest
 
 
 class State(TypedDict, total=False):

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from app.runs.executor import Executor
-from app.runs.remote import RemoteWaits, RunNotFound
-from app.runs.timers import Timers
-from app.runs.waits import Wait
-from app.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
+from runwait.runs.executor import Executor
+from runwait.runs.remote import RemoteWaits, RunNotFound
+from runwait.runs.timers import Timers
+from runwait.runs.waits import Wait
+from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
 
 
 class Once:

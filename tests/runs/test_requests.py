@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from langgraph.types import Command, Send
 
-from app.graphs.assistants import Assistant
-from app.runs.requests import RunRequest
-from app.storage.records import RunRecord, RunStatus
+from runwait.graphs.assistants import Assistant
+from runwait.runs.requests import RunRequest
+from runwait.storage.records import RunRecord, RunStatus
 
 RUN_ID = "01a20acd-2b83-70b2-a8d5-eb34efcb8229"
 IDS = {

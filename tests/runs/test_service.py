@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.runs.remote import RunNotFound
-from app.runs.service import Service
-from app.storage.connection import StorageUnavailable
-from config.settings import Settings
+from runwait.runs.remote import RunNotFound
+from runwait.runs.service import Service
+from runwait.settings import Settings
+from runwait.storage.connection import StorageUnavailable
 
 
 @pytest.mark.parametrize(

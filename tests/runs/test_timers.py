@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from app.runs.timers import SMALL, Timers
+from runwait.runs.timers import SMALL, Timers
 
 
 def started() -> Timers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.runs.waits import Ended, Wait, Waiters
+from runwait.runs.waits import Ended, Wait, Waiters
 
 
 def test_there_is_nothing_until_it_is_given():

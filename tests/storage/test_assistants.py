@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.graphs.assistants import Assistant
-from app.storage import assistants
-from app.storage.assistants import AssistantQuery, AssistantRecords, VersionNotFound
-from app.storage.connection import Storage
+from runwait.graphs.assistants import Assistant
+from runwait.storage import assistants
+from runwait.storage.assistants import AssistantQuery, AssistantRecords, VersionNotFound
+from runwait.storage.connection import Storage
 from tests.servers import RedisServer
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.storage.connection import Script, Storage, StorageUnavailable, StorageUnsuitable
+from runwait.storage.connection import Script, Storage, StorageUnavailable, StorageUnsuitable
 from tests.servers import RedisServer, eventually, free_port
 
 INCREMENT = Script.of("return redis.call('INCR', KEYS[1])")

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.storage import outbox as outbox_module
-from app.storage.connection import Storage, StorageUnavailable
-from app.storage.outbox import Outbox, Webhook
+from runwait.storage import outbox as outbox_module
+from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.storage.outbox import Outbox, Webhook
 from tests.servers import PATIENCE, RedisServer
 
 LEASE = 1000.0

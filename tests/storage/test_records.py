@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.storage import records as records_module
-from app.storage.connection import Storage, StorageUnavailable, _in_time
-from app.storage.records import (
+from runwait.storage import records as records_module
+from runwait.storage.connection import Storage, StorageUnavailable, _in_time
+from runwait.storage.records import (
     IdempotencyKey,
     NewThread,
     RunRecord,
@@ -18,7 +18,7 @@ from app.storage.records import (
     RunStatus,
     ThreadEnd,
 )
-from app.storage.threads import ThreadRecords
+from runwait.storage.threads import ThreadRecords
 from tests.servers import RedisServer, eventually
 
 LEASE = 15.0

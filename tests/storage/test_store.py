@@ -26,8 +26,8 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from app.storage.connection import AnyScript, Storage, StorageUnavailable
-from app.storage.store import (
+from runwait.storage.connection import AnyScript, Storage, StorageUnavailable
+from runwait.storage.store import (
     PAGE_BYTES,
     PAGE_ITEMS,
     SWEEP_ITEMS,
@@ -202,8 +202,8 @@ class TestAsTheModel:
     def test_batches_have_the_same_results_also_when_every_script_is_sent_twice(
         self, any_storage, monkeypatch, page, batches, asynchronous
     ):
-        monkeypatch.setattr("app.storage.store.PAGE_ITEMS", page)
-        monkeypatch.setattr("app.storage.store.PAGE_NAMESPACES", page)
+        monkeypatch.setattr("runwait.storage.store.PAGE_ITEMS", page)
+        monkeypatch.setattr("runwait.storage.store.PAGE_NAMESPACES", page)
         model = self.Model()
         store = RedisStore(Witness(any_storage, twice=True), uuid4().hex)  # type: ignore[arg-type]
 
@@ -702,8 +702,8 @@ class TestTimeToLive:
 
 WRITER = """
 import sys
-from app.storage.connection import Storage
-from app.storage.store import RedisStore
+from runwait.storage.connection import Storage
+from runwait.storage.store import RedisStore
 
 storage = Storage(sys.argv[1], 1)
 storage.start()

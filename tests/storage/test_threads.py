@@ -14,10 +14,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.storage import threads as module
-from app.storage.connection import Script, Storage, StorageUnavailable
-from app.storage.metadata import contains, index_terms
-from app.storage.threads import (
+from runwait.storage import threads as module
+from runwait.storage.connection import Script, Storage, StorageUnavailable
+from runwait.storage.metadata import contains, index_terms
+from runwait.storage.threads import (
     ThreadBusy,
     ThreadDoomed,
     ThreadExists,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from app.storage.checkpoint import ClientRunner, RedisSaver
+from runwait.storage.checkpoint import ClientRunner, RedisSaver
 from tests.servers import RedisServer
 
 

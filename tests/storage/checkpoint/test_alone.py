@@ -9,9 +9,9 @@ from tests.servers import PATIENCE, ROOT
 
 PROGRAM = """
 import sys
-import app.storage.checkpoint
-ours = {name for name in sys.modules if name.split('.')[0] in ('app', 'config')}
-print(*sorted(name for name in ours if not name.startswith('app.storage.checkpoint')))
+import runwait.storage.checkpoint
+ours = {name for name in sys.modules if name.split('.')[0] == 'runwait'}
+print(*sorted(name for name in ours if not name.startswith('runwait.storage.checkpoint')))
 print(*sorted({'flask', 'gunicorn', 'marshmallow'} & sys.modules.keys()))
 """
 
@@ -26,10 +26,10 @@ def test_importing_it_imports_no_flask_and_nothing_else_of_the_service() -> None
         check=True,
     )
 
-    assert done.stdout.splitlines() == ["app app.storage", ""]
+    assert done.stdout.splitlines() == ["runwait runwait.storage", ""]
 
 
 def test_none_of_its_modules_imports_from_the_service() -> None:
-    for file in (ROOT / "app" / "storage" / "checkpoint").glob("*.py"):
-        assert "from app" not in file.read_text()
-        assert "import app" not in file.read_text()
+    for file in (ROOT / "app" / "runwait" / "storage" / "checkpoint").glob("*.py"):
+        assert "from runwait" not in file.read_text()
+        assert "import runwait" not in file.read_text()

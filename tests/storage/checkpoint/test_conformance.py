@@ -15,7 +15,7 @@ from langgraph.checkpoint.conformance.capabilities import ALL_CAPABILITIES
 from langgraph.checkpoint.conformance.initializer import checkpointer_test
 from langgraph.checkpoint.conformance.validate import validate
 
-from app.storage.checkpoint import ClientRunner, RedisSaver
+from runwait.storage.checkpoint import ClientRunner, RedisSaver
 from tests.servers import RedisServer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
-from app.storage.checkpoint import Fenced, RedisSaver
+from runwait.storage.checkpoint import Fenced, RedisSaver
 from tests.servers import RedisServer
 from tests.storage.checkpoint.graphs import answer, ask, build, config_of
 

@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-from app.storage.checkpoint import RedisSaver
+from runwait.storage.checkpoint import RedisSaver
 from tests.storage.checkpoint.graphs import build, config_of, history
 from tests.storage.checkpoint.test_rollback import FLOWS, run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langgraph.types import Command
 
-from app.storage.checkpoint import RedisSaver
+from runwait.storage.checkpoint import RedisSaver
 from tests.storage.checkpoint.graphs import (
     Step,
     answer,

@@ -12,8 +12,8 @@ import pytest
 from langgraph.checkpoint.base import INTERRUPT, RESUME, CheckpointTuple, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
-from app.storage.checkpoint import ClientRunner, Fenced, RedisSaver, UnrevivableValue, plans
-from app.storage.connection import Storage
+from runwait.storage.checkpoint import ClientRunner, Fenced, RedisSaver, UnrevivableValue, plans
+from runwait.storage.connection import Storage
 from tests.servers import RedisServer
 from tests.storage.checkpoint.graphs import answer_one, build, config_of, history
 from tests.storage.checkpoint.test_rollback import FLOWS, run

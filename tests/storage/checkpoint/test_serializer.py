@@ -28,7 +28,7 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, Overwrite, Send, interrupt
 
-from app.storage.checkpoint import (
+from runwait.storage.checkpoint import (
     RedisSaver,
     Serializer,
     UnrevivableValue,
@@ -36,7 +36,7 @@ from app.storage.checkpoint import (
     allowlist_of,
     serializer,
 )
-from app.storage.checkpoint.serializer import Unsuitable
+from runwait.storage.checkpoint.serializer import Unsuitable
 from tests.servers import RedisServer
 
 LATEST: Any = {"configurable": {"thread_id": "t"}}

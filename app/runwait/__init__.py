@@ -1,0 +1,64 @@
+"""Runwait: runs LangGraph graphs, and answers with their final output."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from runwait.api.clients import Watcher
+    from runwait.runs.service import Service
+    from runwait.settings import Settings
+
+
+@dataclass(frozen=True)
+class Runwait:
+    """What the app is made of; `app.extensions["runwait"]`."""
+
+    settings: Settings
+    service: Service
+    watcher: Watcher
+
+    def start(self) -> None:
+        """Open connections and start threads: once, in the process that serves, after a fork."""
+        self.service.start()
+        self.watcher.start()
+        # What the start made lives as long as the process: no collection has to go over it again.
+        gc.collect()
+        gc.freeze()
+        # A run of a graph leaves thousands of objects; by default Python collects several times in
+        # each run for that.
+        gc.set_threshold(10_000)
+
+
+def create_app(settings: Settings) -> Flask:
+    """Wire the service up. Nothing is connected and no thread runs before `start`.
+
+    Raises:
+        GraphLoadError: a graph that langgraph.json names cannot be loaded.
+    """
+    # Imported here, so that a module of this package can be used without all the others.
+    from flask import Flask
+
+    from runwait.api import BLUEPRINTS, access_log, errors
+    from runwait.api.clients import Watcher
+    from runwait.graphs.config import read
+    from runwait.graphs.loader import load
+    from runwait.runs.service import Service
+
+    service = Service(settings, load(read(settings.langgraph_config)))
+    app = Flask(__name__, static_folder=None)
+    # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
+    app.url_map.merge_slashes = False
+    # OPTIONS is no method of the API: 405, like any other.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["runwait"] = Runwait(settings, service, Watcher())
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    errors.register(app)
+    access_log.register(app)
+    return app

@@ -1,0 +1,45 @@
+"""One line in the log for each request, once it is answered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from urllib.parse import quote
+
+from flask import Flask, Response, g, request
+
+from runwait.api.request import request_id
+
+log = logging.getLogger("runwait.requests")
+
+
+def register(app: Flask) -> None:
+    """Have the app log its requests."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.began = time.monotonic()
+    g.request_id = request_id()
+
+
+def _end(response: Response) -> Response:
+    began = g.began
+    entry = {
+        "method": request.method,
+        # Encoded, it is one line of plain text whatever the client sent.
+        "path": quote(request.path),
+        "status": response.status_code,
+        "request_id": g.request_id,
+        **{name: g.get(name) for name in ("thread_id", "run_id") if name in g},
+    }
+
+    @response.call_on_close
+    def write() -> None:
+        duration = round((time.monotonic() - began) * 1000, 1)
+        # Load balancers ask for it all day long.
+        level = logging.DEBUG if entry["path"] == "/ok" else logging.INFO
+        log.log(level, "request", extra={**entry, "duration_ms": duration})
+
+    return response

@@ -1,0 +1,144 @@
+"""Errors at the edge: every one is answered with `{"detail": "<string>"}`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import BadHost, HTTPException
+
+from runwait.assistants.assistants import (
+    AssistantExists,
+    GraphNotFound,
+    GraphNotMade,
+    SystemAssistant,
+    TwoContexts,
+)
+from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
+from runwait.runs.fit import StateUnfit
+from runwait.runs.recovery import NothingToResume
+from runwait.runs.remote import RunNotFound
+from runwait.runs.service import (
+    ConflictingRequest,
+    KeyInFlight,
+    KeyReused,
+    NoRoom,
+    UnfitRequest,
+)
+from runwait.storage.assistants import VersionNotFound
+from runwait.storage.checkpoint import Fenced
+from runwait.storage.connection import StorageUnavailable
+from runwait.storage.records import UnreadableRecord
+from runwait.storage.store import UnfitQuery, UnstorableItem
+from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
+from runwait.threads.states import CheckpointNotFound, NoGraph, UpdateRefused
+from runwait.webhooks.targets import WebhookRefused
+
+log = logging.getLogger("runwait.requests")
+
+# A client that is told there is no room may come again after so many seconds.
+RETRY_AFTER_SECONDS = 1
+
+
+class InvalidRequest(Exception):
+    """The request does not say what can be done; the text names every problem."""
+
+
+class BrokenRequest(Exception):
+    """The request did not arrive whole."""
+
+
+class BodyTooLarge(Exception):
+    """The request's body is larger than a body may be."""
+
+
+# The status of each, and its text as the detail has it.
+_ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    BadHost: (HTTPStatus.BAD_REQUEST, "Host: must be a host name"),
+    BrokenRequest: (HTTPStatus.BAD_REQUEST, "{}"),
+    ConflictingRequest: (HTTPStatus.BAD_REQUEST, "{}"),
+    AssistantNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    RunNotFound: (HTTPStatus.NOT_FOUND, "run {} not found"),
+    NothingToResume: (HTTPStatus.CONFLICT, "{}"),
+    BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{}"),
+    InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnknownGraph: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnfitRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    WebhookRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "webhook: {}"),
+    NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
+    StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
+    UnfitQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnstorableItem: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    ThreadNotFound: (HTTPStatus.NOT_FOUND, "thread {} not found"),
+    ThreadExists: (HTTPStatus.CONFLICT, "thread {} exists already"),
+    ThreadBusy: (HTTPStatus.CONFLICT, "thread {} is busy"),
+    Fenced: (HTTPStatus.CONFLICT, "the thread was changed at the same time: {}"),
+    TwoContexts: (HTTPStatus.BAD_REQUEST, "{}"),
+    GraphNotMade: (HTTPStatus.BAD_REQUEST, "{}"),
+    SystemAssistant: (HTTPStatus.FORBIDDEN, "{}"),
+    GraphNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    VersionNotFound: (HTTPStatus.NOT_FOUND, "{}"),
+    AssistantExists: (HTTPStatus.CONFLICT, "{}"),
+    CheckpointNotFound: (HTTPStatus.NOT_FOUND, "checkpoint {} not found"),
+    NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
+    StateUnfit: (HTTPStatus.CONFLICT, "{}"),
+    UpdateRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnreadableRecord: (HTTPStatus.INTERNAL_SERVER_ERROR, "{}"),
+}
+
+
+def problems(found: list[tuple[str, str]]) -> str:
+    """One readable line from problems: the path of each field, and what it must be."""
+    return "; ".join(f"{path}: {text}" for path, text in found)
+
+
+def register(app: Flask) -> None:
+    """Have the app answer what its views raise."""
+    for kind, (status, text) in _ANSWERS.items():
+        app.register_error_handler(kind, _handler(status, text))
+    app.register_error_handler(KeyInFlight, _in_flight)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _fault)
+    app.after_request(_without_type)
+
+
+def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:
+    return lambda error: _answer(status, text.format(error))
+
+
+def _answer(status: int, detail: str) -> Response:
+    response = jsonify(detail=detail)
+    response.status_code = status
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _in_flight(error: KeyInFlight) -> Response:
+    response = _answer(HTTPStatus.CONFLICT, str(error))
+    response.headers["Location"] = f"/threads/{error.thread_id}/runs/{error.run_id}/join"
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    """Flask's own errors: no such path, no such method."""
+    response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _without_type(response: Response) -> Response:
+    """What has no body has no type of a body either."""
+    if response.status_code in (HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT):
+        response.headers.pop("Content-Type", None)
+    return response
+
+
+def _fault(error: Exception) -> Response:
+    log.error("fault", exc_info=error)
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the service; its log says more")

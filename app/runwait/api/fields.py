@@ -1,0 +1,225 @@
+"""Marshmallow fields that take JSON's types as they are: no coercion, no guessing.
+
+The contract's types are strict: `"5"` is no number and `1` no boolean, but `5.0` is an
+integer, since JSON does not tell them apart. Every field says what it must be.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from runwait.graphs.assistants import is_uuid
+
+
+class Strict(fields.Field[Any]):
+    """A value that passes a check, unchanged."""
+
+    def __init__(
+        self,
+        must: str,
+        check: Callable[[Any], bool],
+        *,
+        convert: Callable[[Any], Any] = lambda value: value,
+        **options: Any,
+    ) -> None:
+        """Define the field.
+
+        Args:
+            must: what the value must be, after "must be".
+            check: whether it is.
+            convert: makes of a valid value what is wanted.
+            options: marshmallow's own.
+        """
+        text = f"must be {must}"
+        super().__init__(
+            error_messages={"required": "is required", "null": text, "invalid": text}, **options
+        )
+        self._check = check
+        self._convert = convert
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **options: Any
+    ) -> Any:
+        if not self._check(value):
+            raise self.make_error("invalid")
+        return self._convert(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any) -> bool:
+    return _is_number(value) and (isinstance(value, int) or value.is_integer())
+
+
+def is_strings(value: Any) -> bool:
+    """Whether this is a list of strings."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def text(**options: Any) -> Strict:
+    """A string."""
+    return Strict("a string", lambda value: isinstance(value, str), **options)
+
+
+def uri_reference(**options: Any) -> Strict:
+    """A URI reference (RFC 3986), 1 to 65,536 characters."""
+    allowed = re.compile(r"(?:[!#$&-;=?-\[\]_a-z~]|%[0-9A-Fa-f]{2}|[^\x00-\x7f])+")
+    return Strict(
+        "a URI reference of 1 to 65536 characters",
+        lambda value: (
+            isinstance(value, str) and len(value) <= 65536 and allowed.fullmatch(value) is not None
+        ),
+        **options,
+    )
+
+
+def uuid(**options: Any) -> Strict:
+    """A UUID in its usual form; it comes out in lower case."""
+    return Strict(
+        "a UUID",
+        lambda value: isinstance(value, str) and is_uuid(value),
+        convert=str.lower,
+        **options,
+    )
+
+
+def uuids(**options: Any) -> Strict:
+    """A list of UUIDs; they come out in lower case."""
+    return Strict(
+        "a list of UUIDs",
+        lambda value: is_strings(value) and all(map(is_uuid, value)),
+        convert=lambda value: [each.lower() for each in value],
+        **options,
+    )
+
+
+def boolean(**options: Any) -> Strict:
+    """true or false."""
+    return Strict("true or false", lambda value: isinstance(value, bool), **options)
+
+
+def integer(least: int, most: int | None = None, **options: Any) -> Strict:
+    """An integer of at least so much, and at most so much."""
+    return Strict(
+        f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}",
+        lambda value: _is_integer(value) and value >= least and (most is None or value <= most),
+        convert=int,
+        **options,
+    )
+
+
+def number(**options: Any) -> Strict:
+    """A finite number."""
+    return Strict(
+        "a finite number",
+        lambda value: _is_number(value) and (isinstance(value, int) or math.isfinite(value)),
+        **options,
+    )
+
+
+def one_of(choices: Sequence[str], **options: Any) -> Strict:
+    """One of these strings."""
+    return Strict(
+        f"one of: {', '.join(choices)}",
+        lambda value: isinstance(value, str) and value in choices,
+        **options,
+    )
+
+
+def some_of(choices: Sequence[str], **options: Any) -> Strict:
+    """One of these strings, or a list of them; a list comes out."""
+    return Strict(
+        f"one of, or a list of: {', '.join(choices)}",
+        lambda value: (
+            value in choices
+            if isinstance(value, str)
+            else is_strings(value) and all(each in choices for each in value)
+        ),
+        convert=lambda value: [value] if isinstance(value, str) else value,
+        **options,
+    )
+
+
+def selection(names: Sequence[str], **options: Any) -> Strict:
+    """Some of these names; they come out in this order."""
+    return Strict(
+        f"a list of: {', '.join(names)}",
+        lambda value: is_strings(value) and all(each in names for each in value),
+        convert=lambda value: [each for each in names if each in value],
+        **options,
+    )
+
+
+def json_object(**options: Any) -> Strict:
+    """An object with anything in it."""
+    return Strict("an object", lambda value: isinstance(value, dict), **options)
+
+
+def json(**options: Any) -> fields.Raw:
+    """Any JSON, null too."""
+    return fields.Raw(allow_none=True, **options)
+
+
+def strings(**options: Any) -> Strict:
+    """A list of strings."""
+    return Strict("a list of strings", is_strings, **options)
+
+
+def node_names(**options: Any) -> Strict:
+    """Names of nodes, or `*` for all."""
+    return Strict(
+        '"*" or a list of node names', lambda value: value == "*" or is_strings(value), **options
+    )
+
+
+def update(**options: Any) -> Strict:
+    """A command's update: an object, or pairs of a key and a value."""
+
+    def check(value: Any) -> bool:
+        return isinstance(value, dict) or (
+            isinstance(value, list)
+            and all(
+                isinstance(each, list) and len(each) == 2 and isinstance(each[0], str)
+                for each in value
+            )
+        )
+
+    return Strict("an object, a list of [key, value] pairs, or null", check, **options)
+
+
+def goto(**options: Any) -> Strict:
+    """A command's goto: a node, by name or with an input, or a list of such."""
+
+    def one(value: Any) -> bool:
+        return isinstance(value, str) or (
+            isinstance(value, dict) and isinstance(value.get("node"), str) and "input" in value
+        )
+
+    return Strict(
+        "a node name, an object with node and input, a list of these, or null",
+        lambda value: all(map(one, value)) if isinstance(value, list) else one(value),
+        **options,
+    )
+
+
+class Inner(fields.Nested):
+    """An object with fields of its own."""
+
+    def __init__(self, schema: type[Schema], must: str = "an object", **options: Any) -> None:
+        """Define the field; `must` is what the value must be, after "must be"."""
+        text = f"must be {must}"
+        messages: dict[str, Any] = {"required": "is required", "null": text, "type": text}
+        super().__init__(schema, error_messages=messages, **options)
+
+    def _load(self, value: Any, partial: Any = None) -> Any:
+        # The schema would take the blame on itself, as "_schema".
+        if not isinstance(value, dict):
+            raise self.make_error("type")
+        return super()._load(value, partial)

@@ -1,0 +1,117 @@
+"""The JSON of a request body, read strictly.
+
+Stricter than `json.loads`, which takes NaN, lets the last of two equal names win, makes an infinity
+of 1e999 and a broken string of half a surrogate pair: a client that sends these hears of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import Any, NoReturn
+
+from runwait.serialization import MAX_DEPTH
+
+MAX_INTEGER_DIGITS = 4300
+
+_MAX_ECHO = 60
+
+# Brackets as steps down and up, read as signed bytes: +1 and -1.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+# An escape in a string: a whole surrogate pair, half of one (the group), or any other.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+class InvalidJSON(ValueError):
+    """The body is not JSON as this service takes it. The text says why, for the client to read."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value of a JSON document (RFC 8259) in UTF-8.
+
+    Raises InvalidJSON for anything else, and for what a document may hold but not every reader
+    understands alike: a name twice in one object, floats beyond a double, integers over 4,300
+    digits, lone surrogates, a byte order mark, nesting over 200.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidJSON(f"byte {error.start} is not UTF-8") from None
+    if not text or text.isspace():
+        raise InvalidJSON("it is empty")
+    if text.startswith("\ufeff"):
+        raise InvalidJSON("it begins with a byte order mark")
+    if _nests_deeper(raw, MAX_DEPTH):
+        raise InvalidJSON(f"it is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        what = error.msg.rstrip(": ").removesuffix(" at")
+        raise InvalidJSON(f"{what} at line {error.lineno} column {error.colno}") from None
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_lone_surrogates(text)
+    return value
+
+
+def _nests_deeper(raw: bytes, limit: int) -> bool:
+    """Whether a reader of the document would stand deeper than `limit` at some point.
+
+    Asked before the document is read, since how the standard library ends on endless nesting
+    depends on Python's version and the platform's stack.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return False
+    unescaped = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(unescaped.split(b'"')[::2])
+    steps = memoryview(outside_strings.translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    return any(map(limit.__lt__, accumulate(steps)))
+
+
+def _refuse_lone_surrogates(text: str) -> None:
+    for escape in _ESCAPE.finditer(text):
+        if escape[1]:
+            raise InvalidJSON(f"\\{escape[1]} is half of a surrogate pair without the other")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise InvalidJSON(f"the name {_excerpt(name)!r} is there twice in one object")
+        seen.add(name)
+    return members
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_INTEGER_DIGITS:
+        raise InvalidJSON(f"an integer has more than {MAX_INTEGER_DIGITS} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidJSON(f"the number {_excerpt(text)} is beyond a double")
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    raise InvalidJSON(f"JSON has no {text}")
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _MAX_ECHO else f"{text[:_MAX_ECHO]}..."
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_integer, parse_constant=_constant
+)

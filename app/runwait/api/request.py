@@ -1,0 +1,121 @@
+"""Reading requests: the body, the ids in the path, the headers, the query."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from flask import current_app, g, request
+from werkzeug.exceptions import ClientDisconnected
+
+from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
+from runwait.api.json_body import InvalidJSON, parse
+from runwait.graphs.assistants import is_uuid
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_KEY = re.compile(r'"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255})')
+# What is safe in a log and in any header.
+_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+def json_body() -> Any:
+    """The request's body, parsed; the Content-Type does not matter.
+
+    Raises:
+        BodyTooLarge: it is larger than MAX_REQUEST_BYTES.
+        BrokenRequest: it breaks off, or its chunks are not well formed.
+        InvalidRequest: it is not JSON.
+    """
+    most = current_app.extensions["runwait"].settings.max_request_bytes
+    too_large = BodyTooLarge(f"the body is larger than {most} bytes")
+    length = request.content_length
+    if length is not None and length > most:
+        raise too_large
+    # One more, since Werkzeug takes so many bytes of a longer chunked body for all of it.
+    request.max_content_length = most + 1
+    try:
+        raw = request.get_data(cache=False)
+    except ClientDisconnected:
+        raise BrokenRequest("the body breaks off") from None
+    except Exception as error:
+        # gunicorn has many errors of its own for this.
+        raise BrokenRequest(f"the body is badly chunked: {error}") from error
+    if len(raw) > most:
+        raise too_large
+    if length is not None and len(raw) < length:
+        raise BrokenRequest(f"the body breaks off after {len(raw)} of {length} bytes")
+    if "Idempotency-Key" in request.headers:
+        g.fingerprint = sha256(raw).hexdigest()
+    try:
+        return parse(raw)
+    except InvalidJSON as error:
+        raise InvalidRequest(f"the body is not JSON as it must be: {error}") from None
+
+
+def check_ids(**ids: str) -> None:
+    """Raise InvalidRequest unless all of them are UUIDs."""
+    if bad := [(name, "must be a UUID") for name, each in ids.items() if not is_uuid(each)]:
+        raise InvalidRequest(problems(bad))
+
+
+def query_choice(name: str, choices: Sequence[str], default: str | None = None) -> Any:
+    """One of some words from the query, or the default if it is not there."""
+    given = request.args.get(name)
+    if given is None:
+        return default
+    if given not in choices:
+        raise InvalidRequest(problems([(name, f"must be one of: {', '.join(choices)}")]))
+    return given
+
+
+def query_flag(name: str) -> bool:
+    """A boolean from the query: true, false, 1 or 0; false if it is not there."""
+    return _BOOLEANS[query_choice(name, list(_BOOLEANS), "false")]
+
+
+def query_integer(name: str, default: int, least: int, most: int) -> int:
+    """A whole number from the query, or the default if it is not there."""
+    given = request.args.get(name)
+    if given is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,10}", given) or not least <= int(given) <= most:
+        raise InvalidRequest(problems([(name, f"must be an integer from {least} to {most}")]))
+    return int(given)
+
+
+def query_selection(name: str, names: Sequence[str]) -> list[str]:
+    """Some of these names from the query, in this order; all of them if none is there.
+
+    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them.
+    """
+    given = request.args.getlist(name)
+    if len(given) == 1 and given[0].startswith("["):
+        with contextlib.suppress(InvalidJSON):
+            given = parse(given[0].encode())
+    if not all(each in names for each in given):
+        raise InvalidRequest(problems([(name, f"must be some of: {', '.join(names)}")]))
+    return [each for each in names if each in given or not given]
+
+
+def request_id() -> str:
+    """The request's X-Request-ID; one made for it, if there is none or it is no such text."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid4())
+
+
+def idempotency() -> tuple[str | None, str]:
+    """The Idempotency-Key header, 1 to 255 visible ASCII characters, quoted or bare, if there is
+    one; and the fingerprint of the body, which must have been read."""
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None, ""
+    found = _KEY.fullmatch(given)
+    if found is None:
+        raise InvalidRequest(
+            problems([("Idempotency-Key", "must be 1 to 255 visible ASCII characters")])
+        )
+    return found["quoted"] or found["bare"], g.fingerprint

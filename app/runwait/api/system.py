@@ -1,0 +1,44 @@
+"""What operators ask."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from flask import Blueprint, Response, current_app, jsonify
+
+from runwait.version import __version__
+
+blueprint = Blueprint("system", __name__)
+
+
+@blueprint.get("/ok")
+def ok() -> Response:
+    """The process is alive."""
+    return jsonify(ok=True)
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """The process can do all its work: Redis and the graphs are there."""
+    service = current_app.extensions["runwait"].service
+    problem = service.problem()
+    if problem is not None:
+        response = jsonify(detail=problem)
+        response.status_code = 503
+        return response
+    return jsonify(ready=True, **({"warning": service.warning} if service.warning else {}))
+
+
+@blueprint.get("/info")
+def info() -> Response:
+    """Versions, and what this server can do, as the SDKs read it."""
+    return jsonify(
+        version=__version__,
+        langgraph_py_version=version("langgraph"),
+        flags={
+            "assistants": True,
+            "crons": False,
+            "langsmith": False,
+            "strict_resume": True,
+        },
+    )

@@ -1,0 +1,166 @@
+"""langgraph.json, the file that names a project's graphs.
+
+It is read as the official tools read it: keys that mean nothing here (`python_version`,
+`dockerfile_lines`, `store`, ...) are left alone. One key is ours: a graph given as an object may
+say `"execution": "sync"` or `"async"`, which overrides how it would be run.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv.main import DotEnv
+
+Execution = Literal["sync", "async"]
+
+logger = logging.getLogger("runwait.graphs")
+
+
+class GraphLoadError(Exception):
+    """A project that can't be served. `str()` is one line, fit for a log or a terminal.
+
+    Args:
+        place: the file that is at fault, or that names what is.
+        parts: where in it, from the outside in, and last the reason.
+    """
+
+    def __init__(self, place: Path | str, *parts: object) -> None:
+        super().__init__(" ".join(": ".join(str(part) for part in (place, *parts)).split()))
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One entry of `graphs`: the object `name` of `module`, which is a .py file's path, relative to
+    langgraph.json's folder, or a dotted module name."""
+
+    module: str
+    name: str
+    description: str | None = None
+    execution: Execution | None = None
+
+    @property
+    def target(self) -> str:
+        """The target as langgraph.json has it."""
+        return f"{self.module}:{self.name}"
+
+    @property
+    def is_file(self) -> bool:
+        return "/" in self.module or self.module.endswith(".py")
+
+
+@dataclass(frozen=True)
+class LanggraphConfig:
+    """What langgraph.json says. `path` is absolute; `env` is what the file sets, whether or not the
+    process's environment already has it."""
+
+    path: Path
+    graphs: dict[str, GraphSpec]
+    dependencies: tuple[str, ...]
+    env: dict[str, str]
+
+    @property
+    def local_dependencies(self) -> list[Path]:
+        """The folders among the dependencies. By the official tools' rule those start with a dot;
+        the others are names for pip."""
+        return [self.path.parent / name for name in self.dependencies if name.startswith(".")]
+
+
+def read(path: Path) -> LanggraphConfig:
+    """Read the langgraph.json at `path`.
+
+    Raises:
+        GraphLoadError: for whatever keeps it from being served, before any graph is imported.
+    """
+    # Not resolve(): a module found through a symlink keeps the name that the link gives it.
+    path = path.absolute()
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as exc:
+        hint = "there is no such file (LANGGRAPH_CONFIG says which one is served)"
+        raise GraphLoadError(path, hint) from exc
+    except OSError as exc:
+        raise GraphLoadError(path, exc.strerror or exc) from exc
+    except ValueError as exc:
+        raise GraphLoadError(path, f"not valid JSON: {exc}") from exc
+    if not isinstance(document, dict):
+        raise GraphLoadError(path, "must hold a JSON object")
+    return LanggraphConfig(
+        path=path,
+        graphs=_graphs(path, document.get("graphs")),
+        dependencies=_dependencies(path, document.get("dependencies", [])),
+        env=_env(path, document.get("env", {})),
+    )
+
+
+def _graphs(path: Path, graphs: Any) -> dict[str, GraphSpec]:
+    if not isinstance(graphs, dict):
+        raise GraphLoadError(path, "graphs", "must be an object of graph names and their targets")
+    if not graphs:
+        raise GraphLoadError(path, "graphs", "must name at least one graph")
+    return {graph_id: _graph(path, graph_id, value) for graph_id, value in graphs.items()}
+
+
+def _graph(path: Path, graph_id: str, value: Any) -> GraphSpec:
+    where = f"graph {graph_id!r}"
+    if not graph_id:
+        raise GraphLoadError(path, where, "must have a name")
+    if isinstance(value, str):
+        value = {"path": value}
+    if not isinstance(value, dict):
+        raise GraphLoadError(path, where, "must be a target or an object with a path")
+
+    target = value.get("path")
+    if not isinstance(target, str):
+        raise GraphLoadError(path, where, "path", "must be a string")
+    module, _, name = target.rpartition(":")
+    if not module or not name:
+        raise GraphLoadError(
+            path, where, "path", f"must be like ./folder/file.py:name, not {target!r}"
+        )
+    description = value.get("description")
+    if not isinstance(description, str | None):
+        raise GraphLoadError(path, where, "description", "must be a string")
+    execution = value.get("execution")
+    if execution not in ("sync", "async", None):
+        raise GraphLoadError(path, where, "execution", "must be one of: sync, async")
+    return GraphSpec(module, name, description, execution)
+
+
+def _dependencies(path: Path, dependencies: Any) -> tuple[str, ...]:
+    if not isinstance(dependencies, list) or not all(isinstance(d, str) for d in dependencies):
+        raise GraphLoadError(path, "dependencies", "must be a list of strings")
+    for name in dependencies:
+        if name.startswith(".") and not (path.parent / name).is_dir():
+            raise GraphLoadError(path, "dependencies", f"{name} is not a folder")
+    return tuple(dependencies)
+
+
+def _env(path: Path, env: Any) -> dict[str, str]:
+    if isinstance(env, str):
+        return _env_file(path, env) if env else {}
+    if not isinstance(env, dict):
+        raise GraphLoadError(path, "env", "must be the path of an env file, or an object")
+    for name, value in env.items():
+        if not isinstance(value, str):
+            raise GraphLoadError(path, "env", name, "must be a string")
+    return env
+
+
+def _env_file(path: Path, name: str) -> dict[str, str]:
+    file = path.parent / name
+    if not file.is_file():
+        # The official templates say ".env" and keep it out of git, so where the environment is set
+        # by other means there is none.
+        if file.name == ".env":
+            logger.info("%s: there is no file %s; the environment alone counts", path, name)
+            return {}
+        raise GraphLoadError(path, "env", f"there is no file {name}")
+    try:
+        # override=False: where the file refers to ${NAME}, the process's own NAME comes first, as
+        # it does when the loader sets what is read here.
+        values = DotEnv(file, encoding="utf-8", override=False).dict()
+    except (OSError, ValueError) as exc:
+        raise GraphLoadError(path, "env", f"{name} can't be read: {exc}") from exc
+    return {key: value for key, value in values.items() if value is not None}

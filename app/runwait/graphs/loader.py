@@ -1,0 +1,179 @@
+"""Imports the graphs that langgraph.json names.
+
+A file is imported under the name by which its project would import it: as part of the package it
+is in, otherwise by its path from a folder that is on `sys.path`. So relative imports work, no
+module is loaded twice, and its classes can be pickled. Only a file that has no such name gets one
+made up.
+
+On `sys.path` come langgraph.json's folder and the local dependencies, as with `langgraph dev`, and
+a `src` folder in each, so that a project of that layout needn't be installed. They come last, so
+that a project's `calendar.py` hides nobody else's.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+from runwait.graphs.config import GraphLoadError, GraphSpec, LanggraphConfig
+from runwait.graphs.graph import Graph
+
+
+def load(config: LanggraphConfig) -> dict[str, Graph]:
+    """Import the graphs of `config`, in its order.
+
+    The variables of its `env` are set before, except those that the environment already has: what a
+    deployment sets wins over the file. (With `langgraph dev` the file wins.)
+
+    Raises:
+        GraphLoadError: a target can't be imported or is no graph; its cause is what was raised.
+    """
+    loaded = {}
+    for graph_id, found in load_each(config):
+        if isinstance(found, GraphLoadError):
+            raise found
+        loaded[graph_id] = found
+    return loaded
+
+
+def load_each(config: LanggraphConfig) -> Iterator[tuple[str, Graph | GraphLoadError]]:
+    """Import the graphs one by one, and go on after one that can't be loaded."""
+    for name, value in config.env.items():
+        os.environ.setdefault(name, value)
+    roots = _roots(config)
+    sys.path.extend(str(root) for root in roots if str(root) not in sys.path)
+    # The import system remembers what was in its folders when it last looked.
+    importlib.invalidate_caches()
+    for graph_id, spec in config.graphs.items():
+        try:
+            yield graph_id, _load(config, roots, graph_id, spec)
+        except GraphLoadError as error:
+            yield graph_id, error
+
+
+def _roots(config: LanggraphConfig) -> list[Path]:
+    """The folders that go on `sys.path`."""
+    roots = []
+    for folder in (config.path.parent, *config.local_dependencies):
+        root = _normal(folder)
+        roots.append(root)
+        if (root / "src").is_dir() and not (root / "src" / "__init__.py").is_file():
+            roots.append(root / "src")
+    return list(dict.fromkeys(roots))
+
+
+def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: GraphSpec) -> Graph:
+    base = config.path.parent
+    file = _normal(base / spec.module) if spec.is_file else None
+    where = (file or config.path, f"graph {graph_id!r}")
+    if file is not None and not file.is_file():
+        raise GraphLoadError(*where, "there is no such file")
+    if file is not None and file.suffix != ".py":
+        raise GraphLoadError(*where, "is not a Python file")
+
+    working_directory = Path.cwd()
+    try:
+        module = _import_file(file, roots, base) if file else importlib.import_module(spec.module)
+        return Graph(graph_id, getattr(module, spec.name), spec.description, spec.execution)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # a module may raise anything, SystemExit included
+        reason = f"{type(exc).__name__}: {exc}"
+        if isinstance(exc, ModuleNotFoundError):
+            reason += "; install the package that has it into the service's environment"
+        raise GraphLoadError(*where, reason) from exc
+    finally:
+        os.chdir(working_directory)
+
+
+def _import_file(file: Path, roots: list[Path], base: Path) -> ModuleType:
+    top = file.parent
+    while (top / "__init__.py").is_file() and top.name.isidentifier():
+        top = top.parent
+    package = _dotted(file, top) if top != file.parent else None
+    if package is not None:
+        _put_on_path(package, top, file)
+
+    ancestors = sorted((r for r in roots if file.is_relative_to(r)), key=lambda r: -len(r.parts))
+    for root in [top, *ancestors] if package else ancestors:
+        name = _dotted(file, root)
+        if name is not None and _leads_to(name, root, file):
+            module = importlib.import_module(name)
+            if not _same(module.__file__, file):
+                raise ImportError(f"{name} is {module.__file__}")
+            return module
+
+    if package is not None:
+        name = package.partition(".")[0]
+        other = getattr(sys.modules.get(name), "__file__", None) or "Python's own"
+        raise ImportError(f"its package {name!r} has the name of one in use, {other}: rename it")
+    return _import_alone(file, base)
+
+
+def _put_on_path(name: str, root: Path, file: Path) -> None:
+    """Make a package in `root` importable, also where another copy of it is installed, but not in
+    place of one that is in use."""
+    top = name.partition(".")[0]
+    if _leads_to(name, root, file) or top in sys.modules or top in sys.stdlib_module_names:
+        return
+    if importlib.util.find_spec(top) is None:
+        sys.path.append(str(root))
+    else:
+        sys.path.insert(0, str(root))
+
+
+def _dotted(file: Path, root: Path) -> str | None:
+    """The name by which `file` is imported where `root` is on `sys.path`."""
+    parts = file.relative_to(root).with_suffix("").parts
+    if parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts) if parts and not any("." in part for part in parts) else None
+
+
+def _leads_to(name: str, root: Path, file: Path) -> bool:
+    """Whether an import of `name` begins in `root`, and not at something else of that name. This
+    imports nothing."""
+    top, dot, _ = name.partition(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # what Python says of a module like __main__
+        return False
+    if spec is None:
+        return False
+    if not dot:
+        return _same(spec.origin, file)
+    return any(_same(place, root / top) for place in spec.submodule_search_locations or ())
+
+
+def _import_alone(file: Path, base: Path) -> ModuleType:
+    # A checkpoint names the modules of the classes in it. So the name depends on where the file is
+    # in its project, but not on where that is.
+    place = os.path.relpath(file, base)
+    stem = re.sub(r"\W+", "_", file.stem)
+    name = f"runwait_graph_{stem}_{sha256(place.encode()).hexdigest()[:8]}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and _same(loaded.__file__, file):
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None  # the file ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _normal(path: Path) -> Path:
+    return Path(os.path.normpath(path))
+
+
+def _same(place: str | None, path: Path) -> bool:
+    return place is not None and Path(place).exists() and path.samefile(place)

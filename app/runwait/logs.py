@@ -1,0 +1,87 @@
+"""The log: a JSON object a line for machines, readable lines for a terminal."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from runwait.serialization import dumps
+from runwait.settings import Settings
+
+# What a record has without anyone having added it.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# All but tabs and line ends, which tracebacks have.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _added(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """A JSON object a line: time, level, logger, message, and whatever was added."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the values are."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_added(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return dumps(line).decode()
+
+
+class ReadableFormatter(logging.Formatter):
+    """Time, level and message, then whatever was added, as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback's lines if there is one."""
+        record.added = "".join(f" {name}={value}" for name, value in _added(record).items())
+        # What a client sent, or a graph said, must not steer the terminal.
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().format(record))
+
+
+def config_for(settings: Settings) -> dict[str, Any]:
+    """The logging configuration, for `logging.config.dictConfig` and for gunicorn."""
+    style = settings.log_format
+    if style == "auto":
+        style = "text" if sys.stderr.isatty() else "json"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {"()": "runwait.logs.JsonFormatter"},
+            "text": {
+                "()": "runwait.logs.ReadableFormatter",
+                "fmt": "%(asctime)s %(levelname)-7s %(message)s%(added)s",
+                "datefmt": "%H:%M:%S",
+            },
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": style,
+            }
+        },
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "runwait": {"level": settings.log_level},
+            "gunicorn.error": {"level": settings.log_level, "propagate": True, "handlers": []},
+        },
+    }
+
+
+# Nothing that is logged shows them, and each costs time (see "Optimization" in Python's
+# logging HOWTO).
+for _switch in ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+    setattr(logging, _switch, False)
+logging._srcfile = None

@@ -1,0 +1,352 @@
+"""Executes graphs in this process, off the request threads.
+
+Two ways with one outcome: graphs that are proven synchronous on a pool of threads, all
+others on one event loop. What comes out is what `graph.invoke` returns, by the same means:
+the last of the streamed values, and the interrupts from the streamed updates. Unlike
+`invoke`, that leaves the values so far at hand when a run is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.constants import START
+from langgraph.pregel import Pregel
+from langgraph.runtime import RunControl, Runtime
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Durability
+
+from runwait.graphs.context import coerce_context
+from runwait.graphs.graph import Graph, needs_checkpointer
+from runwait.graphs.proof import proven_sync
+
+log = logging.getLogger("runwait.runs")
+
+T = TypeVar("T")
+AnyPregel = Pregel[Any, Any, Any, Any]
+Saver = BaseCheckpointSaver[Any]
+
+# Threads that hand on what ends on the event loop, and other short work that may block.
+HELPERS = 8
+
+# The names under which LangGraph takes a run's surroundings from its config.
+_RUNTIME = "__pregel_runtime"
+_CHECKPOINTER = "__pregel_checkpointer"
+
+
+class UnknownNode(ValueError):
+    """The request names nodes that the graph lacks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A graph and all that it is run with.
+
+    Attributes:
+        graph: the graph.
+        input: the graph's input, or a Command.
+        config: LangGraph's config of the run.
+        context: the run's context before the graph's schema has seen it.
+        interrupt_before: node names, "*" for all, or None.
+        interrupt_after: likewise.
+        named_nodes: the nodes that the request names, by the field that does; the graph must
+            have them.
+        store: the store of the graph's nodes.
+        checkpointer: makes what keeps the thread's state, for the graph; None for a thread that
+            goes with the run.
+        durability: when checkpoints are written; of no effect without a checkpointer.
+        prepare: called with the graph and its checkpointer before it runs, on a thread that may
+            block; says what it starts with in place of `input` and of the config's checkpoint.
+    """
+
+    graph: Graph
+    input: Any
+    config: RunnableConfig
+    context: dict[str, Any]
+    interrupt_before: Literal["*"] | Sequence[str] | None = None
+    interrupt_after: Literal["*"] | Sequence[str] | None = None
+    named_nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    store: BaseStore = field(default_factory=InMemoryStore)
+    checkpointer: Callable[[AnyPregel], Saver] | None = None
+    durability: Durability | None = None
+    prepare: Callable[[AnyPregel, Saver], Start] | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a graph starts with.
+
+    Attributes:
+        input: its input, a Command, or None to go on.
+        from_latest: to start from the thread's latest checkpoint, whatever the config names.
+    """
+
+    input: Any
+    from_latest: bool = False
+
+
+@dataclass(eq=False)
+class Execution:
+    """A job under way, and what is known of it so far.
+
+    Attributes:
+        values: the graph's values so far; None before the first.
+        interrupts: interrupts that are pending.
+        interrupted: whether the graph stopped to be resumed.
+    """
+
+    job: Job
+    ended: Callable[[BaseException | None], None]
+    control: RunControl = field(default_factory=RunControl)
+    values: Any = None
+    interrupts: list[Any] = field(default_factory=list)
+    interrupted: bool = False
+    task: asyncio.Task[None] | None = None
+
+    def take(self, chunk: Any) -> None:
+        """Note a streamed chunk."""
+        mode, payload = chunk
+        if mode == "values":
+            self.values = payload
+        elif isinstance(payload, dict) and "__interrupt__" in payload:
+            self.interrupted = True
+            self.interrupts.extend(payload["__interrupt__"])
+
+
+class Executor:
+    """The process's places to execute runs in."""
+
+    def __init__(self, concurrency: int) -> None:
+        """Prepare; no thread is started before `start`.
+
+        Args:
+            concurrency: how many runs may execute at once.
+        """
+        self._places = threading.Semaphore(concurrency)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="run")
+        self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="helper")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_free: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Start the event loop."""
+        loop = self._loop = asyncio.new_event_loop()
+        # Synchronous nodes of asynchronous graphs run in the loop's default executor,
+        # which by itself has a handful of threads.
+        loop.set_default_executor(self._pool)
+        threading.Thread(target=self._run_loop, args=(loop,), name="loop", daemon=True).start()
+
+    def reserve(self) -> bool:
+        """Take a place, if one is free. `submit` or `release` must follow."""
+        return self._places.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Give back a place that was reserved and not used."""
+        self._places.release()
+        self.on_free()
+
+    def submit(
+        self, job: Job, ended: Callable[[Execution, BaseException | None], None]
+    ) -> Execution:
+        """Execute a job in the place that was reserved for it.
+
+        Args:
+            job: what to run.
+            ended: called once, on a thread that may block, when the graph has returned
+                (None) or raised, even if it was stopped before.
+        """
+        execution = Execution(job, lambda error: self._end(execution, error, ended))
+        if job.graph.execution == "async" or job.graph.is_async_factory:
+            self._spawn(execution, self._run_async(execution))
+        else:
+            self._pool.submit(Context().run, self._run_sync, execution)
+        return execution
+
+    def stop(self, execution: Execution) -> None:
+        """Stop at the next superstep, or at once where the graph awaits."""
+        execution.control.request_drain("stopped")
+
+        def cancel() -> None:
+            if execution.task is not None:
+                execution.task.cancel()
+
+        self._loop_now().call_soon_threadsafe(cancel)
+
+    def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns that runs on the event loop; blocks until it does."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop_now()).result()
+
+    def help(self, work: Callable[[], None]) -> None:
+        """Do something short that may block, soon, on a thread that may."""
+        self._helpers.submit(_logged, work)
+
+    def _end(
+        self,
+        execution: Execution,
+        error: BaseException | None,
+        ended: Callable[[Execution, BaseException | None], None],
+    ) -> None:
+        try:
+            ended(execution, error)
+        except Exception:
+            log.exception("fault at the end of a run")
+        finally:
+            self.release()
+
+    def _run_sync(self, execution: Execution) -> None:
+        job = execution.job
+        with contextlib.ExitStack() as stack:
+            try:
+                graph = stack.enter_context(job.graph.make(*_surroundings(job)))
+                if job.graph.execution is None and not proven_sync(graph):
+                    self._spawn(execution, self._continue_async(execution, graph, stack.pop_all()))
+                    return
+                arguments = _arguments(execution, graph)
+                for chunk in graph.stream(**arguments):
+                    execution.take(chunk)
+                stack.close()
+            except BaseException as raised:
+                error: BaseException | None = raised
+            else:
+                error = None
+        execution.ended(error)
+
+    async def _run_async(self, execution: Execution) -> None:
+        job = execution.job
+        async with job.graph.amake(*_surroundings(job)) as graph:
+            await self._stream(execution, graph)
+
+    async def _continue_async(
+        self, execution: Execution, graph: AnyPregel, made: contextlib.ExitStack
+    ) -> None:
+        """Run a graph that a synchronous factory made and that must not run synchronously."""
+        try:
+            await self._stream(execution, graph)
+        finally:
+            await asyncio.to_thread(made.close)
+
+    async def _stream(self, execution: Execution, graph: AnyPregel) -> None:
+        if execution.control.drain_requested:
+            raise asyncio.CancelledError
+        if execution.job.prepare is None:
+            arguments = _arguments(execution, graph)
+        else:
+            arguments = await asyncio.to_thread(_arguments, execution, graph)
+        chunks = cast(AsyncGenerator[Any], graph.astream(**arguments))
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                execution.take(chunk)
+
+    def _spawn(self, execution: Execution, work: Coroutine[Any, Any, None]) -> None:
+        async def see_to_its_end() -> None:
+            # Known only from here on: a task that is cancelled before it begins does nothing at
+            # all, and its place would never come free.
+            execution.task = asyncio.current_task()
+            try:
+                await work
+            except BaseException as raised:
+                error: BaseException | None = raised
+            else:
+                error = None
+            self.help(lambda: execution.ended(error))
+
+        # A context of its own: what a run sets there is not for the next one.
+        loop = self._loop_now()
+        loop.call_soon_threadsafe(lambda: loop.create_task(see_to_its_end(), context=Context()))
+
+    def _loop_now(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None, "the executor was not started"
+        return self._loop
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while True:
+            try:
+                loop.run_forever()
+            except BaseException as error:
+                # asyncio lets SystemExit and KeyboardInterrupt of any task end the loop; the
+                # task has it too, so its run ends with it, and the others must go on.
+                log.warning("a graph raised %s on the event loop", type(error).__name__)
+
+
+def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
+    """What a factory may ask for."""
+    return job.config, job.context, job.store
+
+
+def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
+    """What `stream` and `astream` are called with."""
+    job = execution.job
+    problems = unknown_nodes(job.named_nodes, frozenset(graph.nodes) - {START})
+    if problems:
+        raise UnknownNode("; ".join(f"{path}: {text}" for path, text in problems))
+    checkpointer = job.checkpointer(graph) if job.checkpointer is not None else None
+    start = Start(job.input)
+    if job.prepare is not None and checkpointer is not None:
+        start = job.prepare(graph, checkpointer)
+    context = coerce_context(graph.context_schema, job.context)
+    configurable = {
+        **{
+            name: value
+            for name, value in job.config["configurable"].items()
+            if not (start.from_latest and name.startswith("checkpoint_"))
+        },
+        # LangGraph takes an empty context for none, unless it stands here too.
+        _RUNTIME: Runtime(context=context, store=job.store),
+    }
+    if checkpointer is not None:
+        configurable[_CHECKPOINTER] = checkpointer
+    elif job.graph.needs_checkpointer if job.graph.compiled else needs_checkpointer(graph):
+        configurable[_CHECKPOINTER] = InMemorySaver()
+    return {
+        "input": start.input,
+        "config": {**job.config, "configurable": configurable},
+        "context": context,
+        "stream_mode": ["updates", "values"],
+        "output_keys": graph.output_channels,
+        "interrupt_before": job.interrupt_before,
+        "interrupt_after": job.interrupt_after,
+        "control": execution.control,
+        # LangGraph fails if it is told a durability and has no checkpointer.
+        **({"durability": job.durability} if checkpointer is not None else {}),
+    }
+
+
+def output_of(graph: AnyPregel, values: Any) -> Any:
+    """What the graph gives as its output where a state holds these values."""
+    output, held = graph.output_channels, graph.stream_channels_asis
+    if isinstance(held, str):
+        return values  # the one channel's alone
+    if isinstance(output, str):
+        return values.get(output)
+    return {name: values[name] for name in output if name in values}
+
+
+def unknown_nodes(
+    named: Mapping[str, frozenset[str]], nodes: frozenset[str]
+) -> list[tuple[str, str]]:
+    """The fields that name nodes which the graph lacks, and which; `__end__` is a node."""
+    return [
+        (path, f"the graph has no node {', '.join(map(repr, sorted(unknown)))}")
+        for path, names in named.items()
+        if (unknown := names - nodes - {"__end__"})
+    ]
+
+
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("fault in the background")

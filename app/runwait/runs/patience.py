@@ -1,0 +1,61 @@
+"""Checkpoints of a run that outlast a short absence of Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from runwait.runs.live import LiveRun
+from runwait.storage.connection import AnyScript, Storage, StorageUnavailable
+
+
+class Patient:
+    """Runs the scripts of a run's checkpointer, again and again while Redis is away.
+
+    Only for as long as no other process can have taken the run; then it raises StorageUnavailable,
+    and the run is for others to go on with.
+    """
+
+    def __init__(self, storage: Storage, live: LiveRun) -> None:
+        self._storage = storage
+        self._live = live
+
+    def call(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """`Storage.call`."""
+        pauses = self._pauses()
+        while True:
+            try:
+                return self._storage.call(script, keys, args)
+            except StorageUnavailable:
+                if self._is_over():
+                    raise
+            time.sleep(next(pauses))
+
+    async def acall(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
+    ) -> Any:
+        """`Storage.acall`."""
+        pauses = self._pauses()
+        while True:
+            try:
+                return await self._storage.acall(script, keys, args)
+            except StorageUnavailable:
+                if self._is_over():
+                    raise
+            await asyncio.sleep(next(pauses))
+
+    def _is_over(self) -> bool:
+        return self._live.settled or time.monotonic() >= self._live.sure_until
+
+    def _pauses(self) -> Iterator[float]:
+        backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
+        failures = 0
+        while True:
+            failures += 1
+            yield backoff.compute(failures)

@@ -1,0 +1,194 @@
+"""Where a kept run starts: what a resume must find, and what an earlier attempt left.
+
+The checkpoint that a thread stands at says whose it is: `run_id` is in its metadata, since
+LangGraph copies the config's metadata there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.constants import START, TAG_HIDDEN
+from langgraph.types import Interrupt
+
+from runwait.runs import outcomes
+from runwait.runs.executor import AnyPregel, Saver, Start, output_of
+from runwait.runs.fit import StateUnfit, check_next
+from runwait.runs.outcomes import Outcome
+from runwait.runs.requests import RunRequest
+
+# The task under which LangGraph stores what a caller sends, and the channels that hold no output.
+_NO_TASK = "00000000-0000-0000-0000-000000000000"
+_CONTROL = ("__error__", "__interrupt__", "__resume__", "__error_source_node__")
+_INTERRUPT = "__interrupt__"
+
+
+class NothingToResume(Exception):
+    """Nothing on the thread waits for what a resume brings; the text says what does."""
+
+
+class EndedBefore(Exception):
+    """An earlier attempt came to the run's end, and could not say so any more."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.status)
+        self.outcome = outcome
+
+
+def latest(saver: Saver, thread_id: str) -> CheckpointTuple | None:
+    """The checkpoint that the thread stands at."""
+    return saver.get_tuple(_config(thread_id))
+
+
+def waiting_interrupts(saved: CheckpointTuple | None, graph_id: str) -> list[Interrupt]:
+    """The interrupts of a graph that wait for an answer at a checkpoint."""
+    if saved is None or saved.metadata.get("graph_id", graph_id) != graph_id:
+        return []  # another graph's
+    return [each for raised in interrupts_by_task(saved).values() for each in raised]
+
+
+def interrupts_by_task(saved: CheckpointTuple) -> dict[str, list[Interrupt]]:
+    """The interrupts that tasks raised at a checkpoint and did not get past since."""
+    writes = saved.pending_writes or []
+    finished = {task for task, channel, _ in writes if channel not in _CONTROL}
+    return {
+        task: list(value) if isinstance(value, Sequence) else [value]
+        for task, channel, value in writes
+        if channel == _INTERRUPT and task != _NO_TASK and task not in finished
+    }
+
+
+def check_resume(resume: Any, waiting: Sequence[Interrupt]) -> None:
+    """Refuse a resume that would not be taken.
+
+    Raises:
+        NothingToResume: nothing waits, several wait and it is not said which one is meant, or one
+            is named that does not wait.
+    """
+    ids = [each.id for each in waiting]
+    if not ids:
+        raise NothingToResume("command.resume: no interrupt waits on this thread")
+    named = isinstance(resume, dict) and bool(resume) and all(map(_is_interrupt_id, resume))
+    if named and (unknown := [each for each in resume if each not in ids]):
+        raise NothingToResume(
+            f"command.resume: no interrupt {', '.join(unknown)} waits; there are: {', '.join(ids)}"
+        )
+    if not named and len(ids) > 1:
+        raise NothingToResume(
+            "command.resume: several interrupts wait, so each value needs its interrupt's id: "
+            + ", ".join(ids)
+        )
+
+
+def start(
+    graph: AnyPregel,
+    saver: Saver,
+    request: RunRequest,
+    run_id: str,
+    thread_id: str,
+    graph_id: str,
+    attempt: int,
+) -> Start:
+    """What a kept run starts with.
+
+    Args:
+        attempt: how often it was started, this time included.
+
+    Raises:
+        NothingToResume: its resume finds nothing.
+        StateUnfit: it would go on with a node that the graph lacks.
+        EndedBefore: it had come to its end.
+    """
+    saved = latest(saver, thread_id)
+    if attempt > 1:
+        if saved is not None and saved.metadata.get("run_id") == run_id:
+            if _at_breakpoint(graph, saver, request, saved):
+                raise EndedBefore(outcomes.interrupted(_values(graph, saver, saved), []))
+            try:
+                check_next(saved, graph, saver)
+            except StateUnfit as error:
+                # The thread does not stand as it did before this run.
+                raise EndedBefore(outcomes.failed(error)) from error
+            return Start(None, from_latest=True)
+        # The attempt before may have stored the resume's values: they are no longer waited for.
+    elif request.goes_on:
+        if point := request.starting_point:
+            saved = saver.get_tuple({"configurable": {"thread_id": thread_id, **point}})
+        check_start(request, graph_id, saved, graph, saver)
+    return Start(request.graph_input())
+
+
+def check_start(
+    request: RunRequest,
+    graph_id: str,
+    saved: CheckpointTuple | None,
+    graph: AnyPregel | None,
+    saver: Saver,
+) -> None:
+    """Refuse to go on from a checkpoint in a way that cannot be.
+
+    Args:
+        graph: the graph; None where it is not made yet.
+
+    Raises:
+        NothingToResume: the request's resume finds nothing.
+        StateUnfit: the graph lacks a node to go on with.
+    """
+    if request.resumes:
+        check_resume((request.command or {})["resume"], waiting_interrupts(saved, graph_id))
+    if graph is not None:
+        check_next(saved, graph, saver)
+
+
+def _at_breakpoint(
+    graph: AnyPregel,
+    saver: Saver,
+    request: RunRequest,
+    saved: CheckpointTuple,
+) -> bool:
+    """Whether the run stopped where the checkpoint stands, by its own breakpoints."""
+    if request.interrupt_before:
+        upcoming = _tasks(graph, saver, saved.config)
+        if _hits(graph, request.interrupt_before, upcoming):
+            return True
+    if request.interrupt_after and saved.parent_config is not None:
+        done = _tasks(graph, saver, saved.parent_config)
+        return _hits(graph, request.interrupt_after, done)
+    return False
+
+
+def _hits(graph: AnyPregel, nodes: Literal["*"] | Sequence[str], tasks: list[str]) -> bool:
+    if nodes != "*":
+        return any(each in nodes for each in tasks)
+    return any(
+        each != START and TAG_HIDDEN not in (graph.nodes[each].tags or ())
+        for each in tasks
+        if each in graph.nodes
+    )
+
+
+def _tasks(graph: AnyPregel, saver: Saver, config: RunnableConfig) -> list[str]:
+    """The nodes that run from a checkpoint on."""
+    state = graph.get_state(_with_saver(config, saver))
+    return [task.name for task in state.tasks]
+
+
+def _values(graph: AnyPregel, saver: Saver, saved: CheckpointTuple) -> Any:
+    """The graph's output as of a checkpoint."""
+    return output_of(graph, graph.get_state(_with_saver(saved.config, saver)).values)
+
+
+def _with_saver(config: RunnableConfig, saver: Saver) -> RunnableConfig:
+    configurable = {**config["configurable"], "__pregel_checkpointer": saver}
+    return cast(RunnableConfig, {"configurable": configurable})
+
+
+def _config(thread_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+
+
+def _is_interrupt_id(text: str) -> bool:
+    return len(text) == 32 and all(each in "0123456789abcdef" for each in text)

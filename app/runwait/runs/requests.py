@@ -1,0 +1,270 @@
+"""What a client asks for when it asks for a run, and what LangGraph is given for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Send
+
+from runwait.graphs.assistants import Assistant
+from runwait.storage.records import RunRecord, UnreadableRecord
+
+# Nobody waits for a century. Above some times that, threads, Redis and doubles cannot count.
+LONGEST_DELAY_SECONDS = 100 * 365 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A valid body of POST /runs/wait (contract section 1), with what its headers say.
+
+    Attributes:
+        request_id: the request's X-Request-ID, or one made for it.
+        idempotency_key: the Idempotency-Key header.
+        fingerprint: tells its body from others, where there is such a key.
+        thread_id: the kept thread that it is to run on, if the path names one.
+        assistant_metadata: the metadata of its assistant, once that is known.
+    """
+
+    assistant_id: str
+    request_id: str
+    thread_id: str | None = None
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    input: Any = None
+    command: dict[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    webhook: str | None = None
+    stream_mode: list[str] = field(default_factory=lambda: ["values"])
+    feedback_keys: list[str] | None = None
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    on_completion: Literal["delete", "keep"] = "delete"
+    on_disconnect: Literal["continue", "cancel"] = "continue"
+    after_seconds: float | None = None
+    checkpoint_during: bool | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    interrupt_before: Literal["*"] | list[str] | None = None
+    interrupt_after: Literal["*"] | list[str] | None = None
+    multitask_strategy: str = "enqueue"
+    if_not_exists: str = "reject"
+    checkpoint: dict[str, Any] | None = None
+    checkpoint_id: str | None = None
+    assistant_metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the command has a resume."""
+        return self.command is not None and self.command.get("resume") is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on with what its thread was about to do, and nothing else."""
+        if self.thread_id is None:
+            return False
+        given = self.graph_input()
+        return self.resumes or given is None or (isinstance(given, Command) and not given.goto)
+
+    @property
+    def effective_durability(self) -> Literal["sync", "async", "exit"]:
+        """The durability, also where only the deprecated checkpoint_during says it."""
+        if self.durability is not None:
+            return self.durability
+        return "exit" if self.checkpoint_during is False else "async"
+
+    @property
+    def named_nodes(self) -> dict[str, frozenset[str]]:
+        """The nodes that the request names, by the path of the field that does."""
+        named = {
+            "command.goto": [
+                each if isinstance(each, str) else each["node"] for each in self._gotos()
+            ],
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+        }
+        return {path: frozenset(names) for path, names in named.items() if isinstance(names, list)}
+
+    @property
+    def kept(self) -> bool:
+        """Whether the run's thread outlives it."""
+        return self.thread_id is not None or self.on_completion == "keep"
+
+    @property
+    def delay(self) -> float:
+        """Seconds until it is to start; 0 for at once."""
+        return float(min(max(0, self.after_seconds or 0), LONGEST_DELAY_SECONDS))
+
+    @property
+    def starting_point(self) -> dict[str, Any]:
+        """The checkpoint to start from, as LangGraph's configurable has it; {} for the latest."""
+        if self.thread_id is None:
+            return {}
+        given = self.config.get("configurable") or {}
+        point = {name: given[name] for name in _CHECKPOINT if given.get(name) is not None}
+        point |= {
+            name: value
+            for name, value in (self.checkpoint or {}).items()
+            if name in _CHECKPOINT and value is not None
+        }
+        return point | ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else {})
+
+    @property
+    def configurable(self) -> dict[str, Any]:
+        """The caller's configurable, without what is not the caller's to set."""
+        given = self.config.get("configurable") or {}
+        return {name: value for name, value in given.items() if not _reserved(name)}
+
+    @property
+    def effective_context(self) -> dict[str, Any]:
+        """The context; what only a configurable was sent for is the context too."""
+        return self.context or self.configurable
+
+    def graph_input(self) -> Any:
+        """The graph's input: the command, unless it says nothing."""
+        if self.command is None:
+            return self.input
+        update = self.command.get("update") or None
+        goto = [
+            each if isinstance(each, str) else Send(each["node"], each["input"])
+            for each in self._gotos()
+        ]
+        if update is None and not goto and not self.resumes:
+            return self.input
+        pairs = [(key, value) for key, value in update] if isinstance(update, list) else update
+        return Command(update=pairs, goto=goto, resume=self.command.get("resume"))
+
+    def over(self, assistant: Assistant) -> RunRequest:
+        """This request, laid over what its assistant has of its own."""
+        inherited = assistant.config.get("configurable") or {}
+        own = assistant.context or {
+            name: value for name, value in inherited.items() if not _reserved(name)
+        }
+        given = self.context or self.config.get("configurable") or {}
+        config = {**assistant.config, **self.config}
+        inner = {**(assistant.config.get("metadata") or {}), **(self.config.get("metadata") or {})}
+        if inner:
+            config["metadata"] = inner
+        # Whether they come as the one or as the other is the same to the graph.
+        as_context = bool(self.context or (assistant.context and not given))
+        if own:
+            config["configurable"] = {} if as_context else {**own, **given}
+        return replace(
+            self,
+            config=config,
+            context={**own, **given} if as_context else self.context,
+            assistant_metadata=assistant.metadata,
+        )
+
+    def record_metadata(self, assistant: Assistant) -> dict[str, Any]:
+        """The metadata of the run's record."""
+        ids = {"assistant_id": assistant.assistant_id}
+        return {**assistant.metadata, **self.metadata, **ids}
+
+    def record_kwargs(self) -> dict[str, Any]:
+        """What the run was asked for, as its record shows it."""
+        return {
+            "input": self.input,
+            "command": self.command,
+            "config": self.config,
+            "context": self.context,
+            "stream_mode": self.stream_mode,
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+            "webhook": self.webhook,
+            "feedback_keys": self.feedback_keys,
+            "temporary": not self.kept,
+            "subgraphs": self.stream_subgraphs,
+            "resumable": self.stream_resumable,
+            "durability": self.effective_durability,
+        }
+
+    def record_surroundings(self) -> dict[str, Any]:
+        """What else is needed to execute the run in another process."""
+        return {name: getattr(self, name) for name in _SURROUNDINGS}
+
+    @classmethod
+    def restored(cls, record: RunRecord) -> RunRequest:
+        """The request that a run was made from, by its record.
+
+        Raises:
+            UnreadableRecord: the record lacks some of it.
+        """
+        asked, around = record.kwargs, record.surroundings
+        lacking = [f"kwargs.{name}" for name in (*_ASKED, *_ASKED_OTHERWISE) if name not in asked]
+        lacking += [f"surroundings.{name}" for name in _SURROUNDINGS if name not in around]
+        if lacking:
+            raise UnreadableRecord(f"it lacks {', '.join(lacking)}")
+        return cls(
+            assistant_id=record.assistant_id,
+            on_completion="delete" if asked["temporary"] else "keep",
+            stream_subgraphs=asked["subgraphs"],
+            stream_resumable=asked["resumable"],
+            multitask_strategy=record.multitask_strategy,
+            **{name: asked[name] for name in _ASKED},
+            **{name: around[name] for name in _SURROUNDINGS},
+        )
+
+    def graph_config(self, record: RunRecord) -> RunnableConfig:
+        """LangGraph's config for the run: the caller's, under what is the service's to say."""
+        values = (record.run_id, record.thread_id, record.graph_id, record.assistant_id)
+        ids = dict(zip(_IDS, (*values, self.request_id), strict=True))
+        given = self.configurable or self.context
+        config: dict[str, Any] = {
+            "configurable": {
+                **{name: value for name, value in given.items() if not _reserved(name)},
+                **self.starting_point,
+                **ids,
+            },
+            "metadata": {
+                **self.assistant_metadata,
+                **(self.config.get("metadata") or {}),
+                **self.metadata,
+                **ids,
+            },
+            # LangSmith's id of the run is the run's.
+            "run_id": UUID(record.run_id),
+        }
+        for name in ("tags", "recursion_limit", "run_name", "max_concurrency"):
+            if name in self.config:
+                config[name] = self.config[name]
+        return cast(RunnableConfig, config)
+
+    def _gotos(self) -> Iterator[Any]:
+        goto = (self.command or {}).get("goto") or []
+        yield from goto if isinstance(goto, list) else [goto]
+
+
+_ASKED = (
+    "input",
+    "command",
+    "config",
+    "context",
+    "stream_mode",
+    "interrupt_before",
+    "interrupt_after",
+    "webhook",
+    "feedback_keys",
+    "durability",
+)
+_ASKED_OTHERWISE = ("temporary", "subgraphs", "resumable")
+_SURROUNDINGS = (
+    "metadata",
+    "assistant_metadata",
+    "request_id",
+    "thread_id",
+    "on_disconnect",
+    "checkpoint",
+    "checkpoint_id",
+)
+_CHECKPOINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+_IDS = ("run_id", "thread_id", "graph_id", "assistant_id", "langgraph_request_id")
+
+
+def _reserved(name: str) -> bool:
+    """Whether a name in configurable is not the caller's to set in this way."""
+    return name in _IDS or name.startswith(("__", "checkpoint_"))

@@ -1,0 +1,45 @@
+"""Checkpointers: each for the types that its graph's state holds."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from langgraph.pregel import Pregel
+
+from runwait.storage.checkpoint import RedisSaver, ScriptRunner, allowlist_of, serializer
+
+
+class Savers:
+    """Makes the checkpointers of this service's threads."""
+
+    def __init__(self, prefix: str, key: str | None) -> None:
+        """Prepare.
+
+        Args:
+            prefix: what all keys begin with.
+            key: of 16, 24 or 32 bytes, to encrypt with; None: nothing is encrypted.
+        """
+        self._prefix = prefix
+        self._serializer = serializer(key.encode() if key else None)
+        # Going over a graph's schemas takes longer than a short run.
+        self._allowed: WeakKeyDictionary[Any, set[tuple[str, ...]]] = WeakKeyDictionary()
+
+    def plain(self, runner: ScriptRunner, token: int | None = None) -> RedisSaver:
+        """A checkpointer that knows no types but LangGraph's own."""
+        return RedisSaver(runner, prefix=self._prefix, serde=self._serializer, token=token)
+
+    def of(
+        self, graph: Pregel[Any, Any, Any, Any], runner: ScriptRunner, token: int | None = None
+    ) -> RedisSaver:
+        """The checkpointer of a graph.
+
+        Args:
+            graph: whose threads they are.
+            runner: how Redis is reached.
+            token: the fencing token of the run that writes.
+        """
+        allowed = self._allowed.get(graph)
+        if allowed is None:
+            allowed = self._allowed[graph] = allowlist_of(graph)
+        return self.plain(runner, token).with_allowlist(allowed)

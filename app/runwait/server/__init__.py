@@ -1,0 +1,1 @@
+"""What serves the application: gunicorn and its worker, and the embedded Valkey."""

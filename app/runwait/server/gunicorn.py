@@ -1,0 +1,100 @@
+"""gunicorn's settings, derived from the service's (see runwait/settings.py).
+
+What gunicorn calls its hooks with is documented in its own settings reference.
+"""
+
+import logging
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gunicorn.glogging
+from gunicorn.errors import HaltServer
+
+from runwait import logs
+from runwait.graphs.config import GraphLoadError, read
+from runwait.server import embedded, limits
+from runwait.settings import Settings, SettingsError
+from runwait.webhooks.targets import WebhookRules
+
+
+class GunicornLogger(gunicorn.glogging.Logger):
+    """gunicorn's log without its access log: the app logs its requests itself."""
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        """Called for each request."""
+
+
+# gunicorn puts the working folder first on the path, where a project's `calendar.py` or `redis.py`
+# would hide the one that is meant. It goes last, as everything of a project's does.
+_here = str(Path.cwd())
+sys.path[:] = [each for each in sys.path if each not in ("", _here)] + [_here]
+
+try:
+    _settings = Settings.from_env()
+except SettingsError as error:
+    sys.exit(f"runwait: {error}")
+
+logconfig_dict = logs.config_for(_settings)
+logger_class = GunicornLogger
+
+bind = f"0.0.0.0:{_settings.port}"
+workers = _settings.web_concurrency
+worker_class = "runwait.server.worker.Worker"
+threads = _settings.threads
+# Connections that are idle between requests hold no thread.
+worker_connections = _settings.threads + 1000
+backlog = 2048
+# Longer than the clients' and proxies' own, so that it is they who close idle connections:
+# a request sent into a connection that is just being closed is lost.
+keepalive = 75
+graceful_timeout = math.ceil(_settings.shutdown_grace_seconds) + 5
+# A worker whose main thread is silent for so long is killed; graphs that compute do not
+# silence it, unless they hold Python's lock all the time.
+timeout = 120
+control_socket_disable = True
+# No header of a request, whoever sent it, says where the app is mounted.
+forwarder_headers = ""
+
+
+def on_starting(server: Any) -> None:
+    """Make sure of what the workers need, so that what is wrong is said once."""
+    server.stop = partial(_stop, server.stop)
+    try:
+        read(_settings.langgraph_config)
+        WebhookRules.parse(
+            _settings.webhook_base_url,
+            _settings.webhook_allowed_hosts,
+            _settings.webhook_require_https,
+        )
+        limits.check_threads(workers * (_settings.threads + _settings.run_concurrency))
+        if _settings.embedded:
+            embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
+    except (
+        GraphLoadError,
+        ValueError,
+        limits.NotEnoughThreads,
+        embedded.EmbeddedServerError,
+    ) as error:
+        sys.exit(f"runwait: {error}")
+
+
+def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:
+    """Stop the workers, of which more than one may have been unable to start.
+
+    gunicorn's master stops when it finds a worker that could not. A second one that it finds
+    meanwhile would end the stop half done, with a traceback.
+    """
+    while True:
+        try:
+            return stop(graceful)
+        except HaltServer:
+            continue
+
+
+def on_exit(server: Any) -> None:
+    """The workers are gone: now the server that they used may go."""
+    embedded.stop()

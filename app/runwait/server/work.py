@@ -1,0 +1,57 @@
+"""A process that serves no requests and only executes runs: `runwait work`.
+
+It takes what is ready, for those who want web and work apart: runs that were scheduled, that waited
+for their thread, or whose process is gone. `CLAIM_RUNS=false` keeps web processes from doing so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from logging.config import dictConfig
+
+from runwait import logs
+from runwait.graphs.config import GraphLoadError, read
+from runwait.graphs.loader import load
+from runwait.runs.service import Service
+from runwait.server import embedded, limits
+from runwait.settings import Settings, SettingsError
+from runwait.storage.connection import StorageUnsuitable
+
+log = logging.getLogger("runwait.runs")
+
+
+def work() -> None:
+    """Work until told to stop; leaves with 0 then, and with 1 and one line if it cannot begin."""
+    try:
+        settings = Settings.from_env()
+        dictConfig(logs.config_for(settings))
+        limits.check_threads(settings.run_concurrency)
+        if settings.embedded:
+            embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
+        service = Service(settings, load(read(settings.langgraph_config)))
+        service.start(claims=True)
+    except (
+        SettingsError,
+        GraphLoadError,
+        StorageUnsuitable,
+        ValueError,
+        limits.NotEnoughThreads,
+        embedded.EmbeddedServerError,
+    ) as error:
+        sys.exit(f"runwait: {error}")
+    told = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: told.set())
+    log.info("worker works", extra={"pid": os.getpid()})
+    # With a timeout, since a wait without one is not interrupted by signals everywhere.
+    while not told.wait(60):
+        pass
+    service.stop(settings.shutdown_grace_seconds)
+    embedded.stop()
+    logging.shutdown()
+    # Not sys.exit: it would wait for every thread, and a graph may hang on one.
+    os._exit(0)

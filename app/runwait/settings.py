@@ -1,0 +1,191 @@
+"""Every setting, read once from the environment into one typed object."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from environs import Env, EnvValidationError
+from marshmallow import ValidationError
+from marshmallow.validate import OneOf, Range, Regexp
+
+from runwait.server import embedded
+from runwait.webhooks.signatures import signing_key
+
+# Those of the checkout, if this is one; an installed package brings no examples.
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
+
+# Request threads beyond those that may wait: for /ok, the 503s and all that is answered at once.
+RESERVED_THREADS = 32
+
+LogFormat = Literal["auto", "json", "text"]
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the text names it in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The service's settings. Durations are seconds, sizes bytes.
+
+    The README's table says what each is for; the environment variable has the
+    field's name in capitals.
+    """
+
+    port: int = 8000
+    web_concurrency: int = 2
+    redis_url: str | None = None
+    redis_prefix: str = "runwait"
+    redis_max_connections: int = 4
+    langgraph_config: Path = EXAMPLES
+    data_dir: Path = Path("data")
+    heartbeat_seconds: float = 5.0
+    run_concurrency: int = 500
+    waiters_max: int = 500
+    run_timeout_seconds: float | None = None
+    run_lease_seconds: float = 15.0
+    run_max_attempts: int = 3
+    shutdown_grace_seconds: float = 20.0
+    result_ttl_seconds: float = 300.0
+    thread_ttl_seconds: float | None = None
+    idempotency_ttl_seconds: float = 86_400.0
+    langgraph_aes_key: str | None = field(default=None, repr=False)
+    claim_runs: bool = True
+    max_request_bytes: int = 16 * 1024 * 1024
+    request_timeout_seconds: float = 30.0
+    webhook_base_url: str | None = None
+    webhook_allowed_hosts: str | None = None
+    webhook_require_https: bool = False
+    webhook_secret: str | None = field(default=None, repr=False)
+    log_level: str = "INFO"
+    log_format: LogFormat = "auto"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the gunicorn master runs the Redis server itself."""
+        return self.redis_url is None
+
+    @property
+    def storage_url(self) -> str:
+        """The URL of the Redis to use: the given one, else the embedded server's."""
+        return self.redis_url or embedded.url(self.data_dir)
+
+    @property
+    def threads(self) -> int:
+        """Request threads of one process."""
+        return self.waiters_max + RESERVED_THREADS
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        """Read the settings from the process's environment.
+
+        Raises:
+            SettingsError: one or more values cannot be used; the text names each.
+        """
+        # Files of variables often name them all, and leave empty what is not set.
+        for each in fields(cls):
+            if os.environ.get(each.name.upper()) == "":
+                del os.environ[each.name.upper()]
+        env = Env(eager=False)
+        read: dict[str, Any] = {
+            "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
+            "web_concurrency": env.int(
+                "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
+            ),
+            "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
+            "redis_prefix": env.str("REDIS_PREFIX", cls.redis_prefix, validate=_PREFIX),
+            "redis_max_connections": env.int(
+                "REDIS_MAX_CONNECTIONS", cls.redis_max_connections, validate=Range(2, 1000)
+            ),
+            "langgraph_config": env.path("LANGGRAPH_CONFIG", None) or _default_langgraph_config(),
+            "data_dir": env.path("DATA_DIR", cls.data_dir),
+            "heartbeat_seconds": env.float(
+                "HEARTBEAT_SECONDS", cls.heartbeat_seconds, validate=_POSITIVE
+            ),
+            "run_concurrency": env.int("RUN_CONCURRENCY", cls.run_concurrency, validate=_COUNT),
+            "waiters_max": env.int("WAITERS_MAX", cls.waiters_max, validate=_COUNT),
+            "run_timeout_seconds": env.float("RUN_TIMEOUT_SECONDS", None, validate=_POSITIVE),
+            "run_lease_seconds": env.float(
+                "RUN_LEASE_SECONDS", cls.run_lease_seconds, validate=Range(1, 3600)
+            ),
+            "run_max_attempts": env.int(
+                "RUN_MAX_ATTEMPTS", cls.run_max_attempts, validate=Range(1, 1000)
+            ),
+            "shutdown_grace_seconds": env.float(
+                "SHUTDOWN_GRACE_SECONDS", cls.shutdown_grace_seconds, validate=Range(0, 3600)
+            ),
+            "result_ttl_seconds": env.float(
+                "RESULT_TTL_SECONDS", cls.result_ttl_seconds, validate=Range(0, 31_536_000)
+            ),
+            "thread_ttl_seconds": env.float("THREAD_TTL_SECONDS", None, validate=_POSITIVE),
+            "idempotency_ttl_seconds": env.float(
+                "IDEMPOTENCY_TTL_SECONDS",
+                cls.idempotency_ttl_seconds,
+                validate=Range(1, 31_536_000),
+            ),
+            "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
+            "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key),
+            "max_request_bytes": env.int(
+                "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
+            ),
+            "request_timeout_seconds": env.float(
+                "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)
+            ),
+            "webhook_base_url": env.str("WEBHOOK_BASE_URL", None),
+            "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
+            "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
+            "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
+            "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
+            "log_format": env.str(
+                "LOG_FORMAT", cls.log_format, validate=OneOf(["auto", "json", "text"])
+            ),
+        }
+        env.str("API_KEYS", None, validate=_refuse_api_keys)
+        try:
+            env.seal()
+        except EnvValidationError as error:
+            raise SettingsError(_one_line(error.error_messages)) from error
+        return cls(**read)
+
+
+_COUNT = Range(1, 10_000)
+_POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
+_PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")
+_LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def _one_line(errors: Any) -> str:
+    if not isinstance(errors, dict):
+        return str(errors)
+    return "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in errors.items())
+
+
+def _redis_url(value: str) -> None:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValidationError("Must be a redis://, rediss:// or unix:// URL.")
+
+
+def _webhook_secret(value: str) -> None:
+    try:
+        signing_key(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
+
+
+def _aes_key(value: str) -> None:
+    if len(value.encode()) not in (16, 24, 32):
+        raise ValidationError("Must be 16, 24 or 32 bytes long.")
+
+
+def _default_langgraph_config() -> Path:
+    own = Path("langgraph.json")
+    return EXAMPLES if EXAMPLES.exists() and not own.exists() else own
+
+
+def _refuse_api_keys(value: str) -> None:
+    # Keys that nobody checks would be worse than none.
+    if value:
+        raise ValidationError("API keys are not supported yet: unset it.")

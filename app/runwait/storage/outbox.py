@@ -1,0 +1,213 @@
+"""The outbox: what webhooks are still to be told, as Redis holds it.
+
+    {prefix}:webhook:<run id>            hash  url       where to
+                                               body      the text of a JSON object, to be sent
+                                               receiver  host and port as the URL has them, '' for
+                                                         a path
+                                               created   when the run ended, ms since 1970
+                                               since     when the attempts began: created, or the
+                                                         time of a retry by hand
+                                               attempts  how many were begun since then
+                                               claim     the attempt that is under way
+                                               settled   the last attempt that failed
+                                               error     why it did
+                                               done      all that is left, for an hour, of one that
+                                                         was delivered
+    {prefix}:outbox                      zset  receivers by the ms when their next webhook is due
+    {prefix}:outbox:<receiver>           zset  ids of runs by the ms when their webhooks are due
+    {prefix}:webhooks:claimed:<process>  hash  the process's last claim, so that one that is sent
+                                               twice is known again
+    {prefix}:webhooks:dead               zset  ids of runs whose webhooks were given up, by the ms
+                                               when
+
+The script that ends a run puts its webhook in, with `outbox_add` of lua/outbox/library.lua. A claim
+moves the webhook's time to the end of a lease: if the process dies, it is due again then. Times are
+Redis's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from runwait.storage.connection import Script, Storage
+
+# How long dead letters are kept.
+DEAD_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A webhook that this process is to deliver now.
+
+    Attributes:
+        run_id: the run that ended.
+        url: where to, an absolute URL or a reference.
+        body: what is sent: the text of a JSON object.
+        receiver: whom the URL names, '' for a path.
+        attempts: how many there were, with this one.
+        age: seconds since the attempts began.
+        claim: tells this attempt from all others.
+    """
+
+    run_id: str
+    url: str
+    body: bytes
+    receiver: str
+    attempts: int
+    age: float
+    claim: str
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A webhook that was given up.
+
+    Attributes:
+        run_id: the run that ended.
+        url: where it was to go.
+        attempts: how many there were since it was last retried by hand.
+        error: why the last one failed.
+        created, died: when the run ended, and when the webhook was given up.
+    """
+
+    run_id: str
+    url: str
+    attempts: int
+    error: str
+    created: datetime
+    died: datetime
+
+
+class Outbox:
+    """Webhooks in Redis. Every method raises StorageUnavailable where that does not answer."""
+
+    def __init__(self, storage: Storage, prefix: str) -> None:
+        """Prepare.
+
+        Args:
+            storage: where scripts are run.
+            prefix: what all keys begin with.
+        """
+        self._storage = storage
+        self._tag = f"{{{prefix}}}"
+        self._queue = f"{self._tag}:outbox"
+        self._claimed = f"{self._tag}:webhooks:claimed:{uuid4().hex}"
+        self._dead = f"{self._tag}:webhooks:dead"
+
+    def add(self, run_id: str, url: str, body: bytes) -> None:
+        """Put a webhook in, due at once, unless the run's is known."""
+        self._storage.call(_ADD, [self._queue], [self._tag, run_id, url, body])
+
+    async def claim(
+        self, lease: float, full: Collection[str] = ()
+    ) -> tuple[Webhook | None, float | None]:
+        """Take the webhook that is due longest.
+
+        Args:
+            lease: seconds after which it is due again, if nothing is heard of it.
+            full: receivers that are to be given none.
+
+        Returns:
+            The webhook, and 0; or None, and the seconds until one is due, None if none is to come.
+        """
+        claim = uuid4().hex
+        answer = await self._storage.acall(
+            _CLAIM, [self._queue, self._claimed], [self._tag, claim, _ms(lease), *full]
+        )
+        run_id, url, body, receiver, attempts, age, due = answer
+        if run_id is None:
+            return None, None if due < 0 else due / 1000
+        webhook = Webhook(
+            run_id.decode(), url.decode(), body, receiver.decode(), attempts, age / 1000, claim
+        )
+        return webhook, 0.0
+
+    async def delivered(self, webhook: Webhook) -> None:
+        """Remove a webhook that arrived."""
+        await self._storage.acall(
+            _DELIVERED, [self._key(webhook.run_id), self._dead], [self._tag, webhook.run_id]
+        )
+
+    async def failed(self, webhook: Webhook, pause: float | None, error: str) -> bool:
+        """Note an attempt that failed.
+
+        Args:
+            webhook: as it was claimed.
+            pause: seconds until the next attempt; None makes it a dead letter.
+            error: why.
+
+        Returns:
+            False if the lease was over and another process has the webhook; then nothing changed.
+        """
+        answer = await self._storage.acall(
+            _FAILED,
+            [self._key(webhook.run_id), self._dead],
+            [
+                self._tag,
+                webhook.run_id,
+                webhook.claim,
+                "" if pause is None else _ms(pause),
+                error,
+                _ms(DEAD_SECONDS),
+            ],
+        )
+        return bool(answer)
+
+    async def release(self, webhook: Webhook) -> None:
+        """Give a claimed webhook back, due at once; the attempt does not count."""
+        await self._storage.acall(
+            _RELEASE, [self._key(webhook.run_id)], [self._tag, webhook.run_id, webhook.claim]
+        )
+
+    def dead(self, limit: int, offset: int = 0) -> list[DeadLetter]:
+        """Webhooks that were given up, the last one first."""
+        found = self._storage.call(
+            _DEAD, [self._dead], [self._tag, _ms(DEAD_SECONDS), limit, offset]
+        )
+        return [
+            DeadLetter(
+                run_id.decode(),
+                url.decode(),
+                int(attempts),
+                error.decode(),
+                _time(created),
+                _time(died),
+            )
+            for run_id, url, attempts, error, created, died in found
+        ]
+
+    def retry(self, run_id: str) -> bool:
+        """Make a dead letter due at once, with all attempts before it.
+
+        Returns:
+            Whether there is such a webhook to be delivered now.
+        """
+        answer = self._storage.call(_RETRY, [self._key(run_id), self._dead], [self._tag, run_id])
+        return bool(answer)
+
+    def _key(self, run_id: str) -> str:
+        return f"{self._tag}:webhook:{run_id}"
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _time(ms: bytes) -> datetime:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
+
+
+def _script(name: str) -> Script:
+    return Script.load(f"outbox/{name}", "runs/library", "outbox/library")
+
+
+_ADD = _script("add")
+_CLAIM = _script("claim")
+_DELIVERED = _script("delivered")
+_FAILED = _script("failed")
+_RELEASE = _script("release")
+_DEAD = _script("dead")
+_RETRY = _script("retry")

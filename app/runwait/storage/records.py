@@ -1,0 +1,696 @@
+"""Runs as Redis holds them.
+
+All keys of this family share one hash tag, `{prefix}`, so that one script may touch any of them:
+
+    {prefix}:run:<run id>       hash    record     what never changes of RunRecord, as JSON
+                                        status, updated_at, thread_id
+                                        owner      the process that has it; absent while none does
+                                        token      the fencing token of the last claim
+                                        attempts   how often it was taken
+                                        postponed, postponed_since  see lua/runs/postpone.lua
+                                        handed_back  how often it was given up in an orderly way
+                                        made_thread  1: its kept thread was made with it
+                                        cancel     interrupt or rollback: it is to be stopped
+                                        ended_by   who ended it; there once it ended
+                                        kept       1: its thread outlives it
+                                        error      the error of a kept run that failed, as JSON
+                                        undone     1: rolled back, or its thread was removed; only
+                                                   those who wait may see it
+                                        once       1: the result is only for those who waited
+                                        strategy   what it does to a busy thread when it is due
+                                        idempotency, idempotency_ttl   the key below, and its ms
+    {prefix}:result:<run id>    string  the document that the run's end left
+    {prefix}:waiting:<run id>   set     processes to be told of its end
+    {prefix}:leases             zset    ids of runs that execute, by the ms when their lease lapses
+    {prefix}:ready              zset    ids of runs that any process may take, by the ms when due
+    {prefix}:queued             zset    ids of runs that wait for their thread, by their arrival
+    {prefix}:tokens             string  the last fencing token
+    {prefix}:idempotency:<hash> hash    request, run_id, thread_id; document once the run ended
+    {prefix}:claim:<process>    hash    the last claim of a process: call, id
+    {prefix}:claim:<process>:cancelled  the same, of claims of cancelled runs alone
+    {prefix}:lapsed:<run id>    string  1: a process was lost with it, within the last day
+    {prefix}:beat               hash    at, quiet_until: see lua/runs/beat.lua
+    {prefix}:told:<process>     channel "ended <run id>", "cancel <run id> <action>"
+    {prefix}:told:all           channel "ready": a run may be taken
+
+Threads are described in threads.py. Clocks are Redis's own, read inside the scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Literal
+from uuid import uuid4
+
+from runwait.storage.connection import InTime, Script, Storage
+
+# The layout of a record's JSON. A version that changes what a name means has to raise it.
+LAYOUT = 1
+
+# How long a result stays once it is delivered, and at most where it is only for those who wait.
+DELIVERED_SECONDS = 30.0
+
+Action = Literal["interrupt", "rollback"]
+
+
+class UnreadableRecord(Exception):
+    """A run's record is not as this version of Runwait writes it; the text says what is wrong."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the run's record is of another version of Runwait: {problem}")
+
+
+class RunStatus(StrEnum):
+    """Where a run stands (contract section 3)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+    TIMEOUT = "timeout"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can change the run any more."""
+        return self not in (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+def now() -> str:
+    """The time as the API gives it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is known of a run.
+
+    Attributes:
+        kwargs: what was asked for, as the API shows it.
+        surroundings: what else is needed to execute it, in whichever process.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    graph_id: str
+    metadata: dict[str, Any]
+    status: RunStatus
+    kwargs: dict[str, Any]
+    multitask_strategy: str = "enqueue"
+    surroundings: dict[str, Any] = field(default_factory=dict)
+    created_at: str = field(default_factory=now)
+    updated_at: str = field(default_factory=now)
+
+    def moved_to(self, status: RunStatus) -> RunRecord:
+        """This record with another status, changed now."""
+        return replace(self, status=status, updated_at=now())
+
+    def public(self) -> dict[str, Any]:
+        """The record as the API shows it (contract section 3)."""
+        return {name: getattr(self, name) for name in PUBLIC}
+
+    def lasting(self) -> str:
+        """What never changes of the record, as JSON."""
+        names = {name: getattr(self, name) for name in _LASTING}
+        return json.dumps({"layout": LAYOUT, **names})
+
+    @classmethod
+    def restored(cls, lasting: bytes, status: bytes, updated_at: bytes) -> RunRecord:
+        """The record from its parts; names that this version does not know are left alone.
+
+        Raises:
+            UnreadableRecord: it lacks what it must have, or its layout is another.
+        """
+        stored = _parsed(lasting)
+        if not stored:
+            raise UnreadableRecord("it is not a JSON object")
+        layout = stored.get("layout", LAYOUT)
+        if layout != LAYOUT:
+            raise UnreadableRecord(f"its layout is {layout!r}, not {LAYOUT}")
+        lacking = [name for name, kind in _LASTING.items() if not _is(stored.get(name), kind)]
+        if lacking:
+            raise UnreadableRecord(f"it lacks {', '.join(lacking)}")
+        try:
+            moved = RunStatus(status.decode())
+        except ValueError:
+            raise UnreadableRecord(f"its status is {status.decode()!r}") from None
+        return cls(
+            status=moved,
+            updated_at=updated_at.decode(),
+            **{name: stored[name] for name in _LASTING},
+        )
+
+    @classmethod
+    def remains(cls, run_id: str, thread_id: str, lasting: bytes) -> RunRecord:
+        """What can be said of a run whose record cannot be read, to end it."""
+        stored = _parsed(lasting)
+        found = {
+            name: stored[name] if _is(stored.get(name), kind) else kind()
+            for name, kind in _LASTING.items()
+        }
+        found |= {"run_id": run_id, "thread_id": thread_id}
+        found["created_at"] = found["created_at"] or now()
+        return cls(status=RunStatus.RUNNING, **found)
+
+
+_LASTING: dict[str, type[Any]] = {
+    **dict.fromkeys(("run_id", "thread_id", "assistant_id", "graph_id"), str),
+    **dict.fromkeys(("metadata", "kwargs"), dict),
+    "multitask_strategy": str,
+    "surroundings": dict,
+    "created_at": str,
+}
+
+
+def _parsed(lasting: bytes) -> dict[str, Any]:
+    try:
+        stored = json.loads(lasting)
+    except ValueError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _is(value: Any, kind: type[Any]) -> bool:
+    return isinstance(value, kind)
+
+
+PUBLIC = tuple(
+    each.name for each in fields(RunRecord) if each.name not in ("graph_id", "surroundings")
+)
+"""What a run has, as the API shows it."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as found in Redis.
+
+    Attributes:
+        document: what its end left, for as long as that is kept.
+        kept: whether its thread outlives it.
+        error: of a kept run that failed: {error, message}.
+    """
+
+    record: RunRecord
+    document: bytes | None
+    kept: bool = False
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class NewThread:
+    """The thread of a run, where it has to be made.
+
+    Attributes:
+        metadata: its metadata.
+        terms: the index terms of the metadata.
+        ttl_ms: its idle life in ms; None: for ever.
+    """
+
+    metadata: dict[str, Any]
+    terms: list[str]
+    ttl_ms: int | None
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """What a client sends to be able to repeat a request (contract section 1).
+
+    Attributes:
+        name: the key, with whatever else tells it from the same key of others.
+        request: a fingerprint of the request.
+        ttl: seconds that the answer is kept.
+    """
+
+    name: str
+    request: str
+    ttl: float
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What became of a run that was to be taken in.
+
+    Attributes:
+        verdict: `running` here; `pending`, for its time, its turn or a free process. Not taken in:
+            `ended`, before; `missing`, there is no such thread; `busy`, another run has it;
+            `doomed`, what an earlier thread of this id left has to be cleaned away first;
+            `metadata`, the thread's own has to be sent along; `replayed`, `in flight` and `other`:
+            the idempotency key was used before, by a run that ended, by one that has not, or with
+            another request.
+        token: the fencing token, where it is running; that for cleaning, where it is doomed.
+        metadata: the thread's metadata as it is stored.
+        run_id, thread_id: those of the run that had the key.
+        document: that run's answer.
+    """
+
+    verdict: Literal[
+        "running",
+        "pending",
+        "ended",
+        "missing",
+        "busy",
+        "doomed",
+        "metadata",
+        "replayed",
+        "in flight",
+        "other",
+    ]
+    token: int | None = None
+    metadata: bytes | None = None
+    run_id: str = ""
+    thread_id: str = ""
+    document: bytes = b""
+
+
+def _admission(verdict: Any, rest: list[bytes]) -> Admission:
+    if verdict in ("running", "doomed"):
+        return Admission(verdict, token=int(rest[0]))
+    if verdict == "metadata":
+        return Admission(verdict, metadata=rest[0])
+    if verdict in ("replayed", "in flight"):
+        return Admission(verdict, None, None, rest[0].decode(), rest[1].decode(), *rest[2:])
+    return Admission(verdict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this process took.
+
+    Attributes:
+        record: the run.
+        token: its fencing token.
+        attempt: how often it was started, this time included.
+        losses: how often the process that had it was lost.
+        problem: why its record cannot be read, if it cannot; `record` is what is left of it.
+        cancel: it is not to be executed but ended, in this way.
+        kept: whether its thread outlives it.
+        has_thread: whether it is its turn on that thread; not if it is cancelled while it waits.
+        is_graphs: whether the thread is known to be that of the run's graph and assistant.
+    """
+
+    record: RunRecord
+    token: int
+    attempt: int
+    cancel: Action | None
+    kept: bool
+    has_thread: bool
+    is_graphs: bool
+    losses: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ThreadEnd:
+    """What a kept run's end makes of its thread.
+
+    Attributes:
+        status: the thread's status; None for what it was before the run.
+        error: the run's error, if it failed: {error, message}; the thread's too, with a new status.
+    """
+
+    status: Literal["idle", "interrupted", "error"] | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a process learns from its beat: ids of its runs.
+
+    Attributes:
+        missing: Redis has no record of these.
+        cancelled: to be stopped, each in which way.
+        lost: another process's now, or ended by one, since this one was taken for dead.
+    """
+
+    missing: list[str]
+    cancelled: list[tuple[str, Action]]
+    lost: list[str]
+
+
+class RunRecords:
+    """The runs in Redis. Every method is one round trip and may raise StorageUnavailable."""
+
+    def __init__(self, storage: Storage, prefix: str, process_id: str, result_ttl: float) -> None:
+        """Prepare.
+
+        Args:
+            storage: the process's connections.
+            prefix: what all keys begin with, so that services can share a Redis.
+            process_id: this process's name among those that share it.
+            result_ttl: seconds that a result is kept after its run's end.
+        """
+        self._storage = storage
+        self._in_time = InTime(storage)
+        self._tag = "{" + prefix + "}"
+        self._process_id = process_id
+        self._result_ms = round(result_ttl * 1000)
+        self._leases = f"{self._tag}:leases"
+        self._ready = f"{self._tag}:ready"
+        self._queued = f"{self._tag}:queued"
+        # What tells a claim from others, for as long as its answer did not come; of any run, and of
+        # cancelled ones alone.
+        self._claims = {False: uuid4().hex, True: uuid4().hex}
+
+    @property
+    def channels(self) -> list[str]:
+        """The channels on which this process is told of runs."""
+        return [f"{self._tag}:told:{self._process_id}", f"{self._tag}:told:all"]
+
+    def admit(
+        self,
+        record: RunRecord,
+        lease: float,
+        *,
+        may_start: bool,
+        delay: float = 0.0,
+        key: IdempotencyKey | None = None,
+        thread: NewThread | None = None,
+        missing: Literal["create", "reject", "again"] = "create",
+        seen_metadata: bytes | None = None,
+    ) -> Admission:
+        """Take in a run.
+
+        Args:
+            record: the run.
+            lease: seconds after which it is taken for lost, if it starts here.
+            may_start: whether this process has a place for it.
+            delay: seconds until it is due.
+            key: what makes a repeated request find this run instead of making another.
+            thread: its thread, if that outlives it: as it is to be made, or as it is to be changed
+                after the verdict `metadata`.
+            missing: where there is no such thread: make it or not; `again` for a run that Redis
+                lost, which does not bring back a thread that was removed.
+            seen_metadata: what came with that verdict.
+        """
+        args: list[str | bytes | int] = [
+            self._tag,
+            record.run_id,
+            record.thread_id,
+            round(lease * 1000),
+            self._process_id,
+            record.lasting(),
+            record.updated_at,
+            record.multitask_strategy,
+            "1" if may_start else "0",
+            round(delay * 1000),
+            "" if key is None else key.request,
+            0 if key is None else round(key.ttl * 1000),
+            json.dumps(record.metadata if thread is None else thread.metadata),
+        ]
+        if thread is None:
+            args += [""] * 5
+        else:
+            args += [
+                missing,
+                json.dumps(thread.terms),
+                "" if thread.ttl_ms is None else thread.ttl_ms,
+                _ids(record),
+                seen_metadata or "",
+            ]
+        run = self._run(record.run_id)
+        keys = [run, run if key is None else self._key(key)]
+        verdict, *rest = self._in_time.call(_ADMIT, keys, args)
+        return _admission(verdict.decode(), rest)
+
+    def repeated(self, key: IdempotencyKey) -> Admission | None:
+        """What `admit` would say of a key that was used before; None for a new one."""
+        answer = self._storage.call(_REPEATED, [self._key(key)], [self._tag, key.request])
+        return _admission(answer[0].decode(), answer[1:]) if answer else None
+
+    def withdraw(self, record: RunRecord) -> None:
+        """Take back an admission of which it is not known whether it happened."""
+        self._storage.call(
+            _WITHDRAW,
+            [self._run(record.run_id), self._waiting(record.run_id)],
+            [self._tag, record.run_id, record.thread_id, self._process_id],
+        )
+
+    def claim(self, lease: float, *, cancelled: bool = False) -> tuple[Claim | None, float | None]:
+        """Take the run that has been ready longest; one call at a time.
+
+        A call whose answer was lost took a run, perhaps: the next call is given that one.
+
+        Args:
+            lease: seconds after which it is taken for lost.
+            cancelled: whether to take only one that is to be ended, not executed.
+
+        Returns:
+            The run, if one was ready; and the seconds until the next is due, None if none is to
+            come.
+        """
+        last = f"{self._tag}:claim:{self._process_id}" + (":cancelled" if cancelled else "")
+        args: list[str | int] = [
+            self._tag,
+            self._process_id,
+            round(lease * 1000),
+            self._claims[cancelled],
+            "1" if cancelled else "",
+        ]
+        run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id = (
+            self._storage.call(_CLAIM, [self._ready, last], args)
+        )
+        self._claims[cancelled] = uuid4().hex
+        if run_id is None:
+            return None, None if due < 0 else due / 1000
+        problem = None
+        try:
+            record = RunRecord.restored(lasting, RunStatus.RUNNING.encode(), now().encode())
+        except UnreadableRecord as error:
+            record = RunRecord.remains(run_id.decode(), thread_id.decode(), lasting)
+            problem = str(error)
+        action = cancel.decode() if cancel else None
+        is_graphs = graph == _ids(record).encode()
+        claim = Claim(
+            record,
+            int(token),
+            attempt,
+            action,
+            kept is not None,
+            graph is not None,
+            is_graphs,
+            losses=attempt - 1 - back,
+            problem=problem,
+        )
+        return claim, 0.0
+
+    def become(self, record: RunRecord, thread: NewThread, seen: bytes) -> bytes | None:
+        """Make a thread that of the graph and assistant of the run that has it.
+
+        Args:
+            record: the run.
+            thread: the thread's metadata with their ids laid over.
+            seen: the thread's metadata before.
+
+        Returns:
+            None when done; the thread's metadata, if that is not `seen`.
+        """
+        metadata: bytes | None = self._storage.call(
+            _BECOME,
+            [f"{self._tag}:thread:{record.thread_id}"],
+            [
+                self._tag,
+                record.thread_id,
+                _ids(record),
+                json.dumps(thread.metadata),
+                json.dumps(thread.terms),
+                seen,
+                record.run_id,
+            ],
+        )
+        return metadata
+
+    def finish(
+        self,
+        record: RunRecord,
+        document: bytes,
+        *,
+        token: int | None = None,
+        undone: bool = False,
+        thread: ThreadEnd | None = None,
+        webhook: tuple[str, bytes] | None = None,
+        rewritten: bool = False,
+    ) -> bool:
+        """End a run with a status and a document.
+
+        Args:
+            record: the run as it ended.
+            document: the answer, JSON.
+            token: the run's fencing token; None if it was not recorded before.
+            undone: it was rolled back: only those who wait may see any of it.
+            thread: what becomes of its thread; None if that goes with the run.
+            webhook: whom to tell, and what.
+            rewritten: whether to write the record anew, since what is there cannot be read.
+
+        Returns:
+            Whether this end stands; False where the run ended otherwise before, or is another
+            process's now.
+        """
+        run_id = record.run_id
+        keys = [self._run(run_id), self._result(run_id), self._waiting(run_id)]
+        args: list[str | bytes | int] = [
+            self._tag,
+            run_id,
+            record.thread_id,
+            self._process_id,
+            "" if token is None else token,
+            self._result_ms,
+            round(DELIVERED_SECONDS * 1000),
+            document,
+            record.status,
+            record.updated_at,
+        ]
+        if thread is None:
+            rest: list[str | bytes] = ["", "1" if undone else "", "", ""]
+        else:
+            error = json.dumps(thread.error) if thread.error else ""
+            rest = ["1", "1" if undone else "", thread.status or "", error]
+        rest += webhook or ("", b"")
+        lasting = record.lasting() if token is None or rewritten else ""
+        answer = self._storage.call(_FINISH, keys, [*args, lasting, *rest])
+        if answer == -1:  # Redis lost it meanwhile
+            answer = self._storage.call(_FINISH, keys, [*args, record.lasting(), *rest])
+        return bool(answer)
+
+    def read(self, run_id: str, *, wait: bool = False) -> StoredRun | None:
+        """A run, or None if there is none.
+
+        Args:
+            run_id: the run's id.
+            wait: have this process told on its channel when the run ends, if it has not yet.
+
+        Raises:
+            UnreadableRecord: another version of Runwait wrote it.
+        """
+        found = self._storage.call(
+            _READ,
+            [self._run(run_id), self._result(run_id), self._waiting(run_id)],
+            [self._process_id if wait else ""],
+        )
+        if found[0] is None:
+            return None
+        lasting, status, updated_at, document, kept, error = found
+        record = RunRecord.restored(lasting, status, updated_at)
+        return StoredRun(record, document, kept is not None, json.loads(error) if error else None)
+
+    def is_gone(self, thread_id: str) -> bool:
+        """Whether a thread was removed, within the last hour."""
+        answer: int = self._storage.call(_GONE, [f"{self._tag}:gone:{thread_id}"], [])
+        return answer == 1
+
+    def cancel(self, run_ids: Sequence[str], action: Action) -> int:
+        """Have runs stopped, wherever they are; how many had not ended."""
+        asked: int = self._in_time.call(
+            _CANCEL, [self._run(each) for each in run_ids], [self._tag, action, *run_ids]
+        )
+        return asked
+
+    def in_flight(
+        self, thread_id: str | None, status: Literal["pending", "running", "all"]
+    ) -> list[str]:
+        """The ids of runs that have not ended; those of a thread, or all."""
+        thread = f"{self._tag}:thread:{thread_id or ''}"
+        ids = self._storage.call(
+            _IN_FLIGHT,
+            [self._leases, self._ready, self._queued, thread, f"{thread}:runs"],
+            [self._tag, "1" if thread_id else "0", status],
+        )
+        return [each.decode() for each in ids]
+
+    def of_thread(
+        self, thread_id: str, limit: int, offset: int, status: str | None
+    ) -> list[RunRecord] | None:
+        """A thread's runs, newest first; None if there is no such thread."""
+        thread = f"{self._tag}:thread:{thread_id}"
+        found = self._storage.call(
+            _LIST, [thread, f"{thread}:runs"], [self._tag, limit, offset, status or ""]
+        )
+        return None if found is None else [RunRecord.restored(*each) for each in found]
+
+    def remove(self, thread_id: str, run_id: str) -> bool | None:
+        """Remove a run that ended. False if it has not; None if there is none on that thread."""
+        answer = self._in_time.call(
+            _REMOVE,
+            [self._run(run_id)],
+            [self._tag, run_id, thread_id],
+        )
+        return {1: True, 0: None, -1: False}[answer]
+
+    def beat(self, runs: Iterable[tuple[str, int]], lease: float) -> Beat:
+        """Renew the leases of this process's runs, and free those of lost processes.
+
+        Args:
+            runs: id and fencing token of each.
+            lease: its length in seconds.
+        """
+        args: list[str | int] = [each for run in runs for each in run]
+        asked = time.monotonic()
+        *answer, clock = self._storage.call(
+            _BEAT, [self._leases, f"{self._tag}:beat"], [self._tag, round(lease * 1000), *args]
+        )
+        self._storage.clock = clock, asked
+        missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
+        return Beat(missing, list(zip(cancelled[::2], cancelled[1::2], strict=True)), lost)
+
+    def hand_back(self, runs: Iterable[tuple[str, int]]) -> None:
+        """Give up runs that this process cannot end: id and fencing token of each."""
+        args: list[str | int] = [each for run in runs for each in run]
+        self._storage.call(_HAND_BACK, [self._ready], [self._tag, *args])
+
+    def postpone(self, run_id: str, token: int, pause: float, longest: float) -> bool:
+        """Give up a run that this process cannot execute, to be taken again in `pause` seconds.
+
+        Returns:
+            Whether it was; not if this has been done for `longest` seconds without a break, or
+            another process has the run.
+        """
+        limits = [round(pause * 1000), round(longest * 1000)]
+        args: list[str | int] = [self._tag, run_id, token, *limits]
+        return bool(self._storage.call(_POSTPONE, [self._run(run_id)], args))
+
+    def shorten(self, run_ids: Sequence[str], seconds: float) -> None:
+        """Keep the results of runs that were delivered only `seconds` longer."""
+        keys = [key for each in run_ids for key in (self._run(each), self._result(each))]
+        self._storage.call(_SHORTEN, keys, [round(seconds * 1000)])
+
+    def _key(self, key: IdempotencyKey) -> str:
+        # Of one length, whatever clients make up.
+        return f"{self._tag}:idempotency:{sha256(key.name.encode()).hexdigest()}"
+
+    def _run(self, run_id: str) -> str:
+        return f"{self._tag}:run:{run_id}"
+
+    def _result(self, run_id: str) -> str:
+        return f"{self._tag}:result:{run_id}"
+
+    def _waiting(self, run_id: str) -> str:
+        return f"{self._tag}:waiting:{run_id}"
+
+
+def _ids(record: RunRecord) -> str:
+    return f"{record.graph_id} {record.assistant_id}"
+
+
+_SHARED = ("runs/library", "threads/library", "runs/turns")
+_ADMIT = Script.load("runs/admit", *_SHARED)
+_REPEATED = Script.load("runs/repeated", "runs/library")
+_WITHDRAW = Script.load("runs/withdraw", *_SHARED)
+_BECOME = Script.load("runs/become", *_SHARED)
+_CLAIM = Script.load("runs/claim", *_SHARED)
+_FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
+_READ = Script.load("runs/read")
+_CANCEL = Script.load("runs/cancel", *_SHARED)
+_IN_FLIGHT = Script.load("runs/in_flight")
+_GONE = Script.load("threads/gone")
+_LIST = Script.load("runs/list")
+_REMOVE = Script.load("runs/remove", "runs/library")
+_BEAT = Script.load("runs/beat", *_SHARED)
+_HAND_BACK = Script.load("runs/hand_back", *_SHARED)
+_POSTPONE = Script.load("runs/postpone", *_SHARED)
+_SHORTEN = Script.load("runs/shorten")

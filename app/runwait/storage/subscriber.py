@@ -1,0 +1,71 @@
+"""One connection a process on which it is told of runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
+
+from runwait.storage.connection import client
+
+log = logging.getLogger("runwait.storage")
+
+# A connection on which nothing came for so long is asked whether it is alive.
+QUIET_SECONDS = 10.0
+
+
+class Subscriber:
+    """Listens on channels for as long as the process lives.
+
+    A message is a hint and may be lost, with a connection for example. So every confirmed
+    subscription, the first or after a reconnect, is reported too: what was waited for must
+    then be read again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        channels: Sequence[str],
+        on_message: Callable[[str], None],
+        on_subscribed: Callable[[], None],
+    ) -> None:
+        """Prepare; `start` opens the connection."""
+        self._url = url
+        self._channels = channels
+        self._on_message = on_message
+        self._on_subscribed = on_subscribed
+
+    def start(self) -> None:
+        """Listen, on a thread of its own."""
+        threading.Thread(target=self._run, name="subscriber", daemon=True).start()
+
+    def _run(self) -> None:
+        backoff = ExponentialWithJitterBackoff(base=0.05, cap=2.0)
+        failures = 0
+        while True:
+            listener: Any = client(self._url, health_check_interval=QUIET_SECONDS)
+            subscription = listener.pubsub()
+            try:
+                subscription.subscribe(*self._channels)
+                while True:
+                    message: Any = subscription.get_message(timeout=QUIET_SECONDS)
+                    failures = 0
+                    if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        self._on_subscribed()
+                    elif message["type"] == "message":
+                        self._on_message(message["data"].decode())
+            except RedisError as error:
+                log.debug("the subscription broke: %s", error)
+            except Exception:
+                log.exception("fault while handling a message")
+            finally:
+                subscription.close()
+            failures += 1
+            time.sleep(backoff.compute(failures))

@@ -1,0 +1,1 @@
+"""Threads: their records, and the states that their checkpoints hold."""

@@ -1,0 +1,753 @@
+"""What threads hold: read as their graphs see it, and changed as if a node had done it.
+
+LangGraph makes a state of a checkpoint with the graph that wrote it: which nodes come next, and
+what they wait for. So a state needs its graph, and may not fit it any more after a deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
+from langgraph.constants import END, START
+from langgraph.errors import InvalidUpdateError
+from langgraph.pregel import Pregel
+from langgraph.pregel.protocol import PregelProtocol
+from langgraph.runtime import Runtime
+from langgraph.store.base import BaseStore
+from langgraph.types import Command, Interrupt, Send, StateSnapshot, StateUpdate
+from pydantic import ValidationError
+
+from runwait.graphs.context import coerce_context
+from runwait.graphs.graph import AnyPregel, Graph
+from runwait.runs.executor import output_of, unknown_nodes
+from runwait.runs.fit import (
+    ELSEWHERE,
+    StateUnfit,
+    attached,
+    channel_of,
+    check_seen,
+    noting,
+    text_of,
+    without_tasks,
+)
+from runwait.runs.recovery import interrupts_by_task
+from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
+
+log = logging.getLogger("runwait.runs")
+
+T = TypeVar("T")
+Saver = BaseCheckpointSaver[Any]
+
+# Names of LangGraph's own in checkpoints and in configs.
+_OWN = ("__", "branch:", "join:")
+_RUNTIME = "__pregel_runtime"
+
+# What LangGraph takes for a node in an update: the graph's input, and a copy of the checkpoint.
+_PSEUDO_NODES = {"__input__", "__copy__", "__start__", "__end__"}
+
+EMPTY: Mapping[str, Any] = {
+    "values": {},
+    "next": [],
+    "tasks": [],
+    "metadata": None,
+    "created_at": None,
+    "checkpoint": None,
+    "parent_checkpoint": None,
+    "interrupts": [],
+    "checkpoint_id": None,
+    "parent_checkpoint_id": None,
+}
+"""The state of a thread that has none."""
+
+
+class CheckpointNotFound(Exception):
+    """The thread has no checkpoint of this id."""
+
+
+class NoGraph(Exception):
+    """The thread belongs to no graph yet, so nothing can be done to its state."""
+
+
+class UpdateRefused(ValueError):
+    """The graph does not take this update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class At:
+    """Which of a thread's checkpoints is meant.
+
+    Attributes:
+        checkpoint_id: its id; None for the latest.
+        checkpoint_ns: its namespace: "" for the thread's graph, a task's for a subgraph.
+        checkpoint_map: for the namespaces above, the checkpoints that it belongs to.
+    """
+
+    checkpoint_id: str | None = None
+    checkpoint_ns: str = ""
+    checkpoint_map: Mapping[str, str] | None = None
+
+    def config(self, thread_id: str, **configurable: Any) -> RunnableConfig:
+        """It, as LangGraph is told."""
+        own: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": self.checkpoint_ns}
+        checkpoint_id = self.checkpoint_id or (self.checkpoint_map or {}).get(self.checkpoint_ns)
+        if checkpoint_id:
+            own["checkpoint_id"] = checkpoint_id
+        if self.checkpoint_map:
+            own["checkpoint_map"] = dict(self.checkpoint_map)
+        return {"configurable": {**configurable, **own}}
+
+
+LATEST = At()
+
+
+class _Paths(NamedTuple):
+    """Where a request has its updates.
+
+    Attributes:
+        update: what goes before the names of an update's fields, by the superstep and the update.
+        values: what values come from, by the superstep.
+    """
+
+    update: str
+    values: str
+
+
+_ALONE = _Paths("", "values")
+_IN_SUPERSTEPS = _Paths("supersteps.{}.updates.{}.", "supersteps.{}.updates")
+
+
+class States:
+    """The states of threads, by way of their graphs."""
+
+    def __init__(
+        self,
+        graphs: Mapping[str, Graph],
+        saver: Saver,
+        store: BaseStore,
+        run_on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
+        saver_of: Callable[[AnyPregel], Saver] | None = None,
+    ) -> None:
+        """Make it for these graphs.
+
+        Args:
+            graphs: what can be run, by name.
+            saver: where the checkpoints are, for what is read without a graph.
+            store: for graphs, and for what their edges do in an update.
+            run_on_loop: runs a coroutine on the event loop of the process and returns, on the
+                thread that asked, what comes of it.
+            saver_of: the same for a graph: it revives the types that the graph's state holds. By
+                default these are looked for each time.
+        """
+        self._graphs = graphs
+        self._saver = saver
+        self._store = store
+        self._run_on_loop = run_on_loop
+        self._saver_of = saver_of or (lambda graph: saver.with_allowlist(allowlist_of(graph)))
+
+    def summary(
+        self, thread_id: str, graph_id: str | None
+    ) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
+        """The latest values, None if there are none, and what waits for an answer, by task.
+
+        This never fails for what a thread holds. Where the graph is not at hand (it is gone, or a
+        factory would have to make it) or does not fit, the values are those of the checkpoint.
+
+        Raises:
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        graph = self._graphs.get(graph_id or "")
+        config = LATEST.config(thread_id)
+        saver = self._saver
+        if graph is not None and graph.compiled is not None:
+            saver = self._saver_of(graph.compiled)
+            seen, reader = noting(saver)
+            try:
+                snapshot = attached(graph.compiled, reader).get_state(config)
+                check_seen(seen, graph.compiled)
+            except ELSEWHERE:
+                raise
+            except Exception as error:
+                log.warning("thread %s does not fit its graph: %r", thread_id, error)
+            else:
+                waiting = {
+                    task.id: [_interrupt(each) for each in task.interrupts]
+                    for task in snapshot.tasks
+                    if task.interrupts
+                }
+                return (None if snapshot.created_at is None else snapshot.values), waiting
+        try:
+            saved = saver.get_tuple(config)
+        except UnrevivableValue as error:
+            log.warning("thread %s can't be read: %s", thread_id, error)
+            return None, {}
+        return _raw(saved) if saved else (None, {})
+
+    def get(
+        self, thread_id: str, graph_id: str | None, at: At = LATEST, *, subgraphs: bool = False
+    ) -> dict[str, Any]:
+        """A state, as the API shows it (contract section 4).
+
+        Args:
+            at: which; the latest shows what tasks have done since its checkpoint.
+            subgraphs: whether tasks that are subgraphs show their own states.
+
+        Raises:
+            CheckpointNotFound: `at` names a checkpoint that is not there.
+            StateUnfit: the state does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        config = at.config(thread_id)
+        asked = config["configurable"].get("checkpoint_id")
+
+        def read(pregel: AnyPregel) -> StateSnapshot:
+            seen, saver = noting(self._saver_of(pregel))
+            snapshot = attached(pregel, saver).get_state(config, subgraphs=subgraphs)
+            if asked is None:
+                check_seen(seen, pregel)
+            return snapshot
+
+        snapshot = self._read(thread_id, graph_id, read) if graph_id else None
+        if snapshot is None or snapshot.created_at is None:
+            if asked is not None:
+                raise CheckpointNotFound(asked)
+            return dict(EMPTY)
+        return _public(snapshot)
+
+    def history(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        *,
+        limit: int = 10,
+        before: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: At = LATEST,
+    ) -> list[dict[str, Any]]:
+        """States, newest first.
+
+        Args:
+            limit: how many at most.
+            before: only checkpoints older than the one of this id.
+            metadata: only checkpoints whose metadata has these values.
+            at: whose namespace is meant; with an id, only that checkpoint.
+
+        Raises:
+            StateUnfit: one of them does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+        if graph_id is None:
+            return []
+        older = {"configurable": {"checkpoint_id": before}} if before else None
+
+        def read(pregel: AnyPregel) -> list[dict[str, Any]]:
+            states = attached(pregel, self._saver_of(pregel)).get_state_history(
+                at.config(thread_id),
+                filter=dict(metadata) if metadata else None,
+                before=cast(RunnableConfig | None, older),
+                limit=limit,
+            )
+            return [_public(each) for each in states]
+
+        return self._read(thread_id, graph_id, read)
+
+    def output(
+        self, thread_id: str, graph_id: str, run_id: str
+    ) -> tuple[Any, tuple[Interrupt, ...]]:
+        """The output of a run as of its last checkpoint, None if it has none, and what waits there.
+
+        Raises:
+            StateUnfit: the checkpoint does not fit the graph.
+            StorageUnavailable: the checkpoints can't be read.
+        """
+
+        def read(pregel: AnyPregel) -> tuple[Any, tuple[Interrupt, ...]]:
+            states = attached(pregel, self._saver_of(pregel)).get_state_history(
+                LATEST.config(thread_id), filter={"run_id": run_id}, limit=1
+            )
+            for state in states:
+                return output_of(pregel, state.values), state.interrupts
+            return None, ()
+
+        return self._read(thread_id, graph_id, read)
+
+    def check(
+        self, graph_id: str | None, values: Any, as_node: str | None, at: At = LATEST
+    ) -> None:
+        """Refuse what can be seen to be wrong before the thread is held for an update.
+
+        Raises:
+            NoGraph: there is no graph.
+            StateUnfit: the graph is gone.
+            UpdateRefused: the graph has no such node or subgraph.
+        """
+        self._check(graph_id, [[StateUpdate(values, as_node)]], at, _ALONE)
+
+    def check_supersteps(self, graph_id: Any, supersteps: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what can be seen to be wrong before there is a thread for the supersteps.
+
+        Raises:
+            NoGraph: there is no graph.
+            UpdateRefused: it is none that is served, or it has no such nodes.
+        """
+        if graph_id is not None and graph_id not in [*self._graphs]:
+            names = ", ".join(self._graphs)
+            raise UpdateRefused(f"metadata.graph_id: must be one of the graphs: {names}")
+        self._check(graph_id, _steps(supersteps), LATEST, _IN_SUPERSTEPS)
+
+    def _check(
+        self, graph_id: str | None, steps: list[list[StateUpdate]], at: At, paths: _Paths
+    ) -> None:
+        if graph_id is None:
+            raise NoGraph(
+                "the thread belongs to no graph: run one on it, or set graph_id in its metadata"
+            )
+        pregel = self._graph(graph_id).compiled
+        if pregel is not None:
+            _refuse_misnamed(pregel, steps, at, paths)
+
+    def update(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        values: Any,
+        as_node: str | None = None,
+        at: At = LATEST,
+        token: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Change the state as if a node had returned these values.
+
+        Its edges are followed, no node runs. An update after which the state could not be read is
+        refused, and leaves the thread as it was.
+
+        Args:
+            values: what the node returned; null is nothing.
+            as_node: which node; by default the one that was last, if there was only one.
+            at: the checkpoint to go on from; by default the latest.
+            token: the fencing token that the thread is held by.
+            metadata: for the new checkpoint.
+
+        Returns:
+            The new checkpoint: `checkpoint`, `configurable` and `checkpoint_id`.
+
+        Raises:
+            NoGraph: there is no graph.
+            CheckpointNotFound: `at` names a checkpoint that is not there.
+            UpdateRefused: the graph does not take it.
+            StateUnfit: what is there does not fit the graph.
+            Fenced: somebody else has taken the thread since.
+            StorageUnavailable: Redis is not there.
+        """
+        steps = [[StateUpdate(values, as_node)]]
+        return self._write(thread_id, graph_id, steps, at, token, metadata, _ALONE)
+
+    def supersteps(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        supersteps: Sequence[Mapping[str, Any]],
+        token: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Build a state up from updates, as POST /threads takes them.
+
+        Args:
+            supersteps: each has `updates`, and each of these `as_node` and either `values` or a
+                `command` (an object with `update` and `goto`).
+
+        Returns:
+            As `update`. Of supersteps before one that is refused, the checkpoints are there.
+
+        Raises:
+            As `update`.
+        """
+        steps = _steps(supersteps)
+        return self._write(thread_id, graph_id, steps, LATEST, token, metadata, _IN_SUPERSTEPS)
+
+    def waits(self, thread_id: str, graph_id: str) -> bool:
+        """Whether the thread has a node to go on with."""
+        try:
+            return bool(self.get(thread_id, graph_id)["next"])
+        except StateUnfit:
+            # Something is left that could not be done.
+            return True
+
+    def _write(
+        self,
+        thread_id: str,
+        graph_id: str | None,
+        steps: list[list[StateUpdate]],
+        at: At,
+        token: int | None,
+        metadata: Mapping[str, Any] | None,
+        paths: _Paths,
+    ) -> dict[str, Any]:
+        self._check(graph_id, steps, at, paths)
+        assert graph_id is not None
+        graph = self._graph(graph_id)
+        config = at.config(thread_id)
+        written: set[str] = set()
+
+        def arguments(pregel: AnyPregel) -> tuple[AnyPregel, RunnableConfig]:
+            _refuse_misnamed(pregel, steps, at, paths)
+            saver = self._saver_of(pregel)
+            if token is not None and isinstance(saver, RedisSaver):
+                # Reading the latest state raises the fence; from elsewhere it is not read.
+                if at != LATEST:
+                    saver.raise_fence(thread_id, token)
+                saver = saver.fenced(token)
+            if "checkpoint_id" in config["configurable"] and not _exists(saver, config):
+                raise CheckpointNotFound(config["configurable"]["checkpoint_id"])
+            runtime = Runtime(context=coerce_context(pregel.context_schema, {}), store=self._store)
+            full = at.config(thread_id, **{_RUNTIME: runtime})
+            full["metadata"] = {
+                **(metadata or {}),
+                "graph_id": graph_id,
+                "thread_id": thread_id,
+            }
+            return attached(pregel, _checking(saver, pregel, written)), full
+
+        surroundings = self._surroundings(thread_id, graph_id)
+        try:
+            if graph.execution == "sync":
+                with graph.make(*surroundings, access="threads.update") as made:
+                    pregel, full = arguments(made)
+                    came = pregel.bulk_update_state(full, steps)
+            else:
+
+                async def on_loop() -> RunnableConfig:
+                    async with graph.amake(*surroundings, access="threads.update") as made:
+                        pregel, full = await asyncio.to_thread(arguments, made)
+                        return await pregel.abulk_update_state(full, steps)
+
+                came = self._run_on_loop(on_loop())
+        except (*ELSEWHERE, CheckpointNotFound, UpdateRefused):
+            raise
+        except (UnrevivableValue, ValidationError) as error:
+            raise self._unfit(thread_id, graph_id, error) from error
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, InvalidUpdateError):
+                # Most likely an edge's own code.
+                log.warning("an update of thread %s was refused", thread_id, exc_info=error)
+            # Each superstep makes one checkpoint.
+            path = paths.values.format(len(written))
+            raise UpdateRefused(f"{path}: {text_of(error)}") from error
+        checkpoint = {
+            name: came["configurable"][name]
+            for name in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+            if name in came["configurable"]
+        }
+        return {
+            "checkpoint": checkpoint,
+            "configurable": checkpoint,
+            "checkpoint_id": checkpoint["checkpoint_id"],
+        }
+
+    def _read(self, thread_id: str, graph_id: str, work: Callable[[AnyPregel], T]) -> T:
+        """What `work` makes of the graph; no node of it is run."""
+        graph = self._graph(graph_id)
+        surroundings = self._surroundings(thread_id, graph_id)
+        try:
+            if not graph.is_async_factory:
+                with graph.make(*surroundings, access="threads.read") as made:
+                    return work(made)
+
+            async def on_loop() -> T:
+                async with graph.amake(*surroundings, access="threads.read") as made:
+                    return await asyncio.to_thread(work, made)
+
+            return cast(T, self._run_on_loop(on_loop()))
+        except (*ELSEWHERE, StateUnfit):
+            raise
+        except (Exception, SystemExit) as error:
+            if channel_of(error) is None:
+                # A factory's own code, most likely.
+                log.warning("thread %s can't be read", thread_id, exc_info=error)
+            raise self._unfit(thread_id, graph_id, error) from error
+
+    def _graph(self, graph_id: str) -> Graph:
+        graph = self._graphs.get(graph_id)
+        if graph is None:
+            raise StateUnfit(f"the thread's graph {graph_id!r} is not served here any more")
+        return graph
+
+    def _surroundings(
+        self, thread_id: str, graph_id: str
+    ) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
+        """What a factory may ask for."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_id, "graph_id": graph_id}}
+        return config, {}, self._store
+
+    @staticmethod
+    def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateUnfit:
+        return StateUnfit(
+            f"what thread {thread_id} holds does not fit graph {graph_id!r}: {text_of(error)}"
+        )
+
+
+class ThreadStates:
+    """The states of threads by the threads' ids alone, with all that a change of one takes."""
+
+    def __init__(
+        self,
+        states: States,
+        *,
+        thread_of: Callable[[str], Mapping[str, Any]],
+        hold: Callable[[str], int],
+        note: Callable[[str, bool], object],
+    ) -> None:
+        """Put it together.
+
+        Args:
+            states: the states by thread and graph.
+            thread_of: a thread's record, of which `metadata` is read, by its id; raises what the
+                API answers for an unknown one.
+            hold: takes a thread that no run has for an update; the fencing token. Raises what the
+                API answers for a busy one.
+            note: notes of a thread that its state was changed, and whether it waits to go on.
+        """
+        self._states = states
+        self._thread_of = thread_of
+        self._hold = hold
+        self._note = note
+
+    def get(self, thread_id: str, at: At = LATEST, *, subgraphs: bool = False) -> dict[str, Any]:
+        """A state; see `States.get`."""
+        return self._states.get(thread_id, self._graph_id(thread_id), at, subgraphs=subgraphs)
+
+    def history(
+        self,
+        thread_id: str,
+        *,
+        limit: int = 10,
+        before: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: At = LATEST,
+    ) -> list[dict[str, Any]]:
+        """States, newest first; see `States.history`."""
+        return self._states.history(
+            thread_id,
+            self._graph_id(thread_id),
+            limit=limit,
+            before=before,
+            metadata=metadata,
+            at=at,
+        )
+
+    def update(
+        self, thread_id: str, values: Any, as_node: str | None = None, at: At = LATEST
+    ) -> dict[str, Any]:
+        """Change the state of a thread that is not busy; see `States.update`."""
+        graph_id = self._graph_id(thread_id)
+        self._states.check(graph_id, values, as_node, at)
+        token = self._hold(thread_id)
+        written = self._states.update(thread_id, graph_id, values, as_node, at, token)
+        assert graph_id is not None
+        self._note(thread_id, self._states.waits(thread_id, graph_id))
+        return written
+
+    def _graph_id(self, thread_id: str) -> str | None:
+        graph_id = self._thread_of(thread_id)["metadata"].get("graph_id")
+        return graph_id if isinstance(graph_id, str) else None
+
+
+def _exists(saver: Saver, config: RunnableConfig) -> bool:
+    conf = config["configurable"]
+    # A subgraph that remembers has its checkpoints under its name without the task's id.
+    own = "|".join(part.split(":")[0] for part in conf["checkpoint_ns"].split("|"))
+    places = dict.fromkeys((conf["checkpoint_ns"], own))
+    return any(
+        saver.get_tuple({"configurable": {**conf, "checkpoint_ns": place}}) is not None
+        for place in places
+    )
+
+
+def _checking(saver: Saver, pregel: AnyPregel, written: set[str]) -> Saver:
+    """A saver that refuses a checkpoint of which the graph could not make a state.
+
+    LangGraph stores what an update's nodes wrote before it finds out whether the channels take it.
+    So that is held back here until the checkpoint that comes of it is known to be good. The ids of
+    those that were stored are added to `written`.
+    """
+    checking = copy(saver)
+    held: list[tuple[Any, ...]] = []
+
+    def put_writes(config: RunnableConfig, writes: Any, task_id: str, task_path: str = "") -> None:
+        if config["configurable"].get("checkpoint_id") in written:
+            saver.put_writes(config, writes, task_id, task_path)
+        else:
+            held.append((config, writes, task_id, task_path))
+
+    async def aput_writes(
+        config: RunnableConfig, writes: Any, task_id: str, task_path: str = ""
+    ) -> None:
+        if config["configurable"].get("checkpoint_id") in written:
+            await saver.aput_writes(config, writes, task_id, task_path)
+        else:
+            held.append((config, writes, task_id, task_path))
+
+    def put(
+        config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
+    ) -> RunnableConfig:
+        _check_checkpoint(saver, pregel, config, checkpoint, metadata)
+        while held:
+            saver.put_writes(*held.pop(0))
+        written.add(checkpoint["id"])
+        return saver.put(config, checkpoint, metadata, new_versions)
+
+    async def aput(
+        config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
+    ) -> RunnableConfig:
+        await asyncio.to_thread(_check_checkpoint, saver, pregel, config, checkpoint, metadata)
+        while held:
+            await saver.aput_writes(*held.pop(0))
+        written.add(checkpoint["id"])
+        return await saver.aput(config, checkpoint, metadata, new_versions)
+
+    checking.put = put  # type: ignore[method-assign]
+    checking.aput = aput  # type: ignore[method-assign]
+    checking.put_writes = put_writes  # type: ignore[method-assign]
+    checking.aput_writes = aput_writes  # type: ignore[method-assign]
+    return checking
+
+
+def _check_checkpoint(
+    saver: Saver, pregel: AnyPregel, config: RunnableConfig, checkpoint: Any, metadata: Any
+) -> None:
+    """Raise InvalidUpdateError if the graph can't make a state of the checkpoint."""
+    # What such a channel holds is not in the checkpoint alone.
+    if any(isinstance(each, DeltaChannel) for each in pregel.channels.values()):
+        return
+    conf = config["configurable"]
+    at = At(checkpoint_id=checkpoint["id"], checkpoint_ns=conf.get("checkpoint_ns", ""))
+    place = at.config(conf["thread_id"])
+    view = copy(saver)
+
+    def get_tuple(config: RunnableConfig) -> CheckpointTuple:
+        return CheckpointTuple(place, copy_checkpoint(checkpoint), metadata, None, [])
+
+    view.get_tuple = get_tuple  # type: ignore[method-assign]
+    try:
+        attached(pregel, view).get_state(place)
+    except ELSEWHERE:
+        raise
+    except Exception as error:
+        raise InvalidUpdateError(text_of(error)) from error
+
+
+def _refuse_misnamed(
+    pregel: AnyPregel, steps: Sequence[Sequence[StateUpdate]], at: At, paths: _Paths
+) -> None:
+    """Raise UpdateRefused with all that updates name and the graph lacks."""
+    graph: PregelProtocol[Any, Any, Any, Any] | None = pregel
+    if at.checkpoint_ns:
+        name = without_tasks(at.checkpoint_ns)
+        graph = dict(pregel.get_subgraphs(recurse=True)).get(name)
+        if graph is None:
+            raise UpdateRefused(f"checkpoint.checkpoint_ns: the graph has no subgraph {name!r}")
+    if not isinstance(graph, Pregel):
+        return
+    nodes = frozenset(graph.nodes) - {START}
+    problems: list[tuple[str, str]] = []
+    for number, step in enumerate(steps):
+        for place, each in enumerate(step):
+            path = paths.update.format(number, place)
+            as_node, values = each.as_node, cast(Any, each.values)
+            if as_node is not None and as_node not in nodes | _PSEUDO_NODES:
+                problems.append((f"{path}as_node", f"the graph has no node {as_node!r}"))
+            elif as_node == END and values is not None:
+                problems.append((f"{path}as_node", f"{END!r} takes no values but null"))
+            if isinstance(values, Command):
+                going = cast(list[Any], values.goto)
+                goto = frozenset(to if isinstance(to, str) else to.node for to in going)
+                problems += unknown_nodes({f"{path}command.goto": goto}, nodes)
+    if problems:
+        raise UpdateRefused("; ".join(f"{path}: {text}" for path, text in problems))
+
+
+def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
+    """A checkpoint's values and pending interrupts, without a graph."""
+    values = {
+        name: value
+        for name, value in saved.checkpoint["channel_values"].items()
+        if not name.startswith(_OWN)
+    }
+    waiting = interrupts_by_task(saved)
+    return values, {task: [_interrupt(each) for each in raised] for task, raised in waiting.items()}
+
+
+def _interrupt(interrupt: Interrupt) -> dict[str, Any]:
+    return {"id": interrupt.id, "value": interrupt.value}
+
+
+def _public(snapshot: StateSnapshot) -> dict[str, Any]:
+    checkpoint = _reference(snapshot.config) if snapshot.created_at is not None else None
+    parent = _reference(snapshot.parent_config)
+    return {
+        "values": snapshot.values,
+        "next": list(snapshot.next),
+        "tasks": [_task(task) for task in snapshot.tasks],
+        "metadata": snapshot.metadata,
+        "created_at": snapshot.created_at,
+        "checkpoint": checkpoint,
+        "parent_checkpoint": parent,
+        "interrupts": [_interrupt(each) for each in snapshot.interrupts],
+        "checkpoint_id": checkpoint and checkpoint["checkpoint_id"],
+        "parent_checkpoint_id": parent and parent["checkpoint_id"],
+    }
+
+
+def _task(task: Any) -> dict[str, Any]:
+    nested = isinstance(task.state, StateSnapshot)
+    error = task.error
+    return {
+        "id": task.id,
+        "name": task.name,
+        "path": task.path,
+        "error": error if error is None or isinstance(error, str) else repr(error),
+        "interrupts": [_interrupt(each) for each in task.interrupts],
+        "checkpoint": None if nested else _reference(task.state),
+        "state": _public(task.state) if nested else None,
+        "result": task.result,
+    }
+
+
+def _reference(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A checkpoint's place, of all that a config holds."""
+    if config is None:
+        return None
+    conf = config["configurable"]
+    place = {"thread_id": conf["thread_id"], "checkpoint_ns": conf.get("checkpoint_ns", "")}
+    optional = {name: conf[name] for name in ("checkpoint_id", "checkpoint_map") if conf.get(name)}
+    return {**optional, **place}
+
+
+def _steps(supersteps: Sequence[Mapping[str, Any]]) -> list[list[StateUpdate]]:
+    return [
+        [StateUpdate(_values(each), each.get("as_node")) for each in step["updates"]]
+        for step in supersteps
+    ]
+
+
+def _values(update: Mapping[str, Any]) -> Any:
+    """What an update of a superstep writes."""
+    command = update.get("command")
+    if not command:
+        return update.get("values")
+    goto = command.get("goto") or []
+    pairs = command.get("update")
+    return Command(
+        update=[(key, value) for key, value in pairs] if isinstance(pairs, list) else pairs,
+        goto=[
+            each if isinstance(each, str) else Send(each["node"], each["input"])
+            for each in (goto if isinstance(goto, list) else [goto])
+        ],
+    )

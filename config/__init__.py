@@ -1,1 +1,0 @@
-"""How the service is set up: settings from the environment, and gunicorn."""

@@ -1,0 +1,155 @@
+"""The command `runwait`, as a person calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from runwait import cli
+from runwait.storage.connection import Storage
+from runwait.storage.outbox import Outbox
+from tests.servers import PATIENCE, ROOT, RedisServer, free_port
+
+URL = "http://a.example/hook"
+
+
+def command(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runwait.cli", "webhooks", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "REDIS_URL": redis_url, "REDIS_PREFIX": "test"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture
+def outbox(valkey: RedisServer) -> Outbox:
+    storage = Storage(valkey.url, 1)
+    storage.start()
+    return Outbox(storage, "test")
+
+
+def kill(outbox: Outbox, run_id: str) -> None:
+    outbox.add(run_id, URL, b'{"n":1}')
+    webhook, _ = asyncio.run(outbox.claim(60))
+    assert webhook is not None
+    asyncio.run(outbox.failed(webhook, None, "the answer was 500"))
+
+
+def test_lists_one_line_each(outbox: Outbox, valkey: RedisServer) -> None:
+    assert command(valkey.url, "list").stdout == ""
+    kill(outbox, "r1")
+    [letter] = outbox.dead(1)
+    died = letter.died.isoformat(timespec="seconds")
+    done = command(valkey.url, "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"r1  {died}  1 attempts  {URL}  the answer was 500\n"
+
+
+def test_retries_one(outbox: Outbox, valkey: RedisServer) -> None:
+    kill(outbox, "r1")
+    kill(outbox, "r2")
+    assert command(valkey.url, "retry", "r1").returncode == 0
+    assert [each.run_id for each in outbox.dead(10)] == ["r2"]
+    webhook, _ = asyncio.run(outbox.claim(60))
+    assert webhook is not None
+    assert webhook.run_id == "r1"
+
+
+def test_says_so_where_there_is_none(valkey: RedisServer) -> None:
+    done = command(valkey.url, "retry", "r1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "r1" in done.stderr
+
+
+def test_retries_all_over_pages(
+    outbox: Outbox,
+    valkey: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(5):
+        kill(outbox, f"r{number}")
+    monkeypatch.setattr(cli, "PAGE", 2)
+    run = partial(
+        CliRunner().invoke, cli.main, env={"REDIS_URL": valkey.url, "REDIS_PREFIX": "test"}
+    )
+    assert len(run(["webhooks", "list"]).output.splitlines()) == 5
+    assert run(["webhooks", "retry", "--all"]).output == "5 to be tried again\n"
+    assert outbox.dead(10) == []
+
+
+@pytest.mark.parametrize("arguments", [["retry"], ["retry", "r1", "--all"], ["bury"]])
+def test_explains_itself_where_it_is_called_wrongly(
+    valkey: RedisServer, arguments: list[str]
+) -> None:
+    done = command(valkey.url, *arguments)
+    assert done.returncode == 2
+    assert "Usage: " in done.stderr
+
+
+def test_says_in_one_line_that_redis_is_away() -> None:
+    done = command(f"redis://127.0.0.1:{free_port()}", "list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "Redis is away" in done.stderr
+
+
+def test_says_in_one_line_that_a_setting_is_wrong() -> None:
+    done = command("http://x", "list")
+    assert done.returncode == 1
+    assert done.stderr.startswith("runwait: REDIS_URL: Must be")
+    assert len(done.stderr.splitlines()) == 1
+
+
+class TestCheck:
+    def run(self, folder: Path, *arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, ["check", "-c", str(folder / "langgraph.json")])
+
+    def test_prints_a_line_for_each_graph_and_for_each_fault(self, tmp_path: Path) -> None:
+        shutil.copy(ROOT / "examples" / "mapreduce.py", tmp_path / "good.py")
+        (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
+        graphs = {"good": "./good.py:graph", "bad": "./broken.py:graph", "gone": "./no.py:graph"}
+        (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs}))
+
+        done = self.run(tmp_path)
+
+        assert done.exit_code == 1
+        assert done.stdout == "ok     good: ./good.py:graph (sync)\n"
+        bad, gone, last = done.stderr.splitlines()
+        assert "broken.py: graph 'bad': RuntimeError: not today" in bad
+        assert "no.py: graph 'gone': there is no such file" in gone
+        assert last == "runwait: 2 of 3 graphs do not load"
+
+    def test_is_content_where_all_load(self) -> None:
+        done = CliRunner().invoke(cli.main, ["check", "-c", str(ROOT / "examples/langgraph.json")])
+
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 5
+
+    def test_says_in_one_line_that_there_is_no_langgraph_json(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path)
+
+        assert done.exit_code == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "LANGGRAPH_CONFIG" in done.stderr
+
+
+def test_help_says_how_to_begin() -> None:
+    done = CliRunner().invoke(cli.main, ["--help"])
+
+    for each in ("runwait check", "runwait serve", "curl http://localhost:8000/runs/wait"):
+        assert each in done.output
+    for command in ("serve", "work", "check", "webhooks"):
+        assert re.search(rf"^  {command} +\w", done.output, re.MULTILINE)

@@ -1,0 +1,113 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from runwait.settings import EXAMPLES, Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch):
+    for each in fields(Settings):
+        monkeypatch.delenv(each.name.upper(), raising=False)
+    monkeypatch.delenv("API_KEYS", raising=False)
+
+
+def test_nothing_has_to_be_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
+
+
+def test_what_is_set_to_nothing_is_not_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for each in fields(Settings):
+        monkeypatch.setenv(each.name.upper(), "")
+    monkeypatch.setenv("API_KEYS", "")
+    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
+
+
+def test_a_langgraph_json_in_the_folder_comes_before_the_examples(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("langgraph.json").touch()
+    assert Settings.from_env().langgraph_config == Path("langgraph.json")
+    monkeypatch.setenv("LANGGRAPH_CONFIG", "other.json")
+    assert Settings.from_env().langgraph_config == Path("other.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PORT", "80", 80),
+        ("REDIS_URL", "rediss://u:p@host:1/2", "rediss://u:p@host:1/2"),
+        ("REDIS_PREFIX", "my:app", "my:app"),
+        ("DATA_DIR", "/somewhere", Path("/somewhere")),
+        ("RUN_TIMEOUT_SECONDS", "0.5", 0.5),
+        ("RESULT_TTL_SECONDS", "0", 0.0),
+        ("SHUTDOWN_GRACE_SECONDS", "0", 0.0),
+        ("WEBHOOK_REQUIRE_HTTPS", "true", True),
+        ("LOG_FORMAT", "text", "text"),
+    ],
+)
+def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text, value):
+    monkeypatch.setenv(name, text)
+    assert getattr(Settings.from_env(), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "1.5"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://localhost"),
+        ("REDIS_PREFIX", "a b"),
+        ("REDIS_PREFIX", "{a}"),
+        ("REDIS_MAX_CONNECTIONS", "1"),
+        ("HEARTBEAT_SECONDS", "0"),
+        ("HEARTBEAT_SECONDS", "nan"),
+        ("HEARTBEAT_SECONDS", "inf"),
+        ("RUN_CONCURRENCY", "0"),
+        ("WAITERS_MAX", "-1"),
+        ("RUN_TIMEOUT_SECONDS", "0"),
+        ("RUN_LEASE_SECONDS", "0.5"),
+        ("SHUTDOWN_GRACE_SECONDS", "-1"),
+        ("RESULT_TTL_SECONDS", "x"),
+        ("MAX_REQUEST_BYTES", "1k"),
+        ("REQUEST_TIMEOUT_SECONDS", "0"),
+        ("WEBHOOK_REQUIRE_HTTPS", "maybe"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("API_KEYS", "secret"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_in_one_line(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_env()
+    assert str(raised.value).startswith(f"{name}: ")
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_all_values_that_cannot_be_used_are_named_at_once(monkeypatch):
+    monkeypatch.setenv("PORT", "x")
+    monkeypatch.setenv("LOG_FORMAT", "y")
+    with pytest.raises(SettingsError, match=r"PORT: .*; LOG_FORMAT: "):
+        Settings.from_env()
+
+
+def test_without_a_redis_url_the_embedded_server_of_the_data_folder_is_used(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    assert settings.embedded
+    assert settings.storage_url.startswith("unix://")
+    assert settings.storage_url != Settings(data_dir=tmp_path / "other").storage_url
+    given = Settings(redis_url="redis://host")
+    assert not given.embedded
+    assert given.storage_url == "redis://host"
