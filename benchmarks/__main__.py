@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from benchmarks import idle, kept, lateness, schedule, search, steps, wait
+from benchmarks import crowd, idle, kept, lateness, schedule, search, steps, wait
 
 SECTIONS = {
     "wait": wait,
@@ -14,6 +15,7 @@ SECTIONS = {
     "schedule": schedule,
     "lateness": lateness,
     "idle": idle,
+    "crowd": crowd,
 }
 
 
@@ -22,12 +24,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=7, help="of what is measured in turns")
+    parser.add_argument(
+        "--against", type=Path, help="a checkout of an earlier version, for the section wait"
+    )
     options = parser.parse_args()
     if unknown := set(options.sections) - SECTIONS.keys():
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     for name in options.sections or SECTIONS:
         print(f"\n{name}", flush=True)
-        SECTIONS[name].measure(options.rounds)
+        if name == "wait":
+            wait.measure(options.rounds, options.against)
+        else:
+            SECTIONS[name].measure(options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,9 @@
-"""The service's gunicorn settings, for the bare app: plain gthread, no embedded server."""
+"""gunicorn's settings for the bare app: stock gthread, 32 threads, and otherwise its defaults."""
 
-from runwait.server.gunicorn import (  # noqa: F401  # gunicorn reads them from here
-    backlog,
-    bind,
-    control_socket_disable,
-    keepalive,
-    threads,
-    timeout,
-    worker_connections,
-    workers,
-)
+import os
 
+bind = f"127.0.0.1:{os.environ['PORT']}"
+workers = int(os.environ["WEB_CONCURRENCY"])
 worker_class = "gthread"
+threads = 32
 wsgi_app = "benchmarks.bare:app"

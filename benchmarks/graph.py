@@ -1,7 +1,8 @@
-"""The graphs that are measured; all of them synchronous."""
+"""The graphs that are measured."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, TypedDict
 
@@ -30,6 +31,18 @@ def note_time(_: Started) -> Started:
     return {"started": time.time()}
 
 
+def wait(state: State) -> State:
+    """Take as long as the value says."""
+    time.sleep(state["value"]["seconds"])
+    return state
+
+
+async def await_(state: State) -> State:
+    """The same, without a thread."""
+    await asyncio.sleep(state["value"]["seconds"])
+    return state
+
+
 graph = StateGraph(State).add_node("echo", echo).add_edge(START, "echo").compile()
 two_nodes = (
     StateGraph(State)
@@ -40,3 +53,5 @@ two_nodes = (
     .compile()
 )
 clock = StateGraph(Started).add_node("note_time", note_time).add_edge(START, "note_time").compile()
+sleep_sync = StateGraph(State).add_node("wait", wait).add_edge(START, "wait").compile()
+sleep_async = StateGraph(State).add_node("wait", await_).add_edge(START, "wait").compile()

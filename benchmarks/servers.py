@@ -24,11 +24,19 @@ from runwait.server import embedded
 from runwait.storage.connection import AnyScript, Storage
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNWAIT = "config/gunicorn.py"
-BARE = "benchmarks/bare_gunicorn.py"
+RUNWAIT = (sys.executable, "-m", "runwait.cli", "serve")
+BARE = (sys.executable, "-m", "gunicorn", "-c", "benchmarks/bare_gunicorn.py")
 # More than there are workers, so that each has run the graph before it counts.
 WARMING = 50
 VALUE = {"value": {"a": 1, "b": "x"}}
+
+
+def earlier(checkout: Path) -> tuple[str, ...]:
+    """The command of an earlier version, of which this is a checkout with its packages."""
+    python = str(checkout / ".venv" / "bin" / "python")
+    if (checkout / "config" / "work.py").exists():  # 0.2 and before
+        return python, "-m", "gunicorn", "-c", "config/gunicorn.py", "wsgi:app"
+    return python, "-m", "runwait.cli", "serve"
 
 
 @dataclass(frozen=True)
@@ -76,11 +84,15 @@ def ratio(ours: Sequence[float], base: Sequence[float]) -> float:
 
 
 @contextlib.contextmanager
-def served(config: str = RUNWAIT) -> Iterator[Server]:
+def served(
+    command: Sequence[str] = RUNWAIT, folder_of: Path = ROOT, **settings: object
+) -> Iterator[Server]:
     """A server of two workers, until the block ends.
 
     Args:
-        config: gunicorn's settings.
+        command: what starts it.
+        folder_of: where it is started.
+        settings: environment variables.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -94,13 +106,14 @@ def served(config: str = RUNWAIT) -> Iterator[Server]:
             "DATA_DIR": str(folder / "data"),
             "LANGGRAPH_CONFIG": str(ROOT / "benchmarks" / "langgraph.json"),
             "LOG_FORMAT": "json",
+            **{name: str(value) for name, value in settings.items()},
         }
         environment.pop("REDIS_URL", None)
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", config],
-                cwd=ROOT,
+                command,
+                cwd=folder_of,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,7 +1,7 @@
 """Runwait against a bare Flask route that calls `graph.invoke`.
 
-Both serve the same graph of one node under the same gunicorn settings, and are asked in turns by
-the same client, so that what else the machine does strikes both.
+Both serve the same graph of one node from two workers, and are asked in turns by the same client,
+so that what else the machine does strikes both.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import statistics
 import threading
 import time
+from pathlib import Path
 
-from benchmarks.servers import BARE, RUNWAIT, Server, ask, body, ratio, served
+from benchmarks.servers import BARE, ROOT, RUNWAIT, Server, ask, body, earlier, ratio, served
 
 # Runs of one client a round.
 COUNT = 400
@@ -20,18 +21,30 @@ CLIENTS = 8
 SECONDS = 3.0
 
 
-def measure(rounds: int) -> None:
-    """Measure and print."""
-    configs = {"bare": BARE, "runwait": RUNWAIT}
-    alone: dict[str, list[float]] = {name: [] for name in configs}
-    rush: dict[str, list[float]] = {name: [] for name in configs}
+def measure(rounds: int, against: Path | None = None) -> None:
+    """Measure and print.
+
+    Args:
+        rounds: how many.
+        against: a checkout of an earlier version, with its packages in .venv, to be measured too.
+    """
+    commands = {"bare": (BARE, ROOT), "runwait": (RUNWAIT, ROOT)}
+    if against is not None:
+        commands["earlier"] = (earlier(against), against)
+    alone: dict[str, list[float]] = {name: [] for name in commands}
+    rush: dict[str, list[float]] = {name: [] for name in commands}
     with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(served(each)) for name, each in configs.items()}
+        servers = {name: stack.enter_context(served(*each)) for name, each in commands.items()}
         for _ in range(rounds):
             for name, server in servers.items():
                 alone[name].append(_p50(server))
             for name, server in servers.items():
                 rush[name].append(_throughput(server))
+    if against is not None:
+        p50, runs = (ratio(each["runwait"], each["earlier"]) for each in (alone, rush))
+        print(
+            f"against {against}: one client's p50 {p50:.2f} times, runs a second {runs:.2f} times"
+        )
     print(f"{'':24}{'bare':>10}{'Runwait':>10}{'ratio':>8}   reach")
     print(
         f"{'one client, p50':24}{statistics.median(alone['bare']) * 1000:>7.2f} ms"

@@ -14,12 +14,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from runwait.server.worker import REQUEST_THREADS
 from runwait.settings import Settings
 from tests.servers import ROOT
 
 # What a basic dyno gives, and what a process needs beside request threads and run threads.
 DYNO_THREADS = 256
-OTHER_THREADS = 32
+OTHER_THREADS = 48
 
 
 def declared(section: str, option: str) -> list[Requirement]:
@@ -86,7 +87,7 @@ def test_the_manifest_sets_only_what_there_is_to_set(monkeypatch: pytest.MonkeyP
 
     settings = Settings.from_env()
 
-    threads = settings.threads + settings.run_concurrency + OTHER_THREADS
+    threads = REQUEST_THREADS + settings.run_concurrency + OTHER_THREADS
     assert settings.web_concurrency * threads <= DYNO_THREADS
     assert (ROOT / settings.langgraph_config).exists()
 

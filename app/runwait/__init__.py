@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from runwait.api.clients import Watcher
     from runwait.runs.service import Service
     from runwait.settings import Settings
 
@@ -20,12 +19,10 @@ class Runwait:
 
     settings: Settings
     service: Service
-    watcher: Watcher
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
         self.service.start()
-        self.watcher.start()
         # What the start made lives as long as the process: no collection has to go over it again.
         gc.collect()
         gc.freeze()
@@ -44,7 +41,6 @@ def create_app(settings: Settings) -> Flask:
     from flask import Flask
 
     from runwait.api import BLUEPRINTS, access_log, errors
-    from runwait.api.clients import Watcher
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
@@ -56,7 +52,7 @@ def create_app(settings: Settings) -> Flask:
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service, Watcher())
+    app.extensions["runwait"] = Runwait(settings, service)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     errors.register(app)

@@ -17,9 +17,6 @@ from runwait.webhooks.signatures import signing_key
 # Those of the checkout, if this is one; an installed package brings no examples.
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
 
-# Request threads beyond those that may wait: for /ok, the 503s and all that is answered at once.
-RESERVED_THREADS = 32
-
 LogFormat = Literal["auto", "json", "text"]
 
 
@@ -44,7 +41,7 @@ class Settings:
     data_dir: Path = Path("data")
     heartbeat_seconds: float = 5.0
     run_concurrency: int = 500
-    waiters_max: int = 500
+    waiters_max: int = 5000
     run_timeout_seconds: float | None = None
     run_lease_seconds: float = 15.0
     run_max_attempts: int = 3
@@ -72,11 +69,6 @@ class Settings:
     def storage_url(self) -> str:
         """The URL of the Redis to use: the given one, else the embedded server's."""
         return self.redis_url or embedded.url(self.data_dir)
-
-    @property
-    def threads(self) -> int:
-        """Request threads of one process."""
-        return self.waiters_max + RESERVED_THREADS
 
     @classmethod
     def from_env(cls) -> Settings:
@@ -151,7 +143,7 @@ class Settings:
         return cls(**read)
 
 
-_COUNT = Range(1, 10_000)
+_COUNT = Range(1, 100_000)
 _POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
 _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")
 _LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]

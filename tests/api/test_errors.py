@@ -10,12 +10,8 @@ from flask import Flask
 from runwait.api import errors
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
-from runwait.runs.service import (
-    ConflictingRequest,
-    NoRoom,
-    RunNotFound,
-    UnfitRequest,
-)
+from runwait.runs.admission import ConflictingRequest, UnfitRequest
+from runwait.runs.events import NoRoom, RunNotFound
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.threads import ThreadBusy
 from runwait.webhooks.targets import WebhookRefused

@@ -289,7 +289,7 @@ def test_a_scheduled_run_that_comes_due_while_redis_takes_no_writes_starts_once_
             at_once.config_set("min-replicas-to-write", "3")
             at_once.publish("{runwait}:told:all", "ready")
             at_once.execute()
-        eventually(lambda: server.logged("no run could be taken"))
+        eventually(lambda: server.logged("no run could be claimed"))
     assert answer.result().json() == {"value": 1}
 
 

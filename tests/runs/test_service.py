@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runwait.runs.remote import RunNotFound
+from runwait.runs.events import RunNotFound
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable

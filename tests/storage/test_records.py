@@ -144,11 +144,11 @@ def test_without_a_time_to_live_the_result_stays_until_every_waiting_process_has
     one = records_of(storage, "one", ttl=0)
     two, three = records_of(storage, "two", ttl=0), records_of(storage, "three", ttl=0)
     token = create(one)
-    assert two.read("r1", wait=True).document is None
-    assert three.read("r1", wait=True).document is None
+    assert two.read("r1", follow=True).document is None
+    assert three.read("r1", follow=True).document is None
     one.finish(ended(), b"1", token=token)
-    assert two.read("r1", wait=True).document == b"1"
-    assert three.read("r1", wait=True).document == b"1"
+    assert two.read("r1", follow=True).document == b"1"
+    assert three.read("r1", follow=True).document == b"1"
     assert redis_server.client.keys("*r1*") == []
 
 
@@ -157,7 +157,7 @@ def test_a_waiting_process_is_told_of_the_end_on_its_channel_and_no_other(storag
     token = create(one)
     listener = redis_server.client.pubsub(ignore_subscribe_messages=True)
     listener.subscribe(*one.channels, *two.channels)
-    two.read("r1", wait=True)
+    two.read("r1", follow=True)
     one.finish(ended(), b"1", token=token)
     message = eventually(lambda: listener.get_message(timeout=1))
     assert (message["channel"].decode(), message["data"]) == (two.channels[0], b"ended r1")
@@ -258,8 +258,8 @@ def test_who_lost_a_run_that_another_ended_does_not_take_it_for_one_that_redis_l
     claim = lose(redis_server, two)
     assert two.finish(ended(), b'"right"', token=claim.token)
     # Clients may still wait where it was lost.
-    assert one.read("r1", wait=True).document == b'"right"'
-    assert one.read("r1", wait=True) is None
+    assert one.read("r1", follow=True).document == b'"right"'
+    assert one.read("r1", follow=True) is None
     assert not one.finish(ended(), b'"late"', token=token)
     beat = one.beat([("r1", token)], LEASE)
     assert (beat.lost, beat.missing) == (["r1"], [])
@@ -275,11 +275,11 @@ def test_who_lost_a_run_that_another_ended_and_that_was_removed_does_not_bring_i
     assert two.finish(ended(), b"{}", token=claim.token, thread=ThreadEnd("idle"))
     assert two.remove("t1", "r1") is True
     # The client that waits where it was lost has its answer; after that there is none any more.
-    assert one.read("r1", wait=True).document == b"{}"
+    assert one.read("r1", follow=True).document == b"{}"
     error = ThreadEnd("error", {"error": "E", "message": ""})
     assert not one.finish(ended(), b"{}", token=token, thread=error)
     assert admit(one, missing="again").verdict == "missing"
-    assert one.read("r1", wait=True) is None
+    assert one.read("r1", follow=True) is None
     assert thread_of(redis_server)["status"] == "idle"
     assert two.of_thread("t1", 10, 0, None) == []
 
@@ -290,7 +290,7 @@ def test_what_is_undone_elsewhere_is_told_to_who_lost_the_run(storage, redis_ser
     claim = lose(redis_server, two)
     assert two.finish(ended(), b"{}", token=claim.token, undone=True)
     assert two.read("r1") is None
-    assert one.read("r1", wait=True).document == b"{}"
+    assert one.read("r1", follow=True).document == b"{}"
 
 
 def test_who_takes_a_run_need_not_be_told_of_its_end(storage, redis_server):
@@ -298,7 +298,7 @@ def test_who_takes_a_run_need_not_be_told_of_its_end(storage, redis_server):
     one.admit(a_run(), LEASE, may_start=False)
     claim, _ = one.claim(LEASE)
     assert one.finish(ended(), b"{}", token=claim.token, undone=True)
-    assert one.read("r1", wait=True) is None
+    assert one.read("r1", follow=True) is None
 
 
 def test_only_cancelled_runs_are_taken_where_there_is_no_place(storage):
@@ -556,12 +556,12 @@ def test_a_strategy_stops_the_run_that_has_the_thread_and_those_that_wait(
 def test_what_was_undone_is_seen_only_by_those_who_waited_for_it(storage):
     one, two = records_of(storage, "one"), records_of(storage, "two")
     token = admit(one).token
-    assert two.read("r1", wait=True).document is None
+    assert two.read("r1", follow=True).document is None
     one.finish(ended(), b'"so far"', token=token, undone=True, thread=ThreadEnd("idle"))
     assert one.read("r1") is None
-    assert one.read("r1", wait=True) is None
-    assert two.read("r1", wait=True).document == b'"so far"'
-    assert two.read("r1", wait=True) is None
+    assert one.read("r1", follow=True) is None
+    assert two.read("r1", follow=True).document == b'"so far"'
+    assert two.read("r1", follow=True) is None
 
 
 def test_a_thread_that_is_not_there_is_missing_unless_it_is_to_be_made(storage, redis_server):
@@ -594,7 +594,7 @@ def test_a_thread_that_was_made_anew_does_not_become_that_of_a_run_on_the_old_on
     threads.cleaned(threads.delete("t1"))
     threads.create("t1", {"n": 2})
     before = thread_of(redis_server)
-    assert records.become(a_run(), NewThread({"n": 1}, ["n=1"], None), b'{"n": 2}') is None
+    assert records.assign_thread(a_run(), NewThread({"n": 1}, ["n=1"], None), b'{"n": 2}') is None
     assert thread_of(redis_server) == before
 
 
@@ -608,13 +608,13 @@ def test_a_busy_thread_becomes_another_graphs_only_when_that_has_its_turn(storag
     records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
     claim, _ = records.claim(LEASE)
     assert (claim.has_thread, claim.is_graphs) == (True, False)
-    assert records.become(other, thread, b"{}") == b'{"n": 1}'
-    assert records.become(other, thread, b'{"n": 1}') is None
+    assert records.assign_thread(other, thread, b"{}") == b'{"n": 1}'
+    assert records.assign_thread(other, thread, b'{"n": 1}') is None
     assert (thread_of(redis_server)["graph"], thread_of(redis_server)["metadata"]) == (
         "other a1",
         '{"n": 2}',
     )
-    assert records.become(other, thread, b"{}") is None
+    assert records.assign_thread(other, thread, b"{}") is None
 
 
 def test_an_admission_sent_twice_is_the_same_as_one(storage, redis_server):
@@ -717,7 +717,7 @@ def test_what_ended_can_be_had_of_a_redis_that_takes_no_writes(storage, redis_se
     token = admit(one).token
     one.finish(ended(), b'"right"', token=token, thread=ThreadEnd("idle"))
     redis_server.client.config_set("min-replicas-to-write", 1)
-    assert two.read("r1", wait=True).document == b'"right"'
+    assert two.read("r1", follow=True).document == b'"right"'
 
 
 @pytest.mark.parametrize("removed", ["run", "thread"])
@@ -727,18 +727,18 @@ def test_a_run_that_was_removed_is_seen_only_by_those_who_have_yet_to_look_at_it
     one, two, three = (records_of(storage, each) for each in ("one", "two", "three"))
     token = admit(one).token
     for each in (two, three):
-        assert each.read("r1", wait=True).document is None
+        assert each.read("r1", follow=True).document is None
     one.finish(ended(), b'"right"', token=token, thread=ThreadEnd("idle"))
-    assert three.read("r1", wait=True).document == b'"right"'
+    assert three.read("r1", follow=True).document == b'"right"'
     if removed == "run":
         one.remove("t1", "r1")
     else:
         ThreadRecords(storage, "test", None).delete("t1")
     for each in (one, three):
         assert each.read("r1") is None
-        assert each.read("r1", wait=True) is None
-    assert two.read("r1", wait=True).document == b'"right"'
-    assert two.read("r1", wait=True) is None
+        assert each.read("r1", follow=True) is None
+    assert two.read("r1", follow=True).document == b'"right"'
+    assert two.read("r1", follow=True) is None
     assert not redis_server.client.keys("{test}:*r1")
 
 

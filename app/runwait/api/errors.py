@@ -17,16 +17,15 @@ from runwait.assistants.assistants import (
     TwoContexts,
 )
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
-from runwait.runs.fit import StateUnfit
-from runwait.runs.recovery import NothingToResume
-from runwait.runs.remote import RunNotFound
-from runwait.runs.service import (
+from runwait.runs.admission import (
     ConflictingRequest,
     KeyInFlight,
     KeyReused,
-    NoRoom,
     UnfitRequest,
 )
+from runwait.runs.events import NoRoom, RunNotFound
+from runwait.runs.fit import StateUnfit
+from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced
 from runwait.storage.connection import StorageUnavailable

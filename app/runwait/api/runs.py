@@ -5,9 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify
 
-from runwait.api import heartbeat
 from runwait.api.request import (
     check_ids,
     idempotency,
@@ -18,9 +17,10 @@ from runwait.api.request import (
     query_selection,
 )
 from runwait.api.schemas import CancelBody, RunBody, ThreadRunBody
-from runwait.runs.requests import RunRequest
+from runwait.api.stream import Stream
+from runwait.runs.events import Follower
+from runwait.runs.request import RunRequest
 from runwait.runs.service import Service
-from runwait.runs.waits import Wait
 from runwait.storage.records import PUBLIC, RunStatus
 
 blueprint = Blueprint("runs", __name__)
@@ -36,7 +36,7 @@ MOST_OFFSET = 2**31 - 1
 def create_and_wait() -> Response:
     """Run a graph on a thread of its own; answered with its final output."""
     body = _RUN_BODY.of(json_body())
-    return _waiting(_service().create(_asked(body)))
+    return _waiting(*_service().wait(_asked(body)))
 
 
 @blueprint.post("/threads/<thread_id>/runs/wait")
@@ -44,7 +44,7 @@ def create_on_thread_and_wait(thread_id: str) -> Response:
     """Run a graph on a kept thread; answered with its final output."""
     check_ids(thread_id=thread_id)
     body = _THREAD_RUN_BODY.of(json_body())
-    return _waiting(_service().create(_asked(body, thread_id.lower())))
+    return _waiting(*_service().wait(_asked(body, thread_id.lower())))
 
 
 @blueprint.get("/threads/<thread_id>/runs")
@@ -112,12 +112,19 @@ def _asked(body: dict[str, Any], thread_id: str | None = None) -> RunRequest:
     )
 
 
-def _waiting(wait: Wait) -> Response:
-    g.thread_id, g.run_id = wait.thread_id, wait.run_id
-    extension = current_app.extensions["runwait"]
-    return heartbeat.respond(
-        wait, request.environ, extension.watcher, extension.settings.heartbeat_seconds
-    )
+def _waiting(follower: Follower, replayed: bool = False) -> Response:
+    """The answer that ends with the run's document."""
+    g.thread_id, g.run_id = follower.thread_id, follower.run_id
+    run = f"/threads/{follower.thread_id}/runs/{follower.run_id}"
+    headers = {
+        "Location": f"{run}/join",
+        "Content-Location": run,
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        **({"Idempotency-Replayed": "true"} if replayed else {}),
+    }
+    pause = current_app.extensions["runwait"].settings.heartbeat_seconds
+    return Stream(follower, pause).response(headers)
 
 
 def _service() -> Service:

@@ -13,7 +13,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
@@ -31,6 +30,7 @@ from langgraph.types import Durability
 from runwait.graphs.context import coerce_context
 from runwait.graphs.graph import Graph, needs_checkpointer
 from runwait.graphs.proof import proven_sync
+from runwait.pool import Pool
 
 log = logging.getLogger("runwait.runs")
 
@@ -39,7 +39,7 @@ AnyPregel = Pregel[Any, Any, Any, Any]
 Saver = BaseCheckpointSaver[Any]
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
-HELPERS = 8
+HELPERS = 4
 
 # The names under which LangGraph takes a run's surroundings from its config.
 _RUNTIME = "__pregel_runtime"
@@ -135,8 +135,8 @@ class Executor:
             concurrency: how many runs may execute at once.
         """
         self._places = threading.Semaphore(concurrency)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="run")
-        self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="helper")
+        self._pool = Pool(concurrency, "run")
+        self._helpers = Pool(HELPERS, "helper")
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_free: Callable[[], None] = lambda: None
 

@@ -43,6 +43,9 @@ ELSEWHERE = (StorageUnavailable, Fenced)
 class StateUnfit(Exception):
     """What the thread holds does not fit its graph, which has changed since or is gone."""
 
+    # A run that fails with it leaves its thread as it was.
+    leaves_thread = True
+
 
 def check_next(saved: CheckpointTuple | None, pregel: AnyPregel, saver: Saver) -> None:
     """Refuse to go on from a checkpoint with a node which the graph, or a subgraph, lacks.

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.backoff import ExponentialWithJitterBackoff
 
-from runwait.runs.live import LiveRun
+from runwait.runs.run import Run
 from runwait.storage.connection import AnyScript, Storage, StorageUnavailable
 
 
@@ -20,9 +20,9 @@ class Patient:
     and the run is for others to go on with.
     """
 
-    def __init__(self, storage: Storage, live: LiveRun) -> None:
+    def __init__(self, storage: Storage, run: Run) -> None:
         self._storage = storage
-        self._live = live
+        self._run = run
 
     def call(
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
@@ -51,7 +51,7 @@ class Patient:
             await asyncio.sleep(next(pauses))
 
     def _is_over(self) -> bool:
-        return self._live.settled or time.monotonic() >= self._live.sure_until
+        return not self._run.executing or time.monotonic() >= self._run.leased_until
 
     def _pauses(self) -> Iterator[float]:
         backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0)

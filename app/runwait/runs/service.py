@@ -1,8 +1,8 @@
-"""The service: what clients can ask for, and how the parts that do it are put together.
+"""The service: what clients can ask for of runs, and how the parts that do it are put together.
 
-A run's life: `create` admits it; it executes here, or (on a thread that is busy, or where no place
-is free) in whichever process takes it when it is its turn; its end is recorded, and everyone who
-waits, in whichever process, is given the document.
+A run's life: `admission` takes it in; `runner` executes it here, or (on a thread that is busy, or
+where no place is free) `worker` claims it in whichever process has a place; its end is recorded,
+and everyone who follows it through the `events` hub of any process is given the document.
 """
 
 from __future__ import annotations
@@ -11,88 +11,48 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 from uuid import uuid4
 
-from langchain_core.runnables import RunnableConfig
-from uuid_utils.compat import uuid7
-
 from runwait.assistants.assistants import Assistants
-from runwait.graphs.assistants import Assistant
-from runwait.graphs.context import ContextError, coerce_context
 from runwait.graphs.graph import Graph
-from runwait.runs import outcomes, recovery
-from runwait.runs.dispatcher import Dispatcher
-from runwait.runs.executor import Executor, unknown_nodes
-from runwait.runs.fit import StateUnfit
-from runwait.runs.live import LiveRun
-from runwait.runs.local import TRIES, LocalRuns, thread_of, with_ids
-from runwait.runs.remote import RemoteWaits, RunNotFound
-from runwait.runs.requests import RunRequest
+from runwait.runs import ending
+from runwait.runs.admission import Admission, Replay
+from runwait.runs.events import Cut, End, Follower, Hub, NoRoom, RunNotFound
+from runwait.runs.executor import Executor
+from runwait.runs.leases import Leases
+from runwait.runs.observer import LogLines
+from runwait.runs.request import RunRequest
+from runwait.runs.run import Phase
+from runwait.runs.runner import Runner
 from runwait.runs.savers import Savers
 from runwait.runs.timers import Timers
-from runwait.runs.waits import Ended, Wait, Waiters
+from runwait.runs.worker import Starter, Worker
 from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.assistants import AssistantRecords
-from runwait.storage.checkpoint import UnrevivableValue
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
 from runwait.storage.outbox import Outbox
-from runwait.storage.records import (
-    Action,
-    Admission,
-    IdempotencyKey,
-    RunRecord,
-    RunRecords,
-    RunStatus,
-    StoredRun,
-)
+from runwait.storage.records import Action, RunRecord, RunRecords, StoredRun
 from runwait.storage.store import RedisStore
 from runwait.storage.subscriber import Subscriber
-from runwait.storage.threads import (
-    Doomed,
-    ThreadBusy,
-    ThreadNotFound,
-    ThreadRecords,
-)
-from runwait.threads.states import CheckpointNotFound, States, ThreadStates
+from runwait.storage.threads import ThreadNotFound, ThreadRecords
+from runwait.threads.states import States, ThreadStates
 from runwait.threads.threads import Threads
 from runwait.webhooks.deliveries import Deliveries
-from runwait.webhooks.targets import WebhookRules, check_target
+from runwait.webhooks.targets import WebhookRules
 
 log = logging.getLogger("runwait.runs")
 
 # A run that ends within this time is recorded once, as ended: nobody has been told of it before.
 AT_ONCE_SECONDS = 0.02
+# Time for ends that are just being recorded, when the process stops.
+LAST_SECONDS = 1.0
 # Time for webhooks that are under way, when the process stops; the rest is for other processes.
 LAST_DELIVERIES_SECONDS = 1.0
-
-
-class ConflictingRequest(Exception):
-    """The request asks for two things that exclude each other, or for one that needs a thread."""
-
-
-class UnfitRequest(Exception):
-    """The request does not fit the graph; the text names every field that does not."""
-
-
-class KeyReused(Exception):
-    """The idempotency key was used with another request."""
-
-
-class KeyInFlight(Exception):
-    """The run that the idempotency key was used for has not ended."""
-
-    def __init__(self, thread_id: str, run_id: str) -> None:
-        super().__init__(f"Idempotency-Key: its run {run_id} has not ended")
-        self.thread_id = thread_id
-        self.run_id = run_id
-
-
-class NoRoom(Exception):
-    """The process cannot take another run or wait now."""
+# How many requests may block a thread at once until a run has ended, for `cancel` and `delete`.
+BLOCKING = 12
 
 
 class Service:
@@ -108,78 +68,100 @@ class Service:
         self.graphs = graphs
         self.process_id = uuid4().hex
         self.timers = Timers()
-        self._webhook_rules = WebhookRules.parse(
-            settings.webhook_base_url,
-            settings.webhook_allowed_hosts,
-            settings.webhook_require_https,
-        )
+        observer = LogLines()
         prefix = settings.redis_prefix
-        self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
-        self._executor = Executor(settings.run_concurrency)
-        self._waiters = Waiters(settings.waiters_max)
-        self._savers = Savers(prefix, settings.langgraph_aes_key)
-        in_time = InTime(self._storage)
-        self._saver = self._savers.plain(in_time)
+        storage = self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
+        executor = self._executor = Executor(settings.run_concurrency)
+        savers = Savers(prefix, settings.langgraph_aes_key)
+        in_time = InTime(storage)
+        saver = savers.plain(in_time)
+        thread_records = ThreadRecords(storage, prefix, settings.thread_ttl_seconds)
+        records = self._records = RunRecords(
+            storage, prefix, self.process_id, settings.result_ttl_seconds
+        )
+
+        # What else there is.
         self.store = RedisStore(in_time, prefix)
-        self._thread_records = ThreadRecords(self._storage, prefix, settings.thread_ttl_seconds)
         states = self._states = States(
             graphs,
-            self._saver,
+            saver,
             self.store,
-            self._executor.on_loop,
-            lambda graph: self._savers.of(graph, in_time),
+            executor.on_loop,
+            lambda graph: savers.of(graph, in_time),
         )
         self.states = ThreadStates(
             states,
-            thread_of=lambda thread_id: {"metadata": self._thread_records.get(thread_id).metadata},
-            hold=self._thread_records.hold,
-            note=self._thread_records.note_state,
+            thread_of=lambda thread_id: {"metadata": thread_records.get(thread_id).metadata},
+            hold=thread_records.hold,
+            note=thread_records.note_state,
         )
-        self.threads = Threads(self._thread_records, states, self._saver)
+        self.threads = Threads(thread_records, states, saver)
         self.assistants = Assistants(
             graphs,
-            AssistantRecords(self._storage, prefix),
+            AssistantRecords(storage, prefix),
             self.threads,
             self.store,
-            self._executor.on_loop,
+            executor.on_loop,
             since=settings.langgraph_config.stat().st_mtime,
         )
-        self._records = RunRecords(
-            self._storage, prefix, self.process_id, settings.result_ttl_seconds
-        )
-        self._remote = RemoteWaits(
-            self._records,
-            self._executor,
+
+        # Runs.
+        self._hub = Hub(
+            records,
+            executor,
             self.timers,
+            settings.waiters_max,
             settings.run_lease_seconds,
             self._document_later,
         )
-        self._local = LocalRuns(
+        self._runner = Runner(
             settings,
             graphs,
-            self._storage,
-            self._records,
-            self._savers,
+            storage,
+            records,
+            savers,
             lambda runner: RedisStore(runner, prefix),
-            self._executor,
+            executor,
             self.timers,
-            self._remote,
+            self._hub,
+            observer,
+        )
+        self._leases = Leases(settings, storage, records, savers, executor, self._runner, self._hub)
+        starter = Starter(settings, graphs, records, executor, self._runner, observer)
+        self._worker = Worker(
+            executor,
+            partial(records.claim, settings.run_lease_seconds),
+            starter.start,
+            starter.end,
+        )
+        self._admission = Admission(
+            settings,
+            graphs,
+            storage,
+            self.assistants,
+            self.threads,
+            thread_records,
+            records,
+            savers,
+            executor,
+            self._runner,
+            self._worker,
+            self._hub,
         )
         self._deliveries = Deliveries(
-            Outbox(self._storage, prefix), self._webhook_rules, settings.webhook_secret
-        )
-        self._dispatcher = Dispatcher(
-            self._executor,
-            partial(self._records.claim, settings.run_lease_seconds),
-            self._local.adopt,
-            self._local.end,
+            Outbox(storage, prefix),
+            WebhookRules.parse(
+                settings.webhook_base_url,
+                settings.webhook_allowed_hosts,
+                settings.webhook_require_https,
+            ),
+            settings.webhook_secret,
         )
         self._subscriber = Subscriber(
-            settings.storage_url, self._records.channels, self._told, self._look_again
+            settings.storage_url, records.channels, self._hear, self._look_again
         )
         self._stopping = threading.Event()
-        # Runs of which it is not known whether Redis took them in; nobody was told of them.
-        self._doubtful: list[RunRecord] = []
+        self._blocking = threading.Semaphore(BLOCKING)
         # Runs to be cancelled, since their clients went away, as soon as Redis is back.
         self._left_alone: list[str] = []
 
@@ -195,26 +177,32 @@ class Service:
             StorageUnsuitable: this Redis cannot be used.
         """
         self._storage.on_up = lambda: self._executor.help(self._catch_up)
+        self._runner.on_faults = self._catch_up
         self._executor.start()
         self._storage.start()
         self._subscriber.start()
         self.timers.start()
-        self._local.on_faults = self._catch_up
-        self._local.start()
+        self._leases.start()
         self._deliveries.start()
-        self._dispatcher.start(takes=self.settings.claim_runs if claims is None else claims)
+        self._worker.start(executes=self.settings.claim_runs if claims is None else claims)
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
     def stop(self, grace: float) -> None:
         """Take nothing more, let runs end, and give up what has not after `grace` seconds.
 
-        Returns when no run is left and everyone who waits has been given something.
+        Returns when no run is left and everyone who follows one has been given something.
         """
         self._stopping.set()
-        self._dispatcher.stop()
-        self._local.stop(grace)
-        self._withdraw_doubtful()
-        self._remote.end()
+        self._hub.close()
+        self._worker.stop()
+        self._runner.wait_until_idle(grace)
+        self._runner.hand_back()
+        # Those whose end is just being recorded.
+        self._runner.wait_until_idle(LAST_SECONDS)
+        self._runner.record_ends()
+        self._leases.give_back()
+        self._admission.withdraw_doubtful()
+        self._hub.stop()
         self._deliveries.stop(min(grace, LAST_DELIVERIES_SECONDS))
 
     @property
@@ -237,195 +225,75 @@ class Service:
         """What an operator should mend although the service works, or None."""
         return self._storage.warning
 
-    # Creating runs
+    # Waiting for runs
 
-    def create(self, request: RunRequest) -> Wait:
-        """Admit a run, start it or have it wait for its turn, and wait for it.
+    def wait(self, request: RunRequest) -> tuple[Follower, bool]:
+        """Admit a run, and follow it.
 
         Returns:
-            The wait of the client that asked; it must be closed.
+            Who follows it, which must be closed; and whether it was the request's idempotency key
+            that found an earlier answer.
 
         Raises:
-            AssistantNotFound, UnknownGraph: there is no such assistant.
-            ConflictingRequest: configurable and context, or a resume without a thread.
-            UnfitRequest: the graph lacks a node, or refuses the context.
-            WebhookRefused: the webhook's address is not one to call.
-            KeyReused, KeyInFlight: its idempotency key was used before.
-            ThreadNotFound, CheckpointNotFound: there is no such thread, or checkpoint on it.
-            ThreadBusy: another run has the thread, and this one is not to wait.
-            NothingToResume: no interrupt waits for what the resume brings.
-            StateUnfit: the thread is to go on with a node that the graph lacks.
-            NoRoom: no place to execute, or to wait; or the process is stopping.
-            StorageUnavailable: it needs Redis, which is away.
+            Exception: all that `Admission.check` and `Admission.admit` raise.
+            NoRoom: no place to wait, or the process is stopping.
         """
-        assistant = self.assistants.resolve(request.assistant_id)
-        graph = self.graphs[assistant.graph_id]
-        if request.configurable and request.context:
-            raise ConflictingRequest("configurable and context: at most one of them may be given")
-        if request.resumes and request.thread_id is None:
-            raise ConflictingRequest("command.resume: needs a thread")
-        request = request.over(assistant)
-        if graph.nodes is not None:
-            _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
-        if request.webhook is not None:
-            self._check_webhook(request.webhook)
-        key = self._key_of(request)
-        if key is not None and (before := self._records.repeated(key)) is not None:
-            return self._repeat(before)
-        if request.thread_id is not None:
-            self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
-        record = _new_record(request, assistant)
-        wait = self._new_wait(record.thread_id, record.run_id)
+        candidate = self._admission.check(request)
+        if isinstance(candidate, Replay):
+            return self._replay(candidate), True
+        record = candidate.record
+        # Before the run is there, so that its end is not missed.
+        follower = self._follow(record.thread_id, record.run_id, candidate.request.on_disconnect)
         try:
-            wait.on_delivered = partial(self._local.note_delivery, record.run_id)
-            if request.on_disconnect == "cancel":
-                wait.on_gone = self._canceller(record.run_id)
-            if request.kept or request.delay > 0 or request.webhook or key is not None:
-                before = self._take_in(record, request, wait, key)
-                if before is not None:
-                    wait.close()
-                    return self._repeat(before)
-            elif not self._start_at_once(record, request, wait):
-                self._wait_for_a_place(record, request, wait)
+            admitted = self._admission.admit(candidate)
+            if isinstance(admitted, Replay):
+                follower.close()
+                return self._replay(admitted), True
+            if admitted is not None:
+                over = follower.wait(AT_ONCE_SECONDS)
+                if not over and admitted.token is None:
+                    self._runner.record_start(admitted)
         except BaseException:
-            wait.close()
+            follower.close()
             raise
-        return wait
+        return follower, False
 
-    def _start_at_once(self, record: RunRecord, request: RunRequest, wait: Wait) -> bool:
-        """Start a run that needs no Redis to be answered; False if there is no place for it."""
-        # Runs that are ready and wait for a place come first.
-        if self._dispatcher.starved or not self._executor.reserve():
-            return False
-        live = LiveRun(record, request)
-        live.attach(wait)
-        self._local.start_run(live)
-        if wait.document(AT_ONCE_SECONDS) is None:
-            self._local.record_start(live)
-        return True
-
-    def _wait_for_a_place(self, record: RunRecord, request: RunRequest, wait: Wait) -> None:
-        try:
-            self._take_in(record, request, wait, None)
-        except StorageUnavailable as error:
-            raise NoRoom("all places to execute runs are taken") from error
-
-    def _take_in(
-        self, record: RunRecord, request: RunRequest, wait: Wait, key: IdempotencyKey | None
-    ) -> Admission | None:
-        """Have Redis take in a run, and start it if it is its turn.
+    def join(self, thread_id: str, run_id: str, *, cancel_on_disconnect: bool = False) -> Follower:
+        """Follow a run, in whichever process it executes.
 
         Returns:
-            What became of the run that the idempotency key stands for, if that is another.
-        """
-        # Listed before Redis knows of the run, so that its end is not missed.
-        self._remote.add([wait])
-        may_start = request.delay <= 0 and not self._dispatcher.starved
-        may_start = may_start and self._executor.reserve()
-        admission = None
-        try:
-            admission = self._admit(record, request, key, may_start)
-        except StorageUnavailable as error:
-            if error.doubtful:
-                self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
-                if self._storage.problem is None:
-                    # It was back before this was noted.
-                    self._executor.help(self._catch_up)
-            raise
-        finally:
-            started = admission is not None and admission.verdict == "running"
-            if may_start and not started:
-                self._executor.release()
-        if admission.verdict == "missing":
-            raise ThreadNotFound(record.thread_id)
-        if admission.verdict == "busy":
-            raise ThreadBusy(record.thread_id)
-        if admission.verdict == "running":
-            live = LiveRun(record, request, token=admission.token)
-            for each in self._remote.take(record.run_id):
-                live.attach(each)
-            self._local.start_run(live)
-        elif admission.verdict != "pending":
-            return admission
-        return None
-
-    def _admit(
-        self, record: RunRecord, request: RunRequest, key: IdempotencyKey | None, may_start: bool
-    ) -> Admission:
-        thread = thread_of(record, self.settings) if request.kept else None
-        create = request.thread_id is None or request.if_not_exists == "create"
-        seen = None
-        for _ in range(TRIES):
-            admission = self._records.admit(
-                record,
-                self.settings.run_lease_seconds,
-                may_start=may_start,
-                delay=request.delay,
-                key=key,
-                thread=thread,
-                missing="create" if create else "reject",
-                seen_metadata=seen,
-            )
-            if admission.verdict == "metadata":
-                # The thread has metadata of its own, and another graph or none: it gets this run's.
-                seen = admission.metadata
-                assert seen is not None and thread is not None
-                thread = with_ids(seen, record, thread)
-            elif admission.verdict == "doomed":
-                assert admission.token is not None
-                self.threads.clean(Doomed(record.thread_id, admission.token))
-            else:
-                return admission
-        raise ThreadBusy(record.thread_id)
-
-    def _key_of(self, request: RunRequest) -> IdempotencyKey | None:
-        if request.idempotency_key is None:
-            return None
-        # Of one thread or of none: that is what the path tells apart.
-        name = f"{request.thread_id or ''} {request.idempotency_key}"
-        ttl = self.settings.idempotency_ttl_seconds
-        return IdempotencyKey(name, request.fingerprint, ttl)
-
-    def _repeat(self, before: Admission) -> Wait:
-        """Answer a request whose idempotency key was used before.
+            Who follows it, which must be closed.
 
         Raises:
-            KeyReused, KeyInFlight.
+            RunNotFound, StorageUnavailable: as `get` does.
+            NoRoom: no place to wait.
         """
-        if before.verdict == "other":
-            raise KeyReused("Idempotency-Key: was used with another body")
-        if before.verdict == "in flight":
-            raise KeyInFlight(before.thread_id, before.run_id)
-        wait = self._new_wait(before.thread_id, before.run_id)
-        wait.replayed = True
-        wait.give(before.document)
-        return wait
+        follower = self._follow(thread_id, run_id, "cancel" if cancel_on_disconnect else "")
+        try:
+            run = self._runner.get(run_id)
+            if run is not None and run.record.thread_id != thread_id:
+                raise RunNotFound(run_id)
+            if run is None or run.phase is Phase.LEFT:
+                self._hub.read(follower)
+            elif run.phase is Phase.ENDED:
+                assert run.ending is not None
+                follower.give(End(run.ending.document))
+        except BaseException:
+            follower.close()
+            raise
+        return follower
 
-    def _refuse_what_the_thread_cannot(
-        self, request: RunRequest, graph: Graph, thread_id: str
-    ) -> None:
-        point = request.starting_point
-        if not point and not request.goes_on:
-            return
-        saver = self._saver
-        if graph.compiled is not None:
-            saver = self._savers.of(graph.compiled, self._storage)
-        try:
-            found = saver.get_tuple(_at(thread_id, point))
-        except UnrevivableValue:
-            return  # for the graph to say, which may know more types once it is made
-        if point and found is None:
-            self._thread_records.get(thread_id)
-            namespace = f"in namespace {point.get('checkpoint_ns', '')!r}"
-            raise CheckpointNotFound(point.get("checkpoint_id", namespace))
-        if not request.goes_on:
-            return
-        try:
-            recovery.check_start(request, graph.graph_id, found, graph.compiled, saver)
-        except (recovery.NothingToResume, StateUnfit):
-            # What waits may come with the runs before it; it is looked for again in its turn.
-            if point or self._thread_records.get(thread_id).status != "busy":
-                raise
+    def _follow(self, thread_id: str, run_id: str, on_disconnect: str) -> Follower:
+        follower = self._hub.follow(thread_id, run_id)
+        follower.on_delivered = partial(self._leases.note_delivery, run_id)
+        if on_disconnect == "cancel":
+            follower.on_gone = self._canceller(run_id)
+        return follower
+
+    def _replay(self, replay: Replay) -> Follower:
+        follower = self._hub.follow(replay.thread_id, replay.run_id)
+        follower.give(End(replay.document))
+        return follower
 
     # Asking for runs
 
@@ -436,9 +304,9 @@ class Service:
             RunNotFound: there is none.
             StorageUnavailable: the run is not this process's, and Redis cannot be asked.
         """
-        if live := self._local.get(run_id):
-            record = live.record
-            gone = live.ending is not None and live.ending.undone
+        if run := self._runner.get(run_id):
+            record = run.record
+            gone = run.ending is not None and run.ending.rolled_back
         else:
             stored = self._records.read(run_id)
             if stored is None:
@@ -447,13 +315,6 @@ class Service:
         if record.thread_id != thread_id or gone:
             raise RunNotFound(run_id)
         return record
-
-    def _has(self, thread_id: str, run_id: str) -> bool:
-        try:
-            self.get(thread_id, run_id)
-        except RunNotFound:
-            return False
-        return True
 
     def of_thread(
         self, thread_id: str, limit: int, offset: int, status: str | None
@@ -467,31 +328,6 @@ class Service:
         if found is None:
             raise ThreadNotFound(thread_id)
         return found
-
-    def join(self, thread_id: str, run_id: str, *, cancel_on_disconnect: bool = False) -> Wait:
-        """Wait for a run, in whichever process it executes.
-
-        Returns:
-            The wait of the client that asked; it must be closed.
-
-        Raises:
-            RunNotFound, StorageUnavailable: as `get` does.
-            NoRoom: no place to wait.
-        """
-        wait = self._new_wait(thread_id, run_id)
-        try:
-            live = self._local.get(run_id)
-            if live is not None and live.record.thread_id != thread_id:
-                raise RunNotFound(run_id)
-            wait.on_delivered = partial(self._local.note_delivery, run_id)
-            if cancel_on_disconnect:
-                wait.on_gone = self._canceller(run_id)
-            if live is None or not live.attach(wait):
-                self._remote.join(wait)
-        except BaseException:
-            wait.close()
-            raise
-        return wait
 
     def cancel(self, thread_id: str, run_id: str, action: Action, *, wait: bool = False) -> None:
         """Stop a run, wherever it is.
@@ -507,15 +343,18 @@ class Service:
         """
         if self.get(thread_id, run_id).status.ended:
             raise RunNotFound(run_id)
-        end = self.join(thread_id, run_id) if wait else None
-        try:
+        with contextlib.ExitStack() as stack:
+            follower = None
+            if wait:
+                if not self._blocking.acquire(blocking=False):
+                    raise NoRoom("all places to wait for a cancel are taken")
+                stack.callback(self._blocking.release)
+                follower = self.join(thread_id, run_id)
+                stack.callback(follower.close)
             if not self._cancel(run_id, action):
                 raise RunNotFound(run_id)
-            if end is not None and isinstance(end.result(), Ended):
+            if follower is not None and isinstance(follower.result(), Cut):
                 raise NoRoom("the process is shutting down")
-        finally:
-            if end is not None:
-                end.close()
 
     def cancel_all(
         self,
@@ -559,40 +398,23 @@ class Service:
         if removed is None and not cancelled:
             raise RunNotFound(run_id)
 
-    # Waits
+    def _has(self, thread_id: str, run_id: str) -> bool:
+        try:
+            self.get(thread_id, run_id)
+        except RunNotFound:
+            return False
+        return True
 
-    def _new_wait(self, thread_id: str, run_id: str) -> Wait:
-        if self.stopping:
-            raise NoRoom("the process is shutting down")
-        if not self._waiters.enter():
-            raise NoRoom("all places to wait are taken")
-        wait = Wait(thread_id, run_id)
-        wait.on_close = partial(self._close_wait, wait)
-        return wait
+    def _cancel(self, run_id: str, action: Action) -> bool:
+        run = self._runner.get(run_id)
+        if run is not None and run.executing:
+            self._runner.cancel(run, action)
+            return True
+        return self._records.cancel([run_id], action) > 0
 
     def _canceller(self, run_id: str) -> Callable[[], None]:
         # On another thread: who notices that a client is gone must not wait for Redis.
         return partial(self._executor.help, partial(self._cancel_for_the_gone, run_id))
-
-    def _close_wait(self, wait: Wait) -> None:
-        self._waiters.leave()
-        self._remote.remove(wait)
-
-    def _check_webhook(self, url: str) -> None:
-        # A name may take its time to resolve: that is a wait like any other.
-        if not self._waiters.enter():
-            raise NoRoom("all places to wait are taken")
-        try:
-            check_target(url, self._webhook_rules)
-        finally:
-            self._waiters.leave()
-
-    def _cancel(self, run_id: str, action: Action) -> bool:
-        live = self._local.get(run_id)
-        if live is not None and not live.settled:
-            self._local.cancel(live, action)
-            return True
-        return self._records.cancel([run_id], action) > 0
 
     def _cancel_for_the_gone(self, run_id: str) -> None:
         try:
@@ -604,51 +426,41 @@ class Service:
     def _document_later(self, stored: StoredRun) -> bytes:
         """The document of a kept run, when its result is not there any more."""
         if stored.error is not None:
-            return dumps({outcomes.ERROR: stored.error})
+            return dumps({ending.ERROR: stored.error})
         record = stored.record
         values, interrupts = self._states.output(record.thread_id, record.graph_id, record.run_id)
-        return dumps(outcomes.interrupted(values, interrupts).answer)
+        return dumps(ending.interrupted(values, interrupts).answer)
 
     # Keeping up with the others
 
-    def _told(self, message: str) -> None:
+    def _hear(self, message: str) -> None:
         """A message from another process, or from this one."""
         what, *rest = message.split(" ")
         if what == "ready":
-            self._dispatcher.wake()
+            self._worker.wake()
         elif what == "webhook":
             self._deliveries.wake()
         elif what == "ended":
-            self._remote.told(rest[0])
+            self._hub.look(rest[0])
         elif what == "cancel":
-            self._local.told_to_cancel(rest[0], "rollback" if "rollback" in rest else "interrupt")
+            self._runner.cancel_if_here(rest[0], "rollback" if "rollback" in rest else "interrupt")
 
     def _look_again(self) -> None:
         """Messages may have been lost."""
-        self._dispatcher.wake()
+        self._worker.wake()
         self._deliveries.wake()
-        self._remote.look_at_all()
+        self._hub.look_at_all()
 
     def _catch_up(self) -> None:
         """Redis is back, or takes calls again of which it refused some."""
-        self._local.record_ends()
-        if not self._withdraw_doubtful():
+        self._runner.record_ends()
+        self._leases.give_back()
+        if not self._admission.withdraw_doubtful():
             return
         left, self._left_alone = self._left_alone, []
         for run_id in left:
             self._cancel_for_the_gone(run_id)
         self._look_again()
-
-    def _withdraw_doubtful(self) -> bool:
-        """Take back what may have been taken in although its clients were told that it was not."""
-        while self._doubtful:
-            record = self._doubtful.pop()
-            try:
-                self._records.withdraw(record)
-            except StorageUnavailable:
-                self._doubtful.append(record)
-                return False
-        return True
 
     def _sweep_for_ever(self) -> None:
         """Remove what expired, with whatever its removal still lacks."""
@@ -661,33 +473,3 @@ class Service:
                 log.debug("nothing was swept: %s", error)
             except Exception:
                 log.exception("fault while sweeping")
-
-
-def _new_record(request: RunRequest, assistant: Assistant) -> RunRecord:
-    return RunRecord(
-        run_id=str(uuid7()),
-        thread_id=request.thread_id or str(uuid7()),
-        assistant_id=assistant.assistant_id,
-        graph_id=assistant.graph_id,
-        status=RunStatus.RUNNING,
-        metadata=request.record_metadata(assistant),
-        kwargs=request.record_kwargs(),
-        surroundings=request.record_surroundings(),
-        multitask_strategy=request.multitask_strategy,
-    )
-
-
-def _refuse_what_does_not_fit(
-    request: RunRequest, nodes: frozenset[str], context_schema: type | None
-) -> None:
-    problems = unknown_nodes(request.named_nodes, nodes)
-    try:
-        coerce_context(context_schema, request.effective_context)
-    except ContextError as error:
-        problems += error.problems
-    if problems:
-        raise UnfitRequest("; ".join(f"{path}: {text}" for path, text in problems))
-
-
-def _at(thread_id: str, point: dict[str, Any]) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **point}}

@@ -1,288 +1,726 @@
-"""A gthread worker whose clients hold no thread and no place that somebody else needs.
+"""The clients' connections, all of them on one event loop, none of them on a thread.
 
-- A thread is given a request that is here whole, and never waits for a client to send. gunicorn
-  gives one to whoever connects, so that slow senders, on purpose or not, could have them all.
-- A request has to arrive in time, and a client has to read. gunicorn has no limit for either.
-- A connection is ended without the main thread waiting for the client to do the same.
-- Where there is no room for a new connection, one goes that nobody works on. gunicorn lets
-  clients wait until its idle ones have timed out, and ends the process if it runs out of file
-  descriptors.
+A request is given to a thread once it is here whole, and the thread never waits for the client:
+what it makes of the request, the loop sends. An answer that comes in pieces (api/stream.py) is
+left to the loop from its beginning, so that thousands of clients can wait while threads only do
+work.
+
+A connection is at any time one of
+
+- idle: nothing of a next request is here, for `keepalive` seconds at most;
+- arriving: a request has begun, and has to be here whole in time;
+- answering: a thread has its request, or its answer comes in pieces;
+- closing: all is sent, and the client has a moment to take it (RFC 9112, section 9.6).
+
+Whoever reads nothing of an answer for long is dropped. Where there is no room for a new connection,
+the one goes that has done nothing for longest; never one that is being answered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
-import resource
+import select
 import socket
 import struct
-import sys
-from concurrent.futures import Future
-from functools import partial
-from selectors import EVENT_READ
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
 
 from gunicorn import http
-from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, UnsupportedTransferCoding
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http import wsgi
+from gunicorn.http.errors import (
+    ConfigurationProblem,
+    InvalidHeader,
+    NoMoreData,
+    UnsupportedTransferCoding,
+)
+from gunicorn.http.wsgi import Response
 
-from runwait.api import clients
-from runwait.runs.timers import Timer, Timers
+from runwait.api.stream import Stream
+from runwait.pool import Pool
 from runwait.server.arrival import PIECE_BYTES, Arrival, Limits
 
 log = logging.getLogger("runwait.requests")
 
-# Time for a client to take the answer and end the connection, before that is done for it.
+# Time for a client to take the answer and close the connection, before that is done for it.
 LINGER_SECONDS = 2.0
+# What a client may send ahead of its next answer, in bytes. More is left in the socket.
+AHEAD_BYTES = 65_536
+# What is given to the kernel at once, of what it did not take at first.
+WRITE_BYTES = 262_144
 # Files and connections that are left to the graphs, whatever the clients do.
 SPARE_DESCRIPTORS = 100
 
+# close() sends a reset and drops what was not sent yet; and the default.
+_RESET, _FINISH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+_GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
-class PatientWorker(ThreadWorker):
-    """A worker that waits for its clients on the main thread alone.
 
-    A connection is at any time one of: idle (gunicorn's `keepalived_conns`), with a request
-    arriving, with a request on a thread, or ending.
+@dataclass(frozen=True)
+class Rules:
+    """What clients may do.
+
+    Attributes:
+        limits: of a request that arrives.
+        request_seconds: how long a request may take from its first byte to its last, and a client
+            to take anything of its answer.
+        idle_seconds: how long a connection is kept without a request.
+        connections: how many there may be at once.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Called by the master, before the fork."""
-        super().__init__(*args, **options)
-        self._arriving: dict[TConn, tuple[Arrival, Timer]] = {}
-        self._handled: dict[TConn, Arrival] = {}
-        self._ending: dict[TConn, Timer] = {}
+    limits: Limits
+    request_seconds: float
+    idle_seconds: float
+    connections: int
 
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        """Refuse what this worker cannot do; called by the master."""
-        super().check_config(cfg, log)
-        if cfg.is_ssl:
-            sys.exit("runwait: certfile, keyfile: TLS has to end in a proxy in front of it")
 
-    def prepare(self, timers: Timers, request_seconds: float, max_request_bytes: int) -> None:
-        """Set the limits, before the first connection is accepted.
+class Deadlines:
+    """Connections of one state, in the order in which they came to it.
+
+    All of a state have the same time to it, so the first is due first.
+    """
+
+    def __init__(self, seconds: float, late: Callable[[Connection], None]) -> None:
+        self.seconds = seconds
+        self.late = late
+        self.since: dict[Connection, float] = {}
+
+    def add(self, connection: Connection) -> None:
+        """The connection has this state from now on."""
+        self.since.pop(connection, None)
+        self.since[connection] = time.monotonic()
+
+    def discard(self, connection: Connection) -> None:
+        """It has another."""
+        self.since.pop(connection, None)
+
+    def first(self) -> tuple[Connection, float] | None:
+        """The one that has had it longest, and since when."""
+        return next(iter(self.since.items()), None)
+
+
+class Connections:
+    """All connections of a process."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        heartbeat_seconds: float,
+        loop: asyncio.AbstractEventLoop,
+        threads: Pool,
+        handle: Callable[[Connection, Arrival], None],
+    ) -> None:
+        """Prepare.
 
         Args:
-            timers: the process's timers.
-            request_seconds: how long a request may take to arrive, from its first byte to its
-                last, and a client to take anything of its answer.
-            max_request_bytes: how large a body the app takes.
+            rules: what clients may do.
+            heartbeat_seconds: the pause between the heartbeats of an answer in pieces.
+            loop: the loop that has the sockets; all methods are called on it.
+            threads: where requests are answered.
+            handle: answers a request, on one of the threads.
         """
-        self._timers = timers
-        self._request_seconds = request_seconds
-        self._limits = Limits(
-            head=self.cfg.limit_request_line
-            + self.cfg.limit_request_fields * (self.cfg.limit_request_field_size + 2),
-            line=self.cfg.limit_request_field_size,
-            body=max_request_bytes,
-        )
-        room = _descriptors() - SPARE_DESCRIPTORS
-        self.worker_connections = max(1, min(self.worker_connections, room))
-        for listener in self.sockets:
-            _drop_who_does_not_read(listener, request_seconds)
+        self.rules = rules
+        self.loop = loop
+        self.stopping = False
+        self._threads = threads
+        self._handle = handle
+        self.open: set[Connection] = set()
+        seconds = rules.request_seconds
+        # All that are open: those that are being answered leave it to the others to be idle.
+        self.idle = Deadlines(rules.idle_seconds, Connection.close_if_idle)
+        self.arriving = Deadlines(seconds, Connection.arrived)
+        self.closing = Deadlines(LINGER_SECONDS, Connection.close)
+        self.unread = Deadlines(seconds, Connection.check_progress)
+        self.beating = Deadlines(heartbeat_seconds, Connection.beat)
+        self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating)
+        self._timer: asyncio.TimerHandle | None = None
+        self._most = rules.connections
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, after making room for it."""
-        while self.nr_conns >= self.worker_connections - 1 and self._drop_one():
+        while len(self.open) >= self._most and self._drop_one():
             pass
         try:
-            super().accept(listener)
+            client, address = listener.accept()
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._most = max(1, len(self.open) - SPARE_DESCRIPTORS)
+                log.warning(
+                    "no file descriptor is left for a client",
+                    extra={"connections_from_now_on": self._most},
+                )
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
-            self.worker_connections = max(1, self.nr_conns - SPARE_DESCRIPTORS)
-            log.warning(
-                "no file descriptor is left for a client",
-                extra={"connections_from_now_on": self.worker_connections},
-            )
-
-    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Something came on an idle connection."""
-        if conn in self.keepalived_conns:  # else it was dropped with the same batch of events
-            super().on_client_socket_readable(conn, client)
-
-    def enqueue_req(self, conn: TConn) -> None:
-        """A connection is new, or something came on an idle one."""
-        data = _received(conn.sock)
-        if data is None:
-            self._keep_idle(conn)
-        elif data:
-            self._begin(conn, data)
-        else:
-            self._close(conn)
-
-    def handle_request(self, req: Any, conn: TConn) -> Any:
-        """Have the app answer a request, on its thread."""
-        if not self._handled[conn].whole:
-            # What comes next on the connection is not the beginning of another one.
-            req.force_close()
-        try:
-            return super().handle_request(req, conn)
-        except OSError as error:
-            # The client is gone, or took nothing for long; gunicorn takes some of it for a fault.
-            log.debug("client lost", extra={"error": str(error)})
-            return False
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer what is not valid HTTP."""
-        if isinstance(exc, UnsupportedTransferCoding | ConfigurationProblem):
-            # gunicorn answers these with a 5xx, and it is the client that sent them.
-            exc = InvalidHeader(str(exc), req=req)
-        super().handle_error(req, client, addr, exc)
-
-    def finish_request(self, conn: TConn, fs: Future[bool]) -> None:
-        """A request was handled; called on the main thread."""
-        rest = self._handled.pop(conn).rest
-        if fs.cancelled() or fs.exception() is not None or not fs.result():
-            self._end(conn)
-        elif rest:
-            self._begin(conn, rest)
-        else:
-            super().finish_request(conn, fs)
-
-    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Whether the connection can be used again; gunicorn would also wait for the client."""
-        parser: Any = conn.parser
-        try:
-            # What the app did not read is in memory, and may be malformed.
-            return keepalive and bool(parser.finish_body())
-        except Exception:
-            return False
-
-    def _keep_idle(self, conn: TConn) -> None:
-        conn.set_timeout()
-        self.keepalived_conns.append(conn)
-        readable = partial(self.on_client_socket_readable, conn)
-        self.poller.register(conn.sock, EVENT_READ, readable)
-
-    def _begin(self, conn: TConn, data: bytes) -> None:
-        """A request begins to arrive."""
-        arrival = Arrival(self._limits)
-        arrival.feed(data)
-        if arrival.whole or arrival.doomed:
-            self._hand_over(conn, arrival)
             return
-        conn.set_timeout()
-        late = partial(self.method_queue.defer, self._arrive_late, conn, arrival)
-        self._arriving[conn] = arrival, self._timers.after(self._request_seconds, late)
-        self.poller.register(conn.sock, EVENT_READ, partial(self._go_on, conn))
-        _continue(conn, arrival)
+        client.setblocking(False)
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        Connection(self, client, address, listener.getsockname())
 
-    def _go_on(self, conn: TConn, sock: socket.socket) -> None:
-        """More of a request came, or its client ended it."""
-        if conn not in self._arriving:
-            return  # it was given up on just before, with the same batch of events
-        arrival, _ = self._arriving[conn]
-        data = _received(sock)
-        if data:
-            arrival.feed(data)
-        if arrival.whole or arrival.doomed or data == b"":
-            self._arrived(conn)
-        else:
-            _continue(conn, arrival)
+    def give_to_thread(self, connection: Connection, arrival: Arrival) -> None:
+        """Have a request answered."""
+        self._threads.submit(self._handle, connection, arrival)
 
-    def _arrive_late(self, conn: TConn, arrival: Arrival) -> None:
-        if conn in self._arriving and self._arriving[conn][0] is arrival:
-            self._arrived(conn)
+    def until_due(self, deadlines: Deadlines, connection: Connection) -> None:
+        """Look after a connection that is to leave a state in time."""
+        empty = not deadlines.since
+        deadlines.add(connection)
+        if empty:
+            self._set_timer()
 
-    def _arrived(self, conn: TConn) -> None:
-        """No more of the request is waited for."""
-        self._hand_over(conn, self._stop_arriving(conn))
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self.open.discard(connection)
+        for each in self._all:
+            each.discard(connection)
 
-    def _stop_arriving(self, conn: TConn) -> Arrival:
-        arrival, timer = self._arriving.pop(conn)
-        timer.cancel()
-        self.poller.unregister(conn.sock)
-        return arrival
-
-    def _hand_over(self, conn: TConn, arrival: Arrival) -> None:
-        """Have the request handled on a thread, which cannot read more than is here."""
-        self._handled[conn] = arrival
-        conn.parser = http.get_parser(self.cfg, arrival.take(), conn.client)
-        conn.data_ready = True
-        super().enqueue_req(conn)
-
-    def _end(self, conn: TConn) -> None:
-        """End a connection so that the client gets all that was sent (RFC 9112, section 9.6)."""
-        if clients.ends_with_reset(conn.sock):  # the answer was cut, and must not look whole
-            self._close(conn)
+    def _set_timer(self) -> None:
+        due = [first[1] + each.seconds for each in self._all if (first := each.first()) is not None]
+        if not due:
             return
-        try:
-            conn.sock.shutdown(socket.SHUT_WR)
-        except OSError:  # it is gone
-            self._close(conn)
-            return
-        conn.set_timeout()
-        self.poller.register(conn.sock, EVENT_READ, partial(self._drain, conn))
-        drop = partial(self.method_queue.defer, self._drop, conn)
-        self._ending[conn] = self._timers.after(LINGER_SECONDS, drop)
+        # The loop's clock is the monotonic one.
+        if self._timer is not None:
+            if self._timer.when() <= min(due):
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(min(due), self._tick)
 
-    def _drain(self, conn: TConn, sock: socket.socket) -> None:
-        if _received(sock) == b"":
-            self._drop(conn)
-
-    def _drop(self, conn: TConn) -> None:
-        timer = self._ending.pop(conn, None)
-        if timer is not None:
-            timer.cancel()
-            self.poller.unregister(conn.sock)
-            self._close(conn)
+    def _tick(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for each in self._all:
+            while (first := each.first()) is not None and first[1] + each.seconds <= now:
+                connection = first[0]
+                each.discard(connection)
+                try:
+                    each.late(connection)
+                except Exception:
+                    log.exception("fault of a connection")
+                    connection.reset()
+        self._set_timer()
 
     def _drop_one(self) -> bool:
         """Drop the connection that has done nothing for longest; False if all are worked on."""
-        kinds = (self._ending, self._arriving, self.keepalived_conns)
-        oldest = [next(iter(each)) for each in kinds if each]
+        for _ in range(len(self.idle.since)):
+            first = self.idle.first()
+            if first is None or not first[0].was_used_since(first[1]):
+                break
+            self.idle.add(first[0])
+        else:
+            return False
+        oldest = [
+            (first[1], id(first[0]), first[0])
+            for each in (self.closing, self.arriving, self.idle)
+            if (first := each.first()) is not None
+        ]
         if not oldest:
             return False
-        conn = min(oldest, key=lambda each: each.timeout or 0)
-        if conn in self._ending:
-            self._drop(conn)
-            return True
-        if conn in self._arriving:
-            self._stop_arriving(conn)
-        else:
-            self.keepalived_conns.popleft()
-            self.poller.unregister(conn.sock)
-        self._close(conn)
+        min(oldest)[2].close()
         return True
 
-    def _close(self, conn: TConn) -> None:
-        self.nr_conns -= 1
-        conn.close()
+    def stop(self) -> None:
+        """Answer no more than what was asked: each answer from now on ends its connection."""
+        self.stopping = True
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is not sent yet."""
+        return any(each.is_answering for each in list(self.open))
 
 
-def _drop_who_does_not_read(listener: socket.socket, seconds: float) -> None:
-    """Have connections fail whose client takes nothing for so long; they inherit this."""
-    whole, part = divmod(seconds, 1)
-    timeout = struct.pack("ll", int(whole), int(part * 1_000_000))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-    if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        # What the kernel still has to send after that is not kept for ever either.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+class Connection:
+    """One client's connection.
+
+    While a thread has its request, the loop reads what comes behind it and notices the client's
+    end, but leaves all else to the thread: it alone sends, and nobody closes the socket meanwhile.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_all",
+        "_answering",
+        "_arrival",
+        "_closing",
+        "_gone",
+        "_left",
+        "_out",
+        "_outlet",
+        "_reading",
+        "_response",
+        "_reusable",
+        "_sent",
+        "_socket",
+        "_stream",
+        "_used",
+        "local",
+        "peer",
+    )
+
+    def __init__(
+        self, connections: Connections, client: socket.socket, peer: Any, local: Any
+    ) -> None:
+        self.peer = peer
+        self.local = local
+        self._all = connections
+        self._socket = client
+        self._used = time.monotonic()
+        self._arrival: Arrival | None = None
+        self._answering = False
+        # What came after the request that is being answered.
+        self._ahead = b""
+        # What the kernel did not take yet, and what is to be done once it has.
+        self._out = memoryview(b"")
+        self._sent: Callable[[], None] | None = None
+        self._left = 0
+        # An answer in pieces.
+        self._stream: Stream | None = None
+        self._response: Response | None = None
+        self._outlet: Outlet | None = None
+        self._reusable = False
+        self._closing = False
+        self._gone = False
+        self._reading = True
+        connections.open.add(self)
+        connections.loop.add_reader(client, self._read)
+        connections.until_due(connections.idle, self)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether it has a request that is not answered yet."""
+        return self._answering
+
+    def was_used_since(self, moment: float) -> bool:
+        """Whether it was, or is being, worked on, so that it has not been idle since then."""
+        return self._answering or self._arrival is not None or self._used > moment
+
+    # Reading
+
+    def _read(self) -> None:
+        """Something came, or the client will send no more."""
+        try:
+            data = self._socket.recv(PIECE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end_of_client()
+        elif self._closing:
+            return  # nobody reads it, but the client has to be let send it
+        elif not self._answering:
+            self._feed(data)
+        else:
+            self._ahead += data
+            if len(self._ahead) > AHEAD_BYTES:
+                self._stop_reading()
+            if not self.is_answering:  # a thread has just finished, and did not see this
+                self._go_on()
+
+    def _end_of_client(self) -> None:
+        """The client will send no more; for an answer in pieces, that is: it went away."""
+        self._gone = True
+        self._stop_reading()
+        if self._answering:
+            if self._stream is not None and not self._stream.is_whole:
+                self._leave_stream()
+        elif self._arrival is not None:
+            self.arrived()
+        else:
+            self.close()
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._all.loop.remove_reader(self._socket)
+
+    def _feed(self, data: bytes) -> None:
+        data, self._ahead = self._ahead + data, b""
+        arrival = self._arrival
+        if arrival is None:
+            arrival = Arrival(self._all.rules.limits)
+            arrival.feed(data)
+            self._arrival = arrival
+            if not (arrival.whole or arrival.doomed):
+                self._all.until_due(self._all.arriving, self)
+        else:
+            arrival.feed(data)
+        if arrival.whole or arrival.doomed:
+            self.arrived()
+        elif arrival.expects_continue:
+            arrival.expects_continue = False
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n", None)
+
+    def arrived(self) -> None:
+        """No more of the request is waited for: it is here, it is refused, or it is too late."""
+        arrival, self._arrival = self._arrival, None
+        assert arrival is not None
+        self._all.arriving.discard(self)
+        self._answering = True
+        self._all.give_to_thread(self, arrival)
+
+    # Answers. The first two are called by threads.
+
+    def answer(
+        self, data: bytes, ahead: bytes, *, keep: bool, stream: Stream | None = None
+    ) -> None:
+        """Send a whole answer.
+
+        Args:
+            data: what to send.
+            ahead: what had come after the request.
+            keep: whether the connection can be used again.
+            stream: the body that all of it was taken from, to be told when it is sent.
+        """
+        try:
+            sent = self._socket.send(data) if data else 0
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._gone = True
+            sent = 0
+        if sent < len(data) or ahead or not keep or self._gone or self._all.stopping:
+            self._all.loop.call_soon_threadsafe(self._answer, data[sent:], ahead, keep, stream)
+            return
+        # Nothing is left for the loop to do, which need not be woken.
+        if stream is not None:
+            stream.delivered()
+            stream.close()
+        self._used = time.monotonic()
+        self._answering = False
+        if self._ahead or self._gone:
+            self._all.loop.call_soon_threadsafe(self._go_on)
+
+    def answer_in_pieces(
+        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
+    ) -> None:
+        """Send an answer as its pieces come."""
+        begin = self._begin_stream
+        self._all.loop.call_soon_threadsafe(begin, response, outlet, stream, ahead, keep)
+
+    def _answer(self, data: bytes, ahead: bytes, keep: bool, stream: Stream | None) -> None:
+        """Send what is left of an answer."""
+        self._ahead = ahead + self._ahead
+        self._stream = stream
+        self._reusable = keep
+        self._send(data, self._all_sent)
+
+    def _begin_stream(
+        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, keep: bool
+    ) -> None:
+        self._ahead = ahead + self._ahead
+        self._stream, self._response, self._outlet = stream, response, outlet
+        self._reusable = keep
+        if self._gone:
+            self._leave_stream()
+            return
+        # Until all is sent, an end of this process is a reset for the client: without a length and
+        # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
+        self._linger(_RESET)
+        response.write(b"")
+        self._send(outlet.take(), None)
+        self._all.until_due(self._all.beating, self)
+        stream.listen(self._wake)
+
+    def _wake(self) -> None:
+        """Called by any thread when the stream has something to send."""
+        self._all.loop.call_soon_threadsafe(self._send_pieces)
+
+    def _send_pieces(self) -> None:
+        """Send what the stream has by now."""
+        stream, response, outlet = self._stream, self._response, self._outlet
+        if stream is None or response is None or outlet is None:
+            return
+        for piece in stream.take():
+            response.write(piece)
+        if stream.is_cut:
+            self._leave_stream()
+        elif stream.is_whole:
+            response.close()
+            self._reusable = self._reusable and not response.should_close()
+            self._response = self._outlet = None
+            self._all.beating.discard(self)
+            self._send(outlet.take(), self._all_pieces_sent)
+        elif data := outlet.take():
+            self._send(data, None)
+
+    def beat(self) -> None:
+        """Keep routers and proxies from taking the connection for dead."""
+        stream, response, outlet = self._stream, self._response, self._outlet
+        if stream is None or response is None or outlet is None:
+            return
+        if not self._reading and _is_gone(self._socket):
+            self._gone = True
+            self._leave_stream()
+            return
+        self._all.until_due(self._all.beating, self)
+        if not self._out:
+            response.write(stream.heartbeat)
+            self._send(outlet.take(), None)
+
+    def _all_pieces_sent(self) -> None:
+        self._linger(_FINISH)
+        self._all_sent()
+
+    def _all_sent(self) -> None:
+        """An answer was sent."""
+        self._end_stream(gone=False)
+        self._used = time.monotonic()
+        if self._gone or not self._reusable or self._all.stopping:
+            self._close_gently()
+            return
+        self._answering = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look what came while the last request was answered."""
+        if self._answering or self._closing or self not in self._all.open:
+            return
+        if self._gone:
+            if self._ahead:
+                self._feed(b"")
+            if self._arrival is not None:
+                self.arrived()
+            elif not self._answering:
+                self.close()
+            return
+        if not self._reading:
+            self._reading = True
+            self._all.loop.add_reader(self._socket, self._read)
+        if self._ahead:
+            self._feed(b"")
+
+    def _leave_stream(self) -> None:
+        """End an answer that has no end, so that nobody takes it for whole."""
+        self._end_stream(gone=self._gone)
+        self.reset()
+
+    def _end_stream(self, *, gone: bool) -> None:
+        stream, self._stream = self._stream, None
+        self._response = self._outlet = None
+        self._all.beating.discard(self)
+        if stream is None:
+            return
+        try:
+            if gone:
+                stream.client_gone()
+            elif stream.is_whole:
+                stream.delivered()
+        finally:
+            stream.close()
+
+    # Sending, on the loop
+
+    def _send(self, data: bytes, then: Callable[[], None] | None) -> None:
+        """Send, and do something once all is sent."""
+        if self._out:
+            self._out = memoryview(bytes(self._out) + data)
+            self._sent = then
+            return
+        try:
+            sent = self._socket.send(data) if data else 0
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._lost()
+            return
+        if sent == len(data):
+            if then is not None:
+                then()
+            return
+        self._out, self._sent = memoryview(data)[sent:], then
+        self._left = len(self._out)
+        self._all.loop.add_writer(self._socket, self._write)
+        self._all.until_due(self._all.unread, self)
+
+    def _write(self) -> None:
+        """The kernel takes more of what is to be sent."""
+        try:
+            sent = self._socket.send(self._out[:WRITE_BYTES])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._lost()
+            return
+        self._out = self._out[sent:]
+        if not self._out:
+            self._all.loop.remove_writer(self._socket)
+            self._all.unread.discard(self)
+            then, self._sent = self._sent, None
+            if then is not None:
+                then()
+
+    def check_progress(self) -> None:
+        """The client read nothing for long, or too little to show."""
+        if len(self._out) >= self._left:
+            self._lost()
+            return
+        self._left = len(self._out)
+        self._all.until_due(self._all.unread, self)
+
+    def _lost(self) -> None:
+        """The client is gone, or will not read."""
+        self._gone = True
+        self._leave_stream()
+
+    # Ending
+
+    def _close_gently(self) -> None:
+        """Let the client have all that was sent, although it may have sent what nobody read."""
+        self._closing = True
+        self._answering = False
+        if self._gone:
+            self.close()
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:  # it is gone
+            self.close()
+            return
+        self._all.until_due(self._all.closing, self)
+        if not self._reading:
+            self._reading = True
+            self._all.loop.add_reader(self._socket, self._read)
+
+    def close_if_idle(self) -> None:
+        """It was opened, or found to be used, as long ago as a connection may be idle."""
+        since = time.monotonic() - self._all.idle.seconds
+        if self.was_used_since(since) or self._closing:
+            self._all.until_due(self._all.idle, self)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close it. Never while a thread has its request: its number may be given to another."""
+        self._all.forget(self)
+        self._stop_reading()
+        if self._out:
+            self._out = memoryview(b"")
+            self._all.loop.remove_writer(self._socket)
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Close it with a reset: what was sent is no whole answer."""
+        self._answering = False
+        self._linger(_RESET)
+        self.close()
+
+    def _linger(self, how: bytes) -> None:
+        with contextlib.suppress(OSError):  # the client is gone already
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
 
-def _descriptors() -> int:
-    """How many files and connections this process may have open, after asking for all it can."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS gives less than it says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed
+class Outlet:
+    """What gunicorn takes for the client's socket, while it makes an answer."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def take(self) -> bytes:
+        """What was sent since the last call."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """Called with each piece of an answer."""
+        self._pieces.append(data)
+
+    def send(self, data: bytes) -> int:
+        """Called with `100 Continue` alone, which the connection sent when it was time."""
+        return len(data)
+
+    def gettimeout(self) -> float:
+        """It never blocks."""
+        return 0.0
 
 
-def _received(connection: socket.socket) -> bytes | None:
-    """What came, empty if nothing more will; None if nothing is there now."""
+class Handler:
+    """Answers requests with a WSGI application, on threads."""
+
+    def __init__(self, worker: Any, application: Callable[..., Iterable[bytes]]) -> None:
+        """Prepare.
+
+        Args:
+            worker: gunicorn's, for its configuration and its answers to what is not valid HTTP.
+            application: the WSGI application.
+        """
+        self._worker = worker
+        self._cfg = worker.cfg
+        self._application = application
+
+    def __call__(self, connection: Connection, arrival: Arrival) -> None:
+        """Answer a request that is here as far as it will ever be."""
+        outlet = Outlet()
+        request = stream = None
+        keep = False
+        try:
+            parser = http.get_parser(self._cfg, arrival.take(), connection.peer)
+            request = next(parser)
+            if not arrival.whole or self._worker.count_request():
+                # What comes next on the connection is not the beginning of another request.
+                request.force_close()
+            client = cast(socket.socket, outlet)
+            response, environ = wsgi.create(
+                request, client, connection.peer, connection.local, self._cfg
+            )
+            environ["wsgi.multithread"] = True
+            body = self._application(environ, response.start_response)
+            if isinstance(body, Stream) and not body.is_whole:
+                keep = arrival.whole and _is_read(parser)
+                connection.answer_in_pieces(response, outlet, body, arrival.rest, keep=keep)
+                return
+            if isinstance(body, Stream):
+                stream = body
+                for piece in body.take():
+                    response.write(piece)
+                response.close()
+            else:
+                _write_all(response, body)
+            keep = not response.should_close() and _is_read(parser)
+        except (StopIteration, NoMoreData):
+            pass  # there was nothing to be answered
+        except Exception as error:
+            if isinstance(error, UnsupportedTransferCoding | ConfigurationProblem):
+                # gunicorn answers these with a 5xx, and it is the client that sent them.
+                error = InvalidHeader(str(error), req=request)
+            outlet = Outlet()
+            self._worker.handle_error(request, outlet, connection.peer, error)
+        connection.answer(outlet.take(), arrival.rest, keep=keep, stream=stream)
+
+
+def _write_all(response: Response, body: Iterable[bytes]) -> None:
     try:
-        return connection.recv(PIECE_BYTES, socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
+        for piece in body:
+            response.write(piece)
+        response.close()
+    finally:
+        if hasattr(body, "close"):
+            body.close()
 
 
-def _continue(conn: TConn, arrival: Arrival) -> None:
-    if arrival.expects_continue:
-        arrival.expects_continue = False
-        with contextlib.suppress(OSError):  # it will be noticed when the answer is sent
-            conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n", socket.MSG_DONTWAIT)
+def _is_read(parser: Any) -> bool:
+    """Whether the request's body was read to its end, or is well formed as far as it was not."""
+    try:
+        return bool(parser.finish_body())
+    except Exception:
+        return False
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the peer closed its end, although what it sent before is not read."""
+    now = select.poll()
+    now.register(connection, _GONE)
+    return bool(now.poll(0))
+
+
+def drop_who_does_not_read(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel drop connections whose client acknowledges nothing for so long.
+
+    They inherit this from the listener. It counts for what this process has handed over already.
+    """
+    if listener.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -16,9 +16,12 @@ from gunicorn.errors import HaltServer
 
 from runwait import logs
 from runwait.graphs.config import GraphLoadError, read
-from runwait.server import embedded, limits
+from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.webhooks.targets import WebhookRules
+
+# Connections of a process beyond those that wait for a run.
+IDLE_CONNECTIONS = 5000
 
 
 class GunicornLogger(gunicorn.glogging.Logger):
@@ -44,9 +47,8 @@ logger_class = GunicornLogger
 bind = f"0.0.0.0:{_settings.port}"
 workers = _settings.web_concurrency
 worker_class = "runwait.server.worker.Worker"
-threads = _settings.threads
-# Connections that are idle between requests hold no thread.
-worker_connections = _settings.threads + 1000
+# Those that wait, and those that are idle between requests.
+worker_connections = _settings.waiters_max + IDLE_CONNECTIONS
 backlog = 2048
 # Longer than the clients' and proxies' own, so that it is they who close idle connections:
 # a request sent into a connection that is just being closed is lost.
@@ -70,13 +72,11 @@ def on_starting(server: Any) -> None:
             _settings.webhook_allowed_hosts,
             _settings.webhook_require_https,
         )
-        limits.check_threads(workers * (_settings.threads + _settings.run_concurrency))
         if _settings.embedded:
             embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
     except (
         GraphLoadError,
         ValueError,
-        limits.NotEnoughThreads,
         embedded.EmbeddedServerError,
     ) as error:
         sys.exit(f"runwait: {error}")

@@ -17,7 +17,7 @@ from runwait import logs
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load
 from runwait.runs.service import Service
-from runwait.server import embedded, limits
+from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
 
@@ -29,7 +29,6 @@ def work() -> None:
     try:
         settings = Settings.from_env()
         dictConfig(logs.config_for(settings))
-        limits.check_threads(settings.run_concurrency)
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
         service = Service(settings, load(read(settings.langgraph_config)))
@@ -39,7 +38,6 @@ def work() -> None:
         GraphLoadError,
         StorageUnsuitable,
         ValueError,
-        limits.NotEnoughThreads,
         embedded.EmbeddedServerError,
     ) as error:
         sys.exit(f"runwait: {error}")

@@ -1,41 +1,59 @@
-"""gunicorn's worker, with what a service of long waits needs besides.
+"""gunicorn's worker, for a service of long waits.
 
-A worker that is to stop (SIGTERM, reload, max_requests) ends its runs in time, whether or not a
-client waits for them, and then leaves even if a graph hangs. gunicorn leaves at once where no
-client is connected, and never where a thread does not return.
+Its main thread runs one event loop that has all connections; a few threads answer requests; graphs
+run elsewhere (runs/executor.py). A worker that is to stop (SIGTERM, reload, max_requests) sees its
+runs to an end in time, whether or not a client waits for them, and then leaves even if a graph
+hangs.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
-import threading
+import resource
+import signal
+import socket
+import sys
 import time
 from typing import Any, cast
 
 from flask import Flask
+from gunicorn.workers.base import Worker as BaseWorker
 
 from runwait import Runwait
-from runwait.server.connections import PatientWorker
+from runwait.pool import Pool
+from runwait.server.arrival import Limits
+from runwait.server.connections import (
+    SPARE_DESCRIPTORS,
+    Connections,
+    Handler,
+    Rules,
+    drop_who_does_not_read,
+)
 from runwait.storage.connection import StorageUnsuitable
 
 log = logging.getLogger("runwait.requests")
 
+# Threads that answer requests; none of them waits for a run, or for a client.
+REQUEST_THREADS = 24
 # Time for the last answers to be written, where runs are given none to end.
 LAST_WORDS_SECONDS = 1.0
+# How often the master is told that the worker lives.
+NOTIFY_SECONDS = 1.0
 # gunicorn's own exit code for a worker that cannot start: it stops the master too.
 BOOT_ERROR = 3
 
 
-class Worker(PatientWorker):
-    """A process that serves requests, each on a thread."""
+class Worker(BaseWorker):
+    """A process that serves requests."""
 
-    _quick = False
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Called by the master, before the fork."""
-        super().__init__(*args, **options)
-        self._stops: dict[bool, threading.Thread] = {}
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse what this worker cannot do; called by the master."""
+        if cfg.is_ssl:
+            sys.exit("runwait: certfile, keyfile: TLS has to end in a proxy in front of it")
 
     @property
     def runwait(self) -> Runwait:
@@ -44,65 +62,121 @@ class Worker(PatientWorker):
         extension: Runwait = app.extensions["runwait"]
         return extension
 
+    def init_process(self) -> None:
+        """Called in the process, after the fork; does not return while it serves."""
+        self._loop = asyncio.new_event_loop()
+        self._early: list[bool] = []
+        super().init_process()
+
     def load_wsgi(self) -> None:
         """Load the app, then start what it needs in this process."""
         super().load_wsgi()
-        settings = self.runwait.settings
-        self.prepare(
-            self.runwait.service.timers,
-            settings.request_timeout_seconds,
-            settings.max_request_bytes,
-        )
         try:
             self.runwait.start()
         except StorageUnsuitable as error:
             log.critical("%s", error)
             raise SystemExit(BOOT_ERROR) from None
+        settings = self.runwait.settings
+        rules = Rules(
+            limits=Limits(
+                head=self.cfg.limit_request_line
+                + self.cfg.limit_request_fields * (self.cfg.limit_request_field_size + 2),
+                line=self.cfg.limit_request_field_size,
+                body=settings.max_request_bytes,
+            ),
+            request_seconds=settings.request_timeout_seconds,
+            idle_seconds=self.cfg.keepalive,
+            connections=max(1, min(self.cfg.worker_connections, _descriptors())),
+        )
+        self._threads = Pool(REQUEST_THREADS, "request")
+        handler = Handler(self, self.wsgi)
+        self.connections = Connections(
+            rules, settings.heartbeat_seconds, self._loop, self._threads, handler
+        )
         log.info("worker serves", extra={"pid": os.getpid()})
 
-    def notify(self) -> None:
-        """Tell the master that the worker lives; called every second, also while it stops."""
-        super().notify()
-        if not self.alive:
-            self._begin_to_stop()
-
-    def is_parent_alive(self) -> bool:
-        """Whether the master lives; without it this worker has to stop."""
-        if super().is_parent_alive():
-            return True
-        self.alive = False
-        return False
-
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """SIGINT, SIGQUIT: stop without giving runs time to end."""
-        self._quick = True
-        self.handle_exit(sig, frame)
+    def init_signals(self) -> None:
+        """Have the loop hear signals, and keep those that end a hung worker."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+        signal.signal(signal.SIGABRT, self.handle_abort)
+        # Until the loop runs, a stop is only noted.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: self._early.append(True))
 
     def run(self) -> None:
         """Serve; when told to stop, see every run to an end and leave."""
-        super().run()
-        self._begin_to_stop().join(self.cfg.graceful_timeout)
-        _leave()
+        asyncio.set_event_loop(self._loop)
+        hear = self._loop.add_signal_handler
+        hear(signal.SIGTERM, self.stop)
+        for each in (signal.SIGINT, signal.SIGQUIT):
+            hear(each, self.stop_at_once)
+        hear(signal.SIGUSR1, self.log.reopen_files)
+        for wrapped in self.sockets:
+            listener: socket.socket = cast(Any, wrapped).sock
+            listener.setblocking(False)
+            drop_who_does_not_read(listener, self.connections.rules.request_seconds)
+            self._loop.add_reader(listener, self.connections.accept, listener)
+        if self._early:
+            self.stop()
+        self._live()
+        self._loop.run_forever()
 
-    def _begin_to_stop(self) -> threading.Thread:
-        quick = self._quick
-        if quick not in self._stops:
-            stop = self._stop_at_once if quick else self._stop
-            self._stops[quick] = threading.Thread(target=stop, name="stop", daemon=True)
-            self._stops[quick].start()
-        return self._stops[quick]
+    def count_request(self) -> bool:
+        """Count a request; whether its answer is to be the last of its connection."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self._loop.call_soon_threadsafe(self.stop)
+            return True
+        return not self.alive
 
-    def _stop(self) -> None:
-        self.runwait.service.stop(self.runwait.settings.shutdown_grace_seconds)
+    def stop(self) -> None:
+        """Take nothing more, give runs time to end, and leave."""
+        if self.alive:
+            self._stop_accepting()
+            seconds = self.runwait.settings.shutdown_grace_seconds
+            # Not on a thread of its own: where there are too many, that could not be started.
+            self._threads.submit(self._see_to_the_end, seconds)
 
-    def _stop_at_once(self) -> None:
-        self.runwait.service.stop(0)
-        # For what was answered last to be written.
-        time.sleep(LAST_WORDS_SECONDS)
-        _leave()
+    def stop_at_once(self) -> None:
+        """Leave without giving runs time to end."""
+        self._stop_accepting()
+        self._threads.submit(self._see_to_the_end, 0.0)
+
+    def _live(self) -> None:
+        """Tell the master that the worker lives, and notice if the master does not."""
+        self.notify()
+        if self.ppid != os.getppid() and self.alive:
+            log.info("the master is gone", extra={"pid": os.getpid()})
+            self.stop()
+        self._loop.call_later(NOTIFY_SECONDS, self._live)
+
+    def _stop_accepting(self) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        for listener in self.sockets:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+        self.connections.stop()
+
+    def _see_to_the_end(self, seconds: float) -> None:
+        """On a thread: the loop goes on sending answers meanwhile."""
+        self.runwait.service.stop(seconds)
+        deadline = time.monotonic() + LAST_WORDS_SECONDS + (seconds and 4.0)
+        while self.connections.answering and time.monotonic() < deadline:
+            time.sleep(0.01)
+        logging.shutdown()
+        # Not sys.exit: it would wait for every thread, and a graph may hang on one.
+        os._exit(0)
 
 
-def _leave() -> None:
-    logging.shutdown()
-    # Not sys.exit: it would wait for every thread, and a graph may hang on one.
-    os._exit(0)
+def _descriptors() -> int:
+    """How many connections this process may have, after asking for all files that it can open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS gives less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed - SPARE_DESCRIPTORS

@@ -42,7 +42,7 @@ IN_TIME_SECONDS = 2.0
 # Calls sent in one round trip, at most.
 BATCH = 64
 # Threads that send for event loops.
-SENDERS = 8
+SENDERS = 4
 # Longest pause between attempts to connect. Processes must all be back within a lease, or those
 # that are take the runs of those that are not.
 PAUSE_SECONDS = 0.5
@@ -82,7 +82,21 @@ class Script:
     @classmethod
     def load(cls, name: str, *libraries: str) -> Script:
         """The script `name` from the package's lua folder, after the libraries that it calls."""
-        return cls.of("".join((_LUA / f"{each}.lua").read_text() for each in (*libraries, name)))
+        names = ("named", *libraries, name)
+        return cls.of("".join((_LUA / f"{each}.lua").read_text() for each in names))
+
+
+def named(**fields: str | bytes | int | None) -> list[str | bytes | int]:
+    """The fields of a script that reads them by name (lua/named.lua).
+
+    What is None or False is absent; True is there.
+    """
+    return [
+        each
+        for name, value in fields.items()
+        if value is not None and value is not False
+        for each in (name, "1" if value is True else value)
+    ]
 
 
 class AnyScript(Protocol):

@@ -48,7 +48,7 @@ from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import InTime, Script, Storage
+from runwait.storage.connection import InTime, Script, Storage, named
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
@@ -374,8 +374,9 @@ class RunRecords:
         thread: NewThread | None = None,
         missing: Literal["create", "reject", "again"] = "create",
         seen_metadata: bytes | None = None,
+        followed: bool = True,
     ) -> Admission:
-        """Take in a run.
+        """Admit a run.
 
         Args:
             record: the run.
@@ -388,40 +389,40 @@ class RunRecords:
             missing: where there is no such thread: make it or not; `again` for a run that Redis
                 lost, which does not bring back a thread that was removed.
             seen_metadata: what came with that verdict.
+            followed: whether somebody in this process follows the run.
         """
-        args: list[str | bytes | int] = [
-            self._tag,
-            record.run_id,
-            record.thread_id,
-            round(lease * 1000),
-            self._process_id,
-            record.lasting(),
-            record.updated_at,
-            record.multitask_strategy,
-            "1" if may_start else "0",
-            round(delay * 1000),
-            "" if key is None else key.request,
-            0 if key is None else round(key.ttl * 1000),
-            json.dumps(record.metadata if thread is None else thread.metadata),
-        ]
-        if thread is None:
-            args += [""] * 5
-        else:
-            args += [
-                missing,
-                json.dumps(thread.terms),
-                "" if thread.ttl_ms is None else thread.ttl_ms,
-                _ids(record),
-                seen_metadata or "",
-            ]
         run = self._run(record.run_id)
         keys = [run, run if key is None else self._key(key)]
-        verdict, *rest = self._in_time.call(_ADMIT, keys, args)
+        given: dict[str, Any] = {
+            "id": record.run_id,
+            "thread": record.thread_id,
+            "owner": self._process_id,
+            "lease": round(lease * 1000),
+            "record": record.lasting(),
+            "updated_at": record.updated_at,
+            "strategy": record.multitask_strategy,
+            "may_start": may_start,
+            "followed": followed,
+            "delay": round(delay * 1000),
+            "metadata": json.dumps(record.metadata if thread is None else thread.metadata),
+        }
+        if key is not None:
+            given |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
+        if thread is not None:
+            given |= {
+                "missing": missing,
+                "terms": json.dumps(thread.terms),
+                "thread_ttl": thread.ttl_ms,
+                "graph": _ids(record),
+                "seen": seen_metadata,
+            }
+        verdict, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
         return _admission(verdict.decode(), rest)
 
     def repeated(self, key: IdempotencyKey) -> Admission | None:
         """What `admit` would say of a key that was used before; None for a new one."""
-        answer = self._storage.call(_REPEATED, [self._key(key)], [self._tag, key.request])
+        given = named(prefix=self._tag, fingerprint=key.request)
+        answer = self._storage.call(_REPEATED, [self._key(key)], given)
         return _admission(answer[0].decode(), answer[1:]) if answer else None
 
     def withdraw(self, record: RunRecord) -> None:
@@ -429,11 +430,16 @@ class RunRecords:
         self._storage.call(
             _WITHDRAW,
             [self._run(record.run_id), self._waiting(record.run_id)],
-            [self._tag, record.run_id, record.thread_id, self._process_id],
+            named(
+                prefix=self._tag,
+                id=record.run_id,
+                thread=record.thread_id,
+                owner=self._process_id,
+            ),
         )
 
     def claim(self, lease: float, *, cancelled: bool = False) -> tuple[Claim | None, float | None]:
-        """Take the run that has been ready longest; one call at a time.
+        """Claim the run that has been ready longest; one call at a time.
 
         A call whose answer was lost took a run, perhaps: the next call is given that one.
 
@@ -446,15 +452,15 @@ class RunRecords:
             come.
         """
         last = f"{self._tag}:claim:{self._process_id}" + (":cancelled" if cancelled else "")
-        args: list[str | int] = [
-            self._tag,
-            self._process_id,
-            round(lease * 1000),
-            self._claims[cancelled],
-            "1" if cancelled else "",
-        ]
+        given = named(
+            prefix=self._tag,
+            owner=self._process_id,
+            lease=round(lease * 1000),
+            call=self._claims[cancelled],
+            cancelled=cancelled,
+        )
         run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id = (
-            self._storage.call(_CLAIM, [self._ready, last], args)
+            self._storage.call(_CLAIM, [self._ready, last], given)
         )
         self._claims[cancelled] = uuid4().hex
         if run_id is None:
@@ -480,8 +486,8 @@ class RunRecords:
         )
         return claim, 0.0
 
-    def become(self, record: RunRecord, thread: NewThread, seen: bytes) -> bytes | None:
-        """Make a thread that of the graph and assistant of the run that has it.
+    def assign_thread(self, record: RunRecord, thread: NewThread, seen: bytes) -> bytes | None:
+        """Assign a thread to the graph and assistant of the run that has it.
 
         Args:
             record: the run.
@@ -492,17 +498,17 @@ class RunRecords:
             None when done; the thread's metadata, if that is not `seen`.
         """
         metadata: bytes | None = self._storage.call(
-            _BECOME,
+            _ASSIGN_THREAD,
             [f"{self._tag}:thread:{record.thread_id}"],
-            [
-                self._tag,
-                record.thread_id,
-                _ids(record),
-                json.dumps(thread.metadata),
-                json.dumps(thread.terms),
-                seen,
-                record.run_id,
-            ],
+            named(
+                prefix=self._tag,
+                thread=record.thread_id,
+                id=record.run_id,
+                graph=_ids(record),
+                metadata=json.dumps(thread.metadata),
+                terms=json.dumps(thread.terms),
+                seen=seen,
+            ),
         )
         return metadata
 
@@ -534,36 +540,41 @@ class RunRecords:
         """
         run_id = record.run_id
         keys = [self._run(run_id), self._result(run_id), self._waiting(run_id)]
-        args: list[str | bytes | int] = [
-            self._tag,
-            run_id,
-            record.thread_id,
-            self._process_id,
-            "" if token is None else token,
-            self._result_ms,
-            round(DELIVERED_SECONDS * 1000),
-            document,
-            record.status,
-            record.updated_at,
-        ]
-        if thread is None:
-            rest: list[str | bytes] = ["", "1" if undone else "", "", ""]
-        else:
-            error = json.dumps(thread.error) if thread.error else ""
-            rest = ["1", "1" if undone else "", thread.status or "", error]
-        rest += webhook or ("", b"")
-        lasting = record.lasting() if token is None or rewritten else ""
-        answer = self._storage.call(_FINISH, keys, [*args, lasting, *rest])
+        url, body = webhook or (None, None)
+        given: dict[str, Any] = {
+            "id": run_id,
+            "thread": record.thread_id,
+            "owner": self._process_id,
+            "token": token,
+            "result_ttl": self._result_ms,
+            "waiting_ttl": round(DELIVERED_SECONDS * 1000),
+            "document": document,
+            "status": record.status,
+            "updated_at": record.updated_at,
+            "rolled_back": undone,
+            "webhook_url": url,
+            "webhook_body": body,
+        }
+        if thread is not None:
+            given |= {
+                "kept": True,
+                "thread_status": thread.status,
+                "error": json.dumps(thread.error) if thread.error else None,
+            }
+        if token is None or rewritten:
+            given["record"] = record.lasting()
+        answer = self._storage.call(_FINISH, keys, named(prefix=self._tag, **given))
         if answer == -1:  # Redis lost it meanwhile
-            answer = self._storage.call(_FINISH, keys, [*args, record.lasting(), *rest])
+            given["record"] = record.lasting()
+            answer = self._storage.call(_FINISH, keys, named(prefix=self._tag, **given))
         return bool(answer)
 
-    def read(self, run_id: str, *, wait: bool = False) -> StoredRun | None:
+    def read(self, run_id: str, *, follow: bool = False) -> StoredRun | None:
         """A run, or None if there is none.
 
         Args:
             run_id: the run's id.
-            wait: have this process told on its channel when the run ends, if it has not yet.
+            follow: have this process told on its channel when the run ends, if it has not yet.
 
         Raises:
             UnreadableRecord: another version of Runwait wrote it.
@@ -571,7 +582,7 @@ class RunRecords:
         found = self._storage.call(
             _READ,
             [self._run(run_id), self._result(run_id), self._waiting(run_id)],
-            [self._process_id if wait else ""],
+            named(follower=self._process_id if follow else None),
         )
         if found[0] is None:
             return None
@@ -587,7 +598,9 @@ class RunRecords:
     def cancel(self, run_ids: Sequence[str], action: Action) -> int:
         """Have runs stopped, wherever they are; how many had not ended."""
         asked: int = self._in_time.call(
-            _CANCEL, [self._run(each) for each in run_ids], [self._tag, action, *run_ids]
+            _CANCEL,
+            [self._run(each) for each in run_ids],
+            named(prefix=self._tag, action=action, ids=json.dumps(run_ids)),
         )
         return asked
 
@@ -599,7 +612,7 @@ class RunRecords:
         ids = self._storage.call(
             _IN_FLIGHT,
             [self._leases, self._ready, self._queued, thread, f"{thread}:runs"],
-            [self._tag, "1" if thread_id else "0", status],
+            named(prefix=self._tag, of_thread=bool(thread_id), status=status),
         )
         return [each.decode() for each in ids]
 
@@ -609,7 +622,9 @@ class RunRecords:
         """A thread's runs, newest first; None if there is no such thread."""
         thread = f"{self._tag}:thread:{thread_id}"
         found = self._storage.call(
-            _LIST, [thread, f"{thread}:runs"], [self._tag, limit, offset, status or ""]
+            _LIST,
+            [thread, f"{thread}:runs"],
+            named(prefix=self._tag, limit=limit, offset=offset, status=status),
         )
         return None if found is None else [RunRecord.restored(*each) for each in found]
 
@@ -618,7 +633,7 @@ class RunRecords:
         answer = self._in_time.call(
             _REMOVE,
             [self._run(run_id)],
-            [self._tag, run_id, thread_id],
+            named(prefix=self._tag, id=run_id, thread=thread_id),
         )
         return {1: True, 0: None, -1: False}[answer]
 
@@ -629,10 +644,11 @@ class RunRecords:
             runs: id and fencing token of each.
             lease: its length in seconds.
         """
-        args: list[str | int] = [each for run in runs for each in run]
         asked = time.monotonic()
         *answer, clock = self._storage.call(
-            _BEAT, [self._leases, f"{self._tag}:beat"], [self._tag, round(lease * 1000), *args]
+            _BEAT,
+            [self._leases, f"{self._tag}:beat"],
+            named(prefix=self._tag, lease=round(lease * 1000), runs=_pairs(runs)),
         )
         self._storage.clock = clock, asked
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
@@ -640,8 +656,8 @@ class RunRecords:
 
     def hand_back(self, runs: Iterable[tuple[str, int]]) -> None:
         """Give up runs that this process cannot end: id and fencing token of each."""
-        args: list[str | int] = [each for run in runs for each in run]
-        self._storage.call(_HAND_BACK, [self._ready], [self._tag, *args])
+        given = named(prefix=self._tag, runs=_pairs(runs))
+        self._storage.call(_HAND_BACK, [self._ready], given)
 
     def postpone(self, run_id: str, token: int, pause: float, longest: float) -> bool:
         """Give up a run that this process cannot execute, to be taken again in `pause` seconds.
@@ -650,14 +666,19 @@ class RunRecords:
             Whether it was; not if this has been done for `longest` seconds without a break, or
             another process has the run.
         """
-        limits = [round(pause * 1000), round(longest * 1000)]
-        args: list[str | int] = [self._tag, run_id, token, *limits]
-        return bool(self._storage.call(_POSTPONE, [self._run(run_id)], args))
+        given = named(
+            prefix=self._tag,
+            id=run_id,
+            token=token,
+            pause=round(pause * 1000),
+            longest=round(longest * 1000),
+        )
+        return bool(self._storage.call(_POSTPONE, [self._run(run_id)], given))
 
     def shorten(self, run_ids: Sequence[str], seconds: float) -> None:
         """Keep the results of runs that were delivered only `seconds` longer."""
         keys = [key for each in run_ids for key in (self._run(each), self._result(each))]
-        self._storage.call(_SHORTEN, keys, [round(seconds * 1000)])
+        self._storage.call(_SHORTEN, keys, named(ttl=round(seconds * 1000)))
 
     def _key(self, key: IdempotencyKey) -> str:
         # Of one length, whatever clients make up.
@@ -673,6 +694,11 @@ class RunRecords:
         return f"{self._tag}:waiting:{run_id}"
 
 
+def _pairs(runs: Iterable[tuple[str, int]]) -> str:
+    """Ids and tokens by turns, as JSON. Tokens are text: Lua's numbers are doubles."""
+    return json.dumps([str(each) for run in runs for each in run])
+
+
 def _ids(record: RunRecord) -> str:
     return f"{record.graph_id} {record.assistant_id}"
 
@@ -681,7 +707,7 @@ _SHARED = ("runs/library", "threads/library", "runs/turns")
 _ADMIT = Script.load("runs/admit", *_SHARED)
 _REPEATED = Script.load("runs/repeated", "runs/library")
 _WITHDRAW = Script.load("runs/withdraw", *_SHARED)
-_BECOME = Script.load("runs/become", *_SHARED)
+_ASSIGN_THREAD = Script.load("runs/assign_thread", *_SHARED)
 _CLAIM = Script.load("runs/claim", *_SHARED)
 _FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
 _READ = Script.load("runs/read")

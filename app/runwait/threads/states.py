@@ -38,7 +38,7 @@ from runwait.runs.fit import (
     text_of,
     without_tasks,
 )
-from runwait.runs.recovery import interrupts_by_task
+from runwait.runs.resume import interrupts_by_task
 from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
 
 log = logging.getLogger("runwait.runs")

@@ -1,24 +1,24 @@
 -- A process's beat: renews the leases of its runs, and makes runs ready whose process is gone.
 -- KEYS  1 leases, 2 beat hash
--- ARGV  1 prefix of all keys, 2 lease in ms, 3.. of each of the process's runs its id and token
+-- ARGV  prefix, lease (ms), runs (of each of the process's runs its id and token, as JSON)
 -- Returns {ids without a record, ids to be cancelled and how, ids that are another process's now or
 -- were ended by one, Redis's time in ms}.
 -- A beat that finds the last one by anyone older than half a lease takes no run from anyone for one
 -- lease: it was Redis that was away, not the processes.
-local p = ARGV[1]
+local a = named(ARGV)
+local p, lease, runs = a.prefix, tonumber(a.lease), cjson.decode(a.runs)
 local now = clock()
-local lease = tonumber(ARGV[2])
 local last = redis.call('HGET', KEYS[2], 'at')
 if not last or now - last > lease / 2 then redis.call('HSET', KEYS[2], 'quiet_until', now + lease) end
 redis.call('HSET', KEYS[2], 'at', now)
 local missing, cancelled, lost = {}, {}, {}
-for i = 3, #ARGV, 2 do
-  local id = ARGV[i]
+for i = 1, #runs, 2 do
+  local id, token = runs[i], runs[i + 1]
   local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel')
   if not found[1] then
     table.insert(has_lapsed(p, id) and lost or missing, id)
-  elseif found[2] ~= ARGV[i + 1] or not redis.call('ZSCORE', KEYS[1], id) then
-    if not found[3] or found[2] ~= ARGV[i + 1] then table.insert(lost, id) end
+  elseif found[2] ~= token or not redis.call('ZSCORE', KEYS[1], id) then
+    if not found[3] or found[2] ~= token then table.insert(lost, id) end
   else
     redis.call('ZADD', KEYS[1], now + lease, id)
     if found[4] then

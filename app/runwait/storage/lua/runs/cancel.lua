@@ -1,7 +1,8 @@
--- Asks for runs to be stopped: noted in each record, and the process that runs it is told.
+-- Asks for runs to be cancelled: noted in each record, and the process that executes it is told.
 -- KEYS  run hashes
--- ARGV  1 prefix of all keys, 2 action: 'interrupt' or 'rollback', 3.. the runs' ids
+-- ARGV  prefix, action ('interrupt' or 'rollback'), ids (of the runs, as JSON)
 -- Returns how many had not ended.
+local a = named(ARGV)
 local asked = 0
-for i = 3, #ARGV do asked = asked + ask_to_stop(ARGV[1], ARGV[i], ARGV[2]) end
+for _, id in ipairs(cjson.decode(a.ids)) do asked = asked + request_cancel(a.prefix, id, a.action) end
 return asked

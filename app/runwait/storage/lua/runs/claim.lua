@@ -1,12 +1,13 @@
--- Takes the run that has been ready longest.
+-- Claims the run that has been ready longest.
 -- KEYS  1 ready, 2 what this process claimed last in this way
--- ARGV  1 prefix of all keys, 2 owner (a process id), 3 lease in ms, 4 what tells this call from others,
---       5 '1' to take it only if it was cancelled: then it takes no place to execute
+-- ARGV  prefix, owner (a process id), lease (ms), call (what tells this call from others), cancelled (to
+--       claim it only if it was cancelled: then it takes no place to execute)
 -- Returns {id, token, attempts, record, cancel, kept, graph, ms until the next is due, how often it was
 -- handed back, thread id}: id is false if none is ready now, the eighth -1 if none is to come; graph is
 -- whose the run's thread is ('' for nobody's), false if it is not the run's turn on it. A repeated call
 -- takes no second run.
-local p = ARGV[1]
+local a = named(ARGV)
+local p = a.prefix
 local now = clock()
 local function answer(id)
   local run = p .. ':run:' .. id
@@ -18,7 +19,7 @@ local function answer(id)
     tonumber(found[7] or '0'), found[6] or ''}
 end
 local last = redis.call('HMGET', KEYS[2], 'call', 'id')
-if last[1] == ARGV[4] and redis.call('HGET', p .. ':run:' .. last[2], 'owner') == ARGV[2] then
+if last[1] == a.call and redis.call('HGET', p .. ':run:' .. last[2], 'owner') == a.owner then
   return answer(last[2])
 end
 while true do
@@ -26,7 +27,7 @@ while true do
   if #first == 0 then return {false, '', 0, '', false, false, false, -1, 0, ''} end
   local id, due = first[1], tonumber(first[2])
   if due > now then return {false, '', 0, '', false, false, false, due - now, 0, ''} end
-  if ARGV[5] == '1' and redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 0 then
+  if a.cancelled and redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 0 then
     return {false, '', 0, '', false, false, false, -1, 0, ''}
   end
   redis.call('ZREM', KEYS[1], id)
@@ -37,19 +38,19 @@ while true do
     -- It was scheduled, unless it has its thread already.
     local there = redis.call('HMGET', p .. ':thread:' .. found[5], 'status', 'active')
     if not there[2] then
-      begin_turn(p, found[5], id, now)
+      give_thread(p, found[5], id, now)
     elseif there[2] ~= id then
-      take_turn(p, found[5], id, there[2], found[6], now)
+      enqueue(p, found[5], id, there[2], found[6], now)
       turn = false
     end
   end
   if turn then
-    own(p, id, ARGV[2], ARGV[3], now)
+    lease_to(p, id, a.owner, a.lease, now)
     -- Those who wait for it in this process need not be told.
-    redis.call('SREM', p .. ':waiting:' .. id, ARGV[2])
+    redis.call('SREM', p .. ':waiting:' .. id, a.owner)
     redis.call('HINCRBY', run, 'attempts', 1)
-    redis.call('HSET', KEYS[2], 'call', ARGV[4], 'id', id)
-    redis.call('PEXPIRE', KEYS[2], ARGV[3])
+    redis.call('HSET', KEYS[2], 'call', a.call, 'id', id)
+    redis.call('PEXPIRE', KEYS[2], a.lease)
     return answer(id)
   end
 end

@@ -1,14 +1,15 @@
 -- Gives up runs that this process cannot end, for others to take at once.
 -- KEYS  1 ready
--- ARGV  1 prefix of all keys, 2.. of each run its id and token
+-- ARGV  prefix, runs (of each its id and token, as JSON)
 -- Returns how many were given up now.
-local p = ARGV[1]
+local a = named(ARGV)
+local runs = cjson.decode(a.runs)
 local now = clock()
 local given = 0
-for i = 2, #ARGV, 2 do
-  local found = redis.call('HMGET', p .. ':run:' .. ARGV[i], 'token', 'ended_by', 'owner')
-  if found[1] == ARGV[i + 1] and found[3] and not found[2] then
-    give_up(p, ARGV[i], now)
+for i = 1, #runs, 2 do
+  local found = redis.call('HMGET', a.prefix .. ':run:' .. runs[i], 'token', 'ended_by', 'owner')
+  if found[1] == runs[i + 1] and found[3] and not found[2] then
+    hand_back(a.prefix, runs[i], now)
     given = given + 1
   end
 end

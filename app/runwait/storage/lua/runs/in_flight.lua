@@ -1,9 +1,10 @@
 -- The ids of runs that have not ended: those of a thread, or all.
 -- KEYS  1 leases, 2 ready, 3 queued, 4 thread hash, 5 its runs
--- ARGV  1 prefix of all keys, 2 '1' for those of the thread alone, 3 'pending', 'running' or 'all'
+-- ARGV  prefix, of_thread (to name those of the thread alone), status ('pending', 'running' or 'all')
 -- Returns the ids.
+local a = named(ARGV)
 local sources
-if ARGV[2] == '1' then
+if a.of_thread then
   sources = redis.call('ZRANGE', KEYS[5], 0, -1)
   local alone = redis.call('HGET', KEYS[4], 'temporary')
   if alone then table.insert(sources, alone) end
@@ -15,9 +16,9 @@ else
 end
 local ids = {}
 for _, id in ipairs(sources) do
-  local status = redis.call('HGET', ARGV[1] .. ':run:' .. id, 'status')
+  local status = redis.call('HGET', a.prefix .. ':run:' .. id, 'status')
   if status == 'pending' or status == 'running' then
-    if ARGV[3] == 'all' or ARGV[3] == status then table.insert(ids, id) end
+    if a.status == 'all' or a.status == status then table.insert(ids, id) end
   end
 end
 return ids

@@ -17,8 +17,8 @@ local function next_token(p)
   return token
 end
 
--- Gives a run to this process: lease and token.
-local function own(p, id, owner, lease, now)
+-- Leases a run to a process; returns the fencing token.
+local function lease_to(p, id, owner, lease, now)
   local token = next_token(p)
   redis.call('HSET', p .. ':run:' .. id, 'owner', owner, 'token', token, 'status', 'running')
   redis.call('ZADD', p .. ':leases', now + lease, id)
@@ -40,7 +40,7 @@ local function has_lapsed(p, id) return redis.call('EXISTS', p .. ':lapsed:' .. 
 
 -- Has a run taken by another process, once it is due. Its process was not lost, so this is not counted
 -- against the run.
-local function give_up(p, id, due)
+local function hand_back(p, id, due)
   local run = p .. ':run:' .. id
   redis.call('HDEL', run, 'owner')
   redis.call('HSET', run, 'status', 'pending')
@@ -49,9 +49,9 @@ local function give_up(p, id, due)
   make_ready(p, id, due)
 end
 
--- Asks for a run to be stopped. One that executes is stopped by its process, which is told; any other
+-- Asks for a run to be cancelled. One that executes is stopped by its process, which is told; any other
 -- is made ready at once: whoever takes it then only ends it.
-local function ask_to_stop(p, id, action)
+local function request_cancel(p, id, action)
   local run = p .. ':run:' .. id
   local found = redis.call('HMGET', run, 'owner', 'ended_by', 'cancel', 'thread_id', 'record')
   if not found[5] or found[2] then return 0 end

@@ -1,18 +1,19 @@
 -- Reads a run, for one who only looks or for a process in which someone waits for it.
 -- KEYS  1 run hash, 2 result, 3 waiting processes
--- ARGV  1 id of the process to be told of the run's end, or '' to only look
+-- ARGV  follower (the id of the process to be told of the run's end, if it is followed there)
 -- Returns {record, status, updated_at, result, kept, error}, each false where it is not there.
+local follower = named(ARGV).follower
 local run = redis.call('HMGET', KEYS[1], 'record', 'status', 'updated_at', 'ended_by', 'once', 'undone',
   'kept', 'error')
 if not run[1] then return {false} end
 -- What was undone is there only for those who waited for it.
-if run[6] and (ARGV[1] == '' or redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 0) then return {false} end
+if run[6] and (not follower or redis.call('SISMEMBER', KEYS[3], follower) == 0) then return {false} end
 local result = redis.call('GET', KEYS[2])
-if ARGV[1] ~= '' then
+if follower then
   if not run[4] then
-    redis.call('SADD', KEYS[3], ARGV[1])
-  elseif redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1 then
-    redis.call('SREM', KEYS[3], ARGV[1])
+    redis.call('SADD', KEYS[3], follower)
+  elseif redis.call('SISMEMBER', KEYS[3], follower) == 1 then
+    redis.call('SREM', KEYS[3], follower)
     if run[5] and redis.call('SCARD', KEYS[3]) == 0 then
       redis.call('DEL', KEYS[2])
       if run[6] or not run[7] then redis.call('DEL', KEYS[1]) end

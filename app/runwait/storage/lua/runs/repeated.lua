@@ -1,5 +1,6 @@
 -- Looks whether an idempotency key was used before.
 -- KEYS  1 idempotency hash
--- ARGV  1 prefix of all keys, 2 the request's fingerprint
+-- ARGV  prefix, fingerprint (of the request)
 -- Returns what admit.lua does for it; false for a new key.
-return answer_to_key(ARGV[1], KEYS[1], ARGV[2])
+local a = named(ARGV)
+return answer_to_key(a.prefix, KEYS[1], a.fingerprint)

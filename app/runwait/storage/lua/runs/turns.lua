@@ -1,9 +1,9 @@
 -- Whose turn it is on a thread, for the scripts that begin with this file after library.lua and
 -- threads/library.lua.
 
--- Makes a thread that of a graph and assistant: their ids are laid over its metadata, which has to come
+-- Assigns a thread to a graph and assistant: their ids are laid over its metadata, which has to come
 -- with them laid over already. Returns the metadata if `seen` is not what there is, to try again.
-local function become(p, thread, now, graph, metadata, terms, seen)
+local function assign_thread(p, thread, now, graph, metadata, terms, seen)
   local key = p .. ':thread:' .. thread
   local before = redis.call('HMGET', key, 'metadata', 'terms', 'graph')
   if not before[1] or before[3] == graph then return false end
@@ -15,17 +15,17 @@ local function become(p, thread, now, graph, metadata, terms, seen)
 end
 
 -- Gives an idle thread to a run.
-local function begin_turn(p, thread, run, now)
+local function give_thread(p, thread, run, now)
   local status = redis.call('HGET', p .. ':thread:' .. thread, 'status')
   thread_set(p, thread, now, {status = 'busy', active = run, before = status})
 end
 
 -- Lets a run wait for a thread that another run has, after it did to the others what its strategy says.
-local function take_turn(p, thread, run, active, strategy, now)
+local function enqueue(p, thread, run, active, strategy, now)
   local queue = p .. ':thread:' .. thread .. ':queue'
   if strategy == 'interrupt' or strategy == 'rollback' then
-    for _, waiting in ipairs(redis.call('LRANGE', queue, 0, -1)) do ask_to_stop(p, waiting, strategy) end
-    ask_to_stop(p, active, strategy)
+    for _, waiting in ipairs(redis.call('LRANGE', queue, 0, -1)) do request_cancel(p, waiting, strategy) end
+    request_cancel(p, active, strategy)
   end
   redis.call('RPUSH', queue, run)
   redis.call('ZADD', p .. ':queued', now, run)

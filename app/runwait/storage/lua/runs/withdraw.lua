@@ -1,14 +1,15 @@
 -- Takes back the admission of a run of which nobody was told.
 -- What is left is a mark, for the case that the admission itself arrives late.
 -- KEYS  1 run hash, 2 waiting processes
--- ARGV  1 prefix of all keys, 2 run id, 3 thread id, 4 owner (the process id that admitted it)
+-- ARGV  prefix, id, thread, owner (the process id that admitted it)
 -- Returns 1; 0 where another process has it: one without an idempotency key is then stopped and leaves
 -- nothing on its thread; one with a key goes on, since who sends the request again is to get its answer.
-local p, id, thread = ARGV[1], ARGV[2], ARGV[3]
+local a = named(ARGV)
+local p, id, thread = a.prefix, a.id, a.thread
 local key = p .. ':thread:' .. thread
 local found = redis.call('HMGET', KEYS[1], 'idempotency', 'owner', 'ended_by', 'made_thread')
-if found[3] or found[2] and found[2] ~= ARGV[4] then
-  if not found[1] then ask_to_stop(p, id, 'rollback') end
+if found[3] or found[2] and found[2] ~= a.owner then
+  if not found[1] then request_cancel(p, id, 'rollback') end
   return 0
 end
 if found[1] and redis.call('HGET', found[1], 'run_id') == id then redis.call('DEL', found[1]) end

@@ -109,7 +109,7 @@ local function thread_remove(p, id, now)
       -- Its end is still to come: its clients, its key and its webhook are told as of any other.
       redis.call('HDEL', name, 'kept')
       redis.call('HSET', name, 'undone', '1')
-      ask_to_stop(p, run, 'interrupt')
+      request_cancel(p, run, 'interrupt')
     else
       forget(p, run)
     end

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from runwait.runs.dispatcher import Dispatcher
 from runwait.runs.executor import Executor
+from runwait.runs.worker import Worker
 from runwait.storage.records import Action, Claim, RunRecord, RunStatus
 from tests.servers import PATIENCE
 
@@ -35,17 +35,17 @@ def test_a_stop_waits_for_the_run_that_is_just_being_taken() -> None:
         answered.wait(PATIENCE)
         return claim_of("r"), 0.0
 
-    dispatcher = Dispatcher(Executor(1), claim, taken.append, lambda _: None)
-    dispatcher.start()
+    worker = Worker(Executor(1), claim, taken.append, lambda _: None)
+    worker.start()
     assert asked.wait(PATIENCE)
-    stop = threading.Thread(target=dispatcher.stop)
+    stop = threading.Thread(target=worker.stop)
     stop.start()
     answered.set()
     stop.join(PATIENCE)
     assert [each.record.run_id for each in taken] == ["r"]
     # Having stopped, it takes no other.
     asked.clear()
-    dispatcher.wake()
+    worker.wake()
     assert not asked.is_set()
 
 
@@ -64,16 +64,16 @@ def test_without_a_place_only_cancelled_runs_are_taken_and_ended(takes: bool) ->
 
     executor = Executor(1)
     assert not takes or executor.reserve()
-    dispatcher = Dispatcher(executor, claim, start, ended.put)
-    dispatcher.start(takes=takes)
+    worker = Worker(executor, claim, start, ended.put)
+    worker.start(executes=takes)
     assert ended.get(timeout=PATIENCE).record.run_id == "r"
-    dispatcher.stop()
+    worker.stop()
     assert set(asked) == {True}
-    assert dispatcher.starved is takes
+    assert worker.starved is takes
 
 
 def test_one_that_was_never_started_stops_at_once() -> None:
     def claim(*, cancelled: bool = False) -> tuple[None, None]:
         return None, None
 
-    Dispatcher(Executor(1), claim, lambda _: None, lambda _: None).stop()
+    Worker(Executor(1), claim, lambda _: None, lambda _: None).stop()

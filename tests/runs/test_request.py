@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from langgraph.types import Command, Send
 
+from runwait.api.schemas import RunBody
 from runwait.graphs.assistants import Assistant
-from runwait.runs.requests import RunRequest
+from runwait.runs.request import RunRequest
 from runwait.storage.records import RunRecord, RunStatus
 
 RUN_ID = "01a20acd-2b83-70b2-a8d5-eb34efcb8229"
@@ -236,12 +237,23 @@ def test_a_request_is_restored_from_its_record_whole():
         stream_mode=["updates"],
         stream_subgraphs=True,
         on_completion="keep",
+        after_seconds=5,
+        if_not_exists="create",
     )
-    record = replace(
-        RECORD,
-        kwargs=request.record_kwargs(),
-        surroundings=request.record_surroundings(),
-        multitask_strategy="rollback",
-    )
+    kwargs, hidden = request.stored()
+    record = replace(RECORD, kwargs=kwargs, surroundings=hidden, multitask_strategy="rollback")
     stored = record.lasting().encode()
     assert RunRequest.restored(RunRecord.restored(stored, b"running", b"now")) == request
+
+
+def test_a_record_of_version_0_2_is_restored_with_defaults_for_what_it_lacks():
+    request = asked(thread_id="t", input=1, durability="sync", on_completion="keep")
+    kwargs, hidden = request.stored()
+    names = ("metadata", "assistant_metadata", "request_id", "thread_id", "on_disconnect")
+    before = {name: hidden[name] for name in (*names, "checkpoint", "checkpoint_id")}
+    assert RunRequest.restored(replace(RECORD, kwargs=kwargs, surroundings=before)) == request
+
+
+def test_each_field_of_a_body_is_one_of_a_request():
+    names = {each.name for each in fields(RunRequest)}
+    assert set(RunBody().fields) - {"langsmith_tracer", "strict_resume"} <= names

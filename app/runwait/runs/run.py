@@ -6,13 +6,22 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from runwait.runs.executor import Execution
-from runwait.runs.requests import RunRequest
+from runwait.runs.request import RunRequest
 from runwait.runs.timers import Timer
-from runwait.runs.waits import Wait
 from runwait.storage.records import RunRecord, ThreadEnd, now
+
+
+class Phase(Enum):
+    """Where a run stands in this process."""
+
+    EXECUTING = auto()
+    ENDING = auto()  # what ends it is decided, and is being recorded
+    ENDED = auto()  # its document is there
+    LEFT = auto()  # it is another process's, or is to be
 
 
 @dataclass(frozen=True)
@@ -21,33 +30,33 @@ class Ending:
 
     Attributes:
         document: the answer, JSON.
-        struck: it was ended from outside, so that the graph may still be at work.
-        undone: it is rolled back.
+        stopped: it was ended from outside, so that the graph may still be at work.
+        rolled_back: nothing of it is to be left.
         thread: what becomes of its thread, if that outlives it.
-        webhook: whom to tell of it, and what.
+        webhook: whom to notify of it, and of what.
         at: when, by the monotonic clock, in seconds.
     """
 
     document: bytes
-    struck: bool
-    undone: bool
+    stopped: bool
+    rolled_back: bool
     thread: ThreadEnd | None
     webhook: tuple[str, bytes] | None
     at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)
-class LiveRun:
+class Run:
     """A run that executes in this process, or whose end is not recorded yet.
 
     Attributes:
         token: its fencing token; None while Redis knows nothing of it.
         attempt: how often it was started, this time included.
         has_thread: whether it is its turn on a kept thread.
-        settled: what becomes of it here is decided.
+        phase: where it stands here.
         unreadable: its record in Redis cannot be read.
-        forgotten: Redis lost its record, while it executed.
-        sure_until: until when, by the monotonic clock, no other process can have taken it.
+        record_lost: Redis lost its record, while it executed.
+        leased_until: until when, by the monotonic clock, no other process can have claimed it.
     """
 
     record: RunRecord
@@ -58,16 +67,19 @@ class LiveRun:
     started: float = field(default_factory=time.monotonic)
     started_at: str = field(default_factory=now)
     execution: Execution | None = None
-    waits: list[Wait] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    settled: bool = False
+    phase: Phase = Phase.EXECUTING
     ending: Ending | None = None
-    document: bytes | None = None
     feedback: Future[dict[str, str]] | None = None
     limit: Timer | None = None
     unreadable: bool = False
-    forgotten: bool = False
-    sure_until: float = 0.0
+    record_lost: bool = False
+    leased_until: float = 0.0
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self.record.run_id
 
     @property
     def kept(self) -> bool:
@@ -75,49 +87,21 @@ class LiveRun:
         return self.request.kept
 
     @property
+    def executing(self) -> bool:
+        """Whether nothing has ended it yet."""
+        return self.phase is Phase.EXECUTING
+
+    @property
     def values(self) -> Any:
         """The graph's values so far; None before the first."""
         return self.execution.values if self.execution is not None else None
 
-    def settle(self) -> bool:
+    def decide(self, phase: Phase) -> bool:
         """Decide what becomes of it, unless that is decided; whether this call did."""
         with self.lock:
-            if self.settled:
+            if self.phase is not Phase.EXECUTING:
                 return False
-            self.settled = True
+            self.phase = phase
         if self.limit is not None:
             self.limit.cancel()
         return True
-
-    def attach(self, wait: Wait) -> bool:
-        """Have the wait given the document, now or when it is there.
-
-        Returns:
-            Whether it will be; False once the run's waits were taken away.
-        """
-        with self.lock:
-            if self.document is None:
-                if self.waits is _TAKEN:
-                    return False
-                self.waits.append(wait)
-                return True
-            document = self.document
-        wait.give(document)
-        return True
-
-    def answer(self, document: bytes) -> None:
-        """Give the document to all who wait."""
-        with self.lock:
-            self.document = document
-            waits, self.waits = self.waits, []
-        for wait in waits:
-            wait.give(document)
-
-    def take_waits(self) -> list[Wait]:
-        """Those who wait, since they will not be answered here; nobody can be attached after."""
-        with self.lock:
-            waits, self.waits = self.waits, _TAKEN
-        return list(waits)
-
-
-_TAKEN: list[Wait] = []

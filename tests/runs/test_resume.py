@@ -10,11 +10,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, interrupt
 
-from runwait.runs import recovery
+from runwait.runs import resume
 from runwait.runs.executor import Start
 from runwait.runs.fit import StateUnfit
-from runwait.runs.recovery import EndedBefore, NothingToResume, check_resume, waiting_interrupts
-from runwait.runs.requests import RunRequest
+from runwait.runs.request import RunRequest
+from runwait.runs.resume import EndedBefore, NothingToResume, check_resume, waiting_interrupts
 
 
 class State(TypedDict, total=False):
@@ -67,7 +67,7 @@ def executed(graph: Any, given: Any, run_id: str, saver: InMemorySaver, **stops:
 
 def started(graph: Any, saver: InMemorySaver, run_id: str, attempt: int, **fields: Any) -> Start:
     request = RunRequest(assistant_id="g", request_id="x", thread_id="t", **fields)
-    return recovery.start(
+    return resume.start(
         graph,
         saver,
         request=request,
@@ -132,14 +132,14 @@ def test_a_run_that_goes_on_from_anothers_breakpoint_is_not_taken_to_stand_at_it
 
 def test_a_resume_is_given_again_where_the_attempt_before_left_no_checkpoint(saver):
     executed(ASKING, {"names": []}, "r0", saver)
-    resume = {each.id: "yes" for each in waiting_interrupts(recovery.latest(saver, "t"), "g")}
-    command = {"resume": resume}
+    answers = {each.id: "yes" for each in waiting_interrupts(resume.latest(saver, "t"), "g")}
+    command = {"resume": answers}
     first = started(ASKING, saver, "r1", 1, command=command)
-    assert first == Start(Command(resume=resume, goto=[]))
+    assert first == Start(Command(resume=answers, goto=[]))
     # As far as a process can get that dies before the step's checkpoint is written.
     task = ASKING.get_state(configured(saver, "r1")).tasks[0]
     saver.put_writes(
-        recovery.latest(saver, "t").config, [("names", ["left yes"])], task.id, "~__pregel_pull"
+        resume.latest(saver, "t").config, [("names", ["left yes"])], task.id, "~__pregel_pull"
     )
     assert started(ASKING, saver, "r1", 2, command=command) == first
     assert executed(ASKING, first.input, "r1", saver) == {"names": ["left yes", "right yes"]}
@@ -155,17 +155,17 @@ def test_a_resume_for_which_nothing_waits_is_refused_at_its_turn(saver):
 
 def test_only_what_has_no_answer_yet_waits(saver):
     executed(ASKING, {"names": []}, "r0", saver)
-    left, right = waiting_interrupts(recovery.latest(saver, "t"), "g")
+    left, right = waiting_interrupts(resume.latest(saver, "t"), "g")
     assert {left.value, right.value} == {"left", "right"}
     executed(ASKING, Command(resume={left.id: "yes"}), "r1", saver)
-    assert waiting_interrupts(recovery.latest(saver, "t"), "g") == [right]
+    assert waiting_interrupts(resume.latest(saver, "t"), "g") == [right]
     executed(ASKING, Command(resume={right.id: "yes"}), "r2", saver)
-    assert waiting_interrupts(recovery.latest(saver, "t"), "g") == []
+    assert waiting_interrupts(resume.latest(saver, "t"), "g") == []
 
 
 def test_another_graphs_interrupts_wait_for_that_graph(saver):
     executed(ASKING, {"names": []}, "r0", saver)
-    assert waiting_interrupts(recovery.latest(saver, "t"), "other") == []
+    assert waiting_interrupts(resume.latest(saver, "t"), "other") == []
 
 
 A, B = Interrupt("a", id="a" * 32), Interrupt("b", id="b" * 32)

@@ -1,12 +1,16 @@
-"""How runs end: a status, and the document that answers whoever waits."""
+"""How runs end: a status, the document, what becomes of the thread, and whom to notify."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runwait.storage.records import RunStatus
+from runwait.serialization import dumps
+from runwait.storage.records import RunStatus, ThreadEnd
+
+if TYPE_CHECKING:
+    from runwait.runs.run import Ending, Run
 
 INTERRUPT = "__interrupt__"
 ERROR = "__error__"
@@ -89,6 +93,55 @@ def unreadable(problem: str) -> Outcome:
 def faulted() -> Outcome:
     """The service itself failed; what happened is in its log alone."""
     return _error("InternalError", "a fault in the service ended the run; its log says more")
+
+
+def of(
+    run: Run,
+    outcome: Outcome,
+    document: bytes,
+    error: BaseException | None,
+    *,
+    stopped: bool = False,
+    rolled_back: bool = False,
+) -> Ending:
+    """All that a run's end comes to.
+
+    Args:
+        run: the run, with its last status.
+        outcome: how it ended.
+        document: the answer, JSON.
+        error: what the graph raised, if that ended it.
+        stopped: it was ended from outside.
+        rolled_back: nothing of it is to be left.
+    """
+    from runwait.runs.run import Ending
+
+    thread = _thread_end(outcome, error, rolled_back) if run.kept else None
+    return Ending(document, stopped, rolled_back, thread, _webhook(run, outcome, document))
+
+
+def _thread_end(outcome: Outcome, error: BaseException | None, rolled_back: bool) -> ThreadEnd:
+    if rolled_back or getattr(error, "leaves_thread", False):
+        return ThreadEnd(error=outcome.error)  # it stands as before
+    if outcome.error is not None:
+        return ThreadEnd("error", outcome.error)
+    return ThreadEnd("interrupted" if outcome.status is RunStatus.INTERRUPTED else "idle")
+
+
+def _webhook(run: Run, outcome: Outcome, document: bytes) -> tuple[str, bytes] | None:
+    """Whom to notify of the end, and of what (contract section 5)."""
+    url = run.request.webhook
+    if url is None:
+        return None
+    record = run.record
+    fields = {
+        **record.public(),
+        "run_started_at": run.started_at,
+        "run_ended_at": record.updated_at,
+        **({"error": outcome.error} if outcome.error is not None else {}),
+    }
+    values = document if outcome.error is None else dumps(run.values or {})
+    return url, dumps(fields)[:-1] + b',"values":' + values + b"}"
 
 
 def _error(name: str, message: str) -> Outcome:

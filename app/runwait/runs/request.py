@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -17,9 +17,19 @@ from runwait.storage.records import RunRecord, UnreadableRecord
 LONGEST_DELAY_SECONDS = 100 * 365 * 86_400.0
 
 
+def shown(default: Any = MISSING, name: str = "", *, factory: Any = MISSING) -> Any:
+    """Declare a field that the API shows in a run's `kwargs`, under its own name or another."""
+    metadata = {"shown": True, "name": name}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """A valid body of POST /runs/wait (contract section 1), with what its headers say.
+    """What a run is asked: a valid body (contract section 1), with what its headers say.
+
+    This is its one declaration. A run's record holds all of it, each field once.
 
     Attributes:
         request_id: the request's X-Request-ID, or one made for it.
@@ -34,23 +44,23 @@ class RunRequest:
     thread_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: str = ""
-    input: Any = None
-    command: dict[str, Any] | None = None
+    input: Any = shown(None)
+    command: dict[str, Any] | None = shown(None)
     metadata: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    context: dict[str, Any] = field(default_factory=dict)
-    webhook: str | None = None
-    stream_mode: list[str] = field(default_factory=lambda: ["values"])
-    feedback_keys: list[str] | None = None
-    stream_subgraphs: bool = False
-    stream_resumable: bool = False
+    config: dict[str, Any] = shown(factory=dict)
+    context: dict[str, Any] = shown(factory=dict)
+    webhook: str | None = shown(None)
+    stream_mode: list[str] = shown(factory=lambda: ["values"])
+    feedback_keys: list[str] | None = shown(None)
+    stream_subgraphs: bool = shown(False, "subgraphs")
+    stream_resumable: bool = shown(False, "resumable")
     on_completion: Literal["delete", "keep"] = "delete"
     on_disconnect: Literal["continue", "cancel"] = "continue"
     after_seconds: float | None = None
     checkpoint_during: bool | None = None
-    durability: Literal["sync", "async", "exit"] | None = None
-    interrupt_before: Literal["*"] | list[str] | None = None
-    interrupt_after: Literal["*"] | list[str] | None = None
+    durability: Literal["sync", "async", "exit"] | None = shown(None)
+    interrupt_before: Literal["*"] | list[str] | None = shown(None)
+    interrupt_after: Literal["*"] | list[str] | None = shown(None)
     multitask_strategy: str = "enqueue"
     if_not_exists: str = "reject"
     checkpoint: dict[str, Any] | None = None
@@ -165,27 +175,11 @@ class RunRequest:
         ids = {"assistant_id": assistant.assistant_id}
         return {**assistant.metadata, **self.metadata, **ids}
 
-    def record_kwargs(self) -> dict[str, Any]:
-        """What the run was asked for, as its record shows it."""
-        return {
-            "input": self.input,
-            "command": self.command,
-            "config": self.config,
-            "context": self.context,
-            "stream_mode": self.stream_mode,
-            "interrupt_before": self.interrupt_before,
-            "interrupt_after": self.interrupt_after,
-            "webhook": self.webhook,
-            "feedback_keys": self.feedback_keys,
-            "temporary": not self.kept,
-            "subgraphs": self.stream_subgraphs,
-            "resumable": self.stream_resumable,
-            "durability": self.effective_durability,
-        }
-
-    def record_surroundings(self) -> dict[str, Any]:
-        """What else is needed to execute the run in another process."""
-        return {name: getattr(self, name) for name in _SURROUNDINGS}
+    def stored(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The whole request for a run's record: what the API shows of it, and the rest."""
+        asked = {name: getattr(self, field) for field, name in _SHOWN.items()}
+        asked |= {"temporary": not self.kept, "durability": self.effective_durability}
+        return asked, {name: getattr(self, name) for name in _HIDDEN}
 
     @classmethod
     def restored(cls, record: RunRecord) -> RunRequest:
@@ -194,19 +188,21 @@ class RunRequest:
         Raises:
             UnreadableRecord: the record lacks some of it.
         """
-        asked, around = record.kwargs, record.surroundings
-        lacking = [f"kwargs.{name}" for name in (*_ASKED, *_ASKED_OTHERWISE) if name not in asked]
-        lacking += [f"surroundings.{name}" for name in _SURROUNDINGS if name not in around]
+        asked, hidden = record.kwargs, record.surroundings
+        lacking = [
+            f"kwargs.{name}" for name in ("temporary", *_SHOWN.values()) if name not in asked
+        ]
+        lacking += [f"surroundings.{name}" for name in _HIDDEN_BEFORE if name not in hidden]
         if lacking:
             raise UnreadableRecord(f"it lacks {', '.join(lacking)}")
         return cls(
-            assistant_id=record.assistant_id,
-            on_completion="delete" if asked["temporary"] else "keep",
-            stream_subgraphs=asked["subgraphs"],
-            stream_resumable=asked["resumable"],
-            multitask_strategy=record.multitask_strategy,
-            **{name: asked[name] for name in _ASKED},
-            **{name: around[name] for name in _SURROUNDINGS},
+            **{
+                "assistant_id": record.assistant_id,
+                "multitask_strategy": record.multitask_strategy,
+                "on_completion": "delete" if asked["temporary"] else "keep",
+                **{name: hidden[name] for name in _HIDDEN if name in hidden},
+                **{field: asked[name] for field, name in _SHOWN.items()},
+            }
         )
 
     def graph_config(self, record: RunRecord) -> RunnableConfig:
@@ -239,20 +235,22 @@ class RunRequest:
         yield from goto if isinstance(goto, list) else [goto]
 
 
-_ASKED = (
-    "input",
-    "command",
-    "config",
-    "context",
-    "stream_mode",
-    "interrupt_before",
-    "interrupt_after",
-    "webhook",
-    "feedback_keys",
-    "durability",
+_SHOWN = {
+    each.name: each.metadata["name"] or each.name
+    for each in fields(RunRequest)
+    if "shown" in each.metadata
+}
+"""The fields that the API shows, each with the name under which it does."""
+
+_HIDDEN = tuple(
+    each.name
+    for each in fields(RunRequest)
+    # The record has two itself, and admission has done with the two of the idempotency key.
+    if each.name not in _SHOWN
+    and each.name not in ("assistant_id", "multitask_strategy", "idempotency_key", "fingerprint")
 )
-_ASKED_OTHERWISE = ("temporary", "subgraphs", "resumable")
-_SURROUNDINGS = (
+# Those that a record of 0.2 has too. The others have a default.
+_HIDDEN_BEFORE = (
     "metadata",
     "assistant_metadata",
     "request_id",

@@ -14,11 +14,11 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START, TAG_HIDDEN
 from langgraph.types import Interrupt
 
-from runwait.runs import outcomes
+from runwait.runs import ending
+from runwait.runs.ending import Outcome
 from runwait.runs.executor import AnyPregel, Saver, Start, output_of
 from runwait.runs.fit import StateUnfit, check_next
-from runwait.runs.outcomes import Outcome
-from runwait.runs.requests import RunRequest
+from runwait.runs.request import RunRequest
 
 # The task under which LangGraph stores what a caller sends, and the channels that hold no output.
 _NO_TASK = "00000000-0000-0000-0000-000000000000"
@@ -28,6 +28,9 @@ _INTERRUPT = "__interrupt__"
 
 class NothingToResume(Exception):
     """Nothing on the thread waits for what a resume brings; the text says what does."""
+
+    # A run that fails with it leaves its thread as it was.
+    leaves_thread = True
 
 
 class EndedBefore(Exception):
@@ -106,12 +109,12 @@ def start(
     if attempt > 1:
         if saved is not None and saved.metadata.get("run_id") == run_id:
             if _at_breakpoint(graph, saver, request, saved):
-                raise EndedBefore(outcomes.interrupted(_values(graph, saver, saved), []))
+                raise EndedBefore(ending.interrupted(_values(graph, saver, saved), []))
             try:
                 check_next(saved, graph, saver)
             except StateUnfit as error:
                 # The thread does not stand as it did before this run.
-                raise EndedBefore(outcomes.failed(error)) from error
+                raise EndedBefore(ending.failed(error)) from error
             return Start(None, from_latest=True)
         # The attempt before may have stored the resume's values: they are no longer waited for.
     elif request.goes_on:

@@ -1,0 +1,360 @@
+"""Admission: a request becomes a run, or is refused and leaves nothing behind. Nobody waits here.
+
+`check` says all that is wrong with a request before anything is stored; `admit` takes in what it
+found right. A run that needs Redis (a kept thread, a delay, a webhook, an idempotency key) is
+taken in by one script, which says whether it starts here and now. Any other starts at once where
+there is a place, and Redis hears of it later (docs/decisions/recorded-once-if-short.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from uuid_utils.compat import uuid7
+
+from runwait.assistants.assistants import Assistants
+from runwait.graphs.assistants import Assistant
+from runwait.graphs.context import ContextError, coerce_context
+from runwait.graphs.graph import Graph
+from runwait.runs import resume
+from runwait.runs.events import Hub, NoRoom
+from runwait.runs.executor import Executor, unknown_nodes
+from runwait.runs.fit import StateUnfit
+from runwait.runs.request import RunRequest
+from runwait.runs.run import Run
+from runwait.runs.runner import TRIES, Runner, thread_of, with_ids
+from runwait.runs.savers import Savers
+from runwait.runs.worker import Worker
+from runwait.settings import Settings
+from runwait.storage.checkpoint import UnrevivableValue
+from runwait.storage.connection import InTime, Storage, StorageUnavailable
+from runwait.storage.records import (
+    Admission as Verdict,
+)
+from runwait.storage.records import (
+    IdempotencyKey,
+    RunRecord,
+    RunRecords,
+    RunStatus,
+)
+from runwait.storage.threads import Doomed, ThreadBusy, ThreadNotFound, ThreadRecords
+from runwait.threads.states import CheckpointNotFound
+from runwait.threads.threads import Threads
+from runwait.webhooks.targets import WebhookRules, check_target
+
+log = logging.getLogger("runwait.runs")
+
+
+class ConflictingRequest(Exception):
+    """The request asks for two things that exclude each other, or for one that needs a thread."""
+
+
+class UnfitRequest(Exception):
+    """The request does not fit the graph; the text names every field that does not."""
+
+
+class KeyReused(Exception):
+    """The idempotency key was used with another request."""
+
+
+class KeyInFlight(Exception):
+    """The run that the idempotency key was used for has not ended."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"Idempotency-Key: its run {run_id} has not ended")
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The answer to a request that was made before.
+
+    Attributes:
+        thread_id, run_id: the ids of its run.
+        document: the answer, JSON.
+    """
+
+    thread_id: str
+    run_id: str
+    document: bytes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A request that was found right, and the run that it is to become.
+
+    Attributes:
+        record: the run, of which nobody knows yet.
+        request: what is asked, laid over what its assistant has.
+        key: the request's idempotency key.
+    """
+
+    record: RunRecord
+    request: RunRequest
+    key: IdempotencyKey | None
+
+
+class Admission:
+    """Takes in runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        graphs: Mapping[str, Graph],
+        storage: Storage,
+        assistants: Assistants,
+        threads: Threads,
+        thread_records: ThreadRecords,
+        records: RunRecords,
+        savers: Savers,
+        executor: Executor,
+        runner: Runner,
+        worker: Worker,
+        hub: Hub,
+    ) -> None:
+        """Prepare."""
+        self._settings = settings
+        self._graphs = graphs
+        self._storage = storage
+        self._assistants = assistants
+        self._threads = threads
+        self._thread_records = thread_records
+        self._records = records
+        self._savers = savers
+        self._saver = savers.plain(InTime(storage))
+        self._executor = executor
+        self._runner = runner
+        self._worker = worker
+        self._hub = hub
+        self._webhook_rules = WebhookRules.parse(
+            settings.webhook_base_url,
+            settings.webhook_allowed_hosts,
+            settings.webhook_require_https,
+        )
+        # Runs of which it is not known whether Redis took them in; nobody was told of them.
+        self._doubtful: list[RunRecord] = []
+
+    def check(self, request: RunRequest) -> Candidate | Replay:
+        """Refuse a request that cannot become a run.
+
+        Returns:
+            What can be admitted; or the answer, where its idempotency key was used before.
+
+        Raises:
+            AssistantNotFound, UnknownGraph: there is no such assistant.
+            ConflictingRequest: configurable and context, or a resume without a thread.
+            UnfitRequest: the graph lacks a node, or refuses the context.
+            WebhookRefused: the webhook's address is not one to call.
+            KeyReused, KeyInFlight: its idempotency key was used before.
+            ThreadNotFound, CheckpointNotFound: there is no such thread, or checkpoint on it.
+            NothingToResume: no interrupt waits for what the resume brings.
+            StateUnfit: the thread is to go on with a node that the graph lacks.
+            NoRoom: no place to wait for a name to resolve.
+            StorageUnavailable: it needs Redis, which is away.
+        """
+        assistant = self._assistants.resolve(request.assistant_id)
+        graph = self._graphs[assistant.graph_id]
+        if request.configurable and request.context:
+            raise ConflictingRequest("configurable and context: at most one of them may be given")
+        if request.resumes and request.thread_id is None:
+            raise ConflictingRequest("command.resume: needs a thread")
+        request = request.over(assistant)
+        if graph.nodes is not None:
+            _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
+        if request.webhook is not None:
+            # A name may take its time to resolve: that is a wait like any other.
+            with self._hub.place():
+                check_target(request.webhook, self._webhook_rules)
+        key = self._key_of(request)
+        if key is not None and (before := self._records.repeated(key)) is not None:
+            return _replay(before)
+        if request.thread_id is not None:
+            self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
+        return Candidate(_new_record(request, assistant), request, key)
+
+    def admit(self, candidate: Candidate, *, followed: bool = True) -> Run | Replay | None:
+        """Take in a run: start it here if it is its turn and there is a place.
+
+        Args:
+            candidate: what `check` found right.
+            followed: whether somebody in this process follows the run.
+
+        Returns:
+            The run, if it started here; None if it has to wait for its time, its turn or a process
+            with a place; the answer to the same request made before.
+
+        Raises:
+            KeyReused, KeyInFlight: its idempotency key was used meanwhile.
+            ThreadNotFound, ThreadBusy: the thread is gone, or another run has it and this one is
+                not to wait.
+            NoRoom: no place to execute, and no Redis to keep the run until there is one.
+            StorageUnavailable: it needs Redis, which is away.
+        """
+        request = candidate.request
+        if request.kept or request.delay > 0 or request.webhook or candidate.key is not None:
+            return self._take_in(candidate, followed)
+        # Runs that are ready and wait for a place come first.
+        if not self._worker.starved and self._executor.reserve():
+            run = Run(candidate.record, request)
+            self._runner.start_run(run)
+            return run
+        try:
+            return self._take_in(candidate, followed)
+        except StorageUnavailable as error:
+            raise NoRoom("all places to execute runs are taken") from error
+
+    def withdraw_doubtful(self) -> bool:
+        """Take back what may have been taken in although its client was told that it was not.
+
+        Returns:
+            Whether nothing of the kind is left.
+        """
+        while self._doubtful:
+            record = self._doubtful.pop()
+            try:
+                self._records.withdraw(record)
+            except StorageUnavailable:
+                self._doubtful.append(record)
+                return False
+        return True
+
+    def _take_in(self, candidate: Candidate, followed: bool) -> Run | Replay | None:
+        """Have Redis take in a run, and start it if it is its turn."""
+        record, request = candidate.record, candidate.request
+        may_start = request.delay <= 0 and not self._worker.starved
+        may_start = may_start and self._executor.reserve()
+        verdict = None
+        try:
+            verdict = self._ask(candidate, may_start, followed)
+        except StorageUnavailable as error:
+            if error.doubtful:
+                self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
+                if self._storage.problem is None:
+                    # It was back before this was noted.
+                    self._executor.help(self._runner.on_faults)
+            raise
+        finally:
+            started = verdict is not None and verdict.verdict == "running"
+            if may_start and not started:
+                self._executor.release()
+        if verdict.verdict == "missing":
+            raise ThreadNotFound(record.thread_id)
+        if verdict.verdict == "busy":
+            raise ThreadBusy(record.thread_id)
+        if verdict.verdict == "running":
+            run = Run(record, request, token=verdict.token)
+            self._runner.start_run(run)
+            return run
+        return None if verdict.verdict == "pending" else _replay(verdict)
+
+    def _ask(self, candidate: Candidate, may_start: bool, followed: bool) -> Verdict:
+        record, request = candidate.record, candidate.request
+        thread = thread_of(record, self._settings) if request.kept else None
+        create = request.thread_id is None or request.if_not_exists == "create"
+        seen = None
+        for _ in range(TRIES):
+            verdict = self._records.admit(
+                record,
+                self._settings.run_lease_seconds,
+                may_start=may_start,
+                delay=request.delay,
+                key=candidate.key,
+                thread=thread,
+                missing="create" if create else "reject",
+                seen_metadata=seen,
+                followed=followed,
+            )
+            if verdict.verdict == "metadata":
+                # The thread has metadata of its own, and another graph or none: it gets this run's.
+                seen = verdict.metadata
+                assert seen is not None and thread is not None
+                thread = with_ids(seen, record, thread)
+            elif verdict.verdict == "doomed":
+                assert verdict.token is not None
+                self._threads.clean(Doomed(record.thread_id, verdict.token))
+            else:
+                return verdict
+        raise ThreadBusy(record.thread_id)
+
+    def _key_of(self, request: RunRequest) -> IdempotencyKey | None:
+        if request.idempotency_key is None:
+            return None
+        # Of one thread or of none: that is what the path tells apart.
+        name = f"{request.thread_id or ''} {request.idempotency_key}"
+        ttl = self._settings.idempotency_ttl_seconds
+        return IdempotencyKey(name, request.fingerprint, ttl)
+
+    def _refuse_what_the_thread_cannot(
+        self, request: RunRequest, graph: Graph, thread_id: str
+    ) -> None:
+        point = request.starting_point
+        if not point and not request.goes_on:
+            return
+        saver = self._saver
+        if graph.compiled is not None:
+            saver = self._savers.of(graph.compiled, self._storage)
+        try:
+            found = saver.get_tuple(_at(thread_id, point))
+        except UnrevivableValue:
+            return  # for the graph to say, which may know more types once it is made
+        if point and found is None:
+            self._thread_records.get(thread_id)
+            namespace = f"in namespace {point.get('checkpoint_ns', '')!r}"
+            raise CheckpointNotFound(point.get("checkpoint_id", namespace))
+        if not request.goes_on:
+            return
+        try:
+            resume.check_start(request, graph.graph_id, found, graph.compiled, saver)
+        except (resume.NothingToResume, StateUnfit):
+            # What waits may come with the runs before it; it is looked for again in its turn.
+            if point or self._thread_records.get(thread_id).status != "busy":
+                raise
+
+
+def _replay(before: Verdict) -> Replay:
+    """The answer to a request whose idempotency key was used before.
+
+    Raises:
+        KeyReused, KeyInFlight: there is none.
+    """
+    if before.verdict == "other":
+        raise KeyReused("Idempotency-Key: was used with another body")
+    if before.verdict == "in flight":
+        raise KeyInFlight(before.thread_id, before.run_id)
+    return Replay(before.thread_id, before.run_id, before.document)
+
+
+def _new_record(request: RunRequest, assistant: Assistant) -> RunRecord:
+    shown, hidden = request.stored()
+    return RunRecord(
+        run_id=str(uuid7()),
+        thread_id=request.thread_id or str(uuid7()),
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        status=RunStatus.RUNNING,
+        metadata=request.record_metadata(assistant),
+        kwargs=shown,
+        surroundings=hidden,
+        multitask_strategy=request.multitask_strategy,
+    )
+
+
+def _refuse_what_does_not_fit(
+    request: RunRequest, nodes: frozenset[str], context_schema: type | None
+) -> None:
+    problems = unknown_nodes(request.named_nodes, nodes)
+    try:
+        coerce_context(context_schema, request.effective_context)
+    except ContextError as error:
+        problems += error.problems
+    if problems:
+        raise UnfitRequest("; ".join(f"{path}: {text}" for path, text in problems))
+
+
+def _at(thread_id: str, point: dict[str, Any]) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **point}}

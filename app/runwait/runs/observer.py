@@ -1,0 +1,70 @@
+"""Who hears of each transition of the runs in a process: for logs, and later metrics and traces."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+from runwait.runs.ending import Outcome
+from runwait.runs.run import Run
+from runwait.storage.records import RunRecord
+
+log = logging.getLogger("runwait.runs")
+
+
+class Observer(Protocol):
+    """Hears of transitions, on the thread that makes them; it must not block, nor raise."""
+
+    def claimed(self, run: Run) -> None:
+        """The process claimed a run that was ready, and starts it."""
+
+    def postponed(self, record: RunRecord) -> None:
+        """A claimed run was left to a process that has its graph."""
+
+    def finished(
+        self, run: Run, outcome: Outcome, error: BaseException | None, *, stands: bool
+    ) -> None:
+        """A run ended here; another process has it, or had it, unless the end stands."""
+
+    def left(self, run: Run, error: BaseException) -> None:
+        """A run is left to another process."""
+
+
+class LogLines:
+    """Writes a line for each transition that somebody may look for."""
+
+    def claimed(self, run: Run) -> None:
+        """At which attempt it is goes along."""
+        log.info("run taken", extra={"run_id": run.run_id, "attempt": run.attempt})
+
+    def postponed(self, record: RunRecord) -> None:
+        """A warning, since somebody may have forgotten to roll out a graph."""
+        log.warning(
+            "run %s is left to a process that has the graph %r", record.run_id, record.graph_id
+        )
+
+    def finished(
+        self, run: Run, outcome: Outcome, error: BaseException | None, *, stands: bool
+    ) -> None:
+        """One line a run, with all its ids; a warning where the graph raised."""
+        record = run.record
+        log.log(
+            logging.INFO if error is None else logging.WARNING,
+            "run ended" if stands else "run ended elsewhere",
+            exc_info=error,
+            extra={
+                "run_id": record.run_id,
+                "thread_id": record.thread_id,
+                "assistant_id": record.assistant_id,
+                "graph": record.graph_id,
+                "request_id": run.request.request_id,
+                "status": str(outcome.status),
+                "duration_ms": round((time.monotonic() - run.started) * 1000, 1),
+                **({"error": type(error).__name__} if error is not None else {}),
+            },
+        )
+
+    def left(self, run: Run, error: BaseException) -> None:
+        """A warning: it takes longer now."""
+        log.warning("run %s goes on elsewhere: %s", run.run_id, error)

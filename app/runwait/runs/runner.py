@@ -1,0 +1,448 @@
+"""Executes the runs that this process has, and sees each to its end.
+
+What ends a run first (the graph, a cancel, the time limit) decides: the end is recorded, then all
+who follow the run are given it. A run on a thread of its own needs no Redis for that: what could
+not be recorded is kept, and recorded once Redis is back.
+
+A process can count as dead while it only slept. Then another has claimed the run; whatever this one
+still records or writes to the thread is refused by the fencing token, and those who follow the run
+here are given what the other one makes of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from langgraph.store.base import BaseStore
+
+from runwait.graphs.graph import Graph
+from runwait.runs import ending, feedback, resume
+from runwait.runs.ending import Outcome
+from runwait.runs.events import Cut, End, Hub
+from runwait.runs.executor import Execution, Executor, Job
+from runwait.runs.fit import raised_in
+from runwait.runs.observer import Observer
+from runwait.runs.patience import Patient
+from runwait.runs.run import Ending, Phase, Run
+from runwait.runs.savers import Savers
+from runwait.runs.timers import Timers
+from runwait.serialization import dumps
+from runwait.settings import Settings
+from runwait.storage.checkpoint import Fenced, ScriptRunner
+from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.storage.metadata import index_terms
+from runwait.storage.records import (
+    Action,
+    NewThread,
+    RunRecord,
+    RunRecords,
+    RunStatus,
+)
+
+log = logging.getLogger("runwait.runs")
+
+# How often the metadata of a thread may change while a run on it is taken in.
+TRIES = 5
+# Longest wait for LangSmith, once a run has ended.
+FEEDBACK_SECONDS = 2.0
+
+
+class Runner:
+    """The runs of this process, by their ids."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        graphs: Mapping[str, Graph],
+        storage: Storage,
+        records: RunRecords,
+        savers: Savers,
+        store: Callable[[ScriptRunner], BaseStore],
+        executor: Executor,
+        timers: Timers,
+        hub: Hub,
+        observer: Observer,
+    ) -> None:
+        """Prepare; nothing executes before the executor is started."""
+        self._settings = settings
+        self._graphs = graphs
+        self._storage = storage
+        self._records = records
+        self._savers = savers
+        self._store = store
+        self._executor = executor
+        self._timers = timers
+        self._hub = hub
+        self._observer = observer
+        self._runs: dict[str, Run] = {}
+        self._unrecorded: dict[str, Run] = {}
+        # Runs that are to be cancelled and are not here, or not yet.
+        self._early: deque[tuple[str, Action]] = deque(maxlen=100)
+        self._idle = threading.Condition()
+        self._warned_of_feedback = False
+        # What is done with a run that stopped here unfinished; and once Redis takes calls again.
+        self.on_left: Callable[[Run], None] = lambda run: None
+        self.on_faults: Callable[[], None] = lambda: None
+        hub.is_here = self._is_here
+
+    def get(self, run_id: str) -> Run | None:
+        """A run that this process has, or whose end only it knows."""
+        return self._runs.get(run_id) or self._unrecorded.get(run_id)
+
+    @property
+    def executing(self) -> list[Run]:
+        """The runs that nothing has ended yet."""
+        return [run for run in list(self._runs.values()) if run.executing]
+
+    def _is_here(self, run_id: str) -> bool:
+        run = self.get(run_id)
+        return run is not None and run.phase is not Phase.LEFT
+
+    # Starting
+
+    def start_run(self, run: Run) -> None:
+        """Execute a run in the place that was reserved for it."""
+        record, request = run.record, run.request
+        with run.lock:
+            # One that was ended since it was claimed has been forgotten already, for good.
+            if run.executing:
+                self.enter(run)
+        self._ask_for_feedback_urls(run)
+        checkpointer = prepare = None
+        run.leased_until = time.monotonic() + self._settings.run_lease_seconds
+        patient = Patient(self._storage, run)
+        if run.kept:
+            assert run.token is not None
+            checkpointer = partial(self._savers.of, runner=patient, token=run.token)
+            if run.attempt > 1 or request.goes_on:
+                prepare = partial(
+                    resume.start,
+                    request=request,
+                    run_id=record.run_id,
+                    thread_id=record.thread_id,
+                    graph_id=record.graph_id,
+                    attempt=run.attempt,
+                )
+        graph = self._graphs[record.graph_id]
+        job = Job(
+            graph=graph,
+            input=request.graph_input(),
+            config=request.graph_config(record),
+            context=request.effective_context,
+            interrupt_before=request.interrupt_before,
+            interrupt_after=request.interrupt_after,
+            named_nodes=request.named_nodes,
+            store=self._store(patient),
+            checkpointer=checkpointer,
+            durability=request.effective_durability,
+            prepare=prepare,
+        )
+        if (limit := self._settings.run_timeout_seconds) is not None:
+            late = partial(self._executor.help, partial(self._time_out, run))
+            run.limit = self._timers.after(limit, late)
+        run.execution = self._executor.submit(job, partial(self._returned, run))
+        if not run.executing:
+            self._executor.stop(run.execution)
+
+    def enter(self, run: Run) -> None:
+        """From now on it is one of this process's."""
+        self._runs[run.run_id] = run
+        for run_id, action in list(self._early):
+            if run_id == run.run_id:
+                self.cancel(run, action)
+
+    def record_start(self, run: Run) -> None:
+        """Record that a run is under way; harmless if it ends meanwhile."""
+        lease = self._settings.run_lease_seconds
+        try:
+            admission = self._records.admit(run.record, lease, may_start=True)
+            run.token = admission.token or run.token
+        except StorageUnavailable as error:
+            # The next beat that finds Redis back records it; so does the run's end.
+            log.debug("run %s starts unrecorded: %s", run.run_id, error)
+
+    def record_again(self, run: Run) -> bool:
+        """Tell Redis of a run that it lost; whether the run is this process's, again or still."""
+        admission = self._records.admit(
+            replace(run.record, status=RunStatus.RUNNING),
+            self._settings.run_lease_seconds,
+            may_start=True,
+            thread=thread_of(run.record, self._settings) if run.kept else None,
+            missing="again",
+        )
+        if admission.token is None:
+            return False
+        run.token = admission.token
+        return True
+
+    # Ending
+
+    def cancel(self, run: Run, action: Action = "interrupt") -> None:
+        """End a run with its values so far; those who follow it are answered at once."""
+
+        def cancel() -> None:
+            self.stop_run(run, ending.cancelled(run.values), roll_back=action == "rollback")
+
+        self._executor.help(cancel)
+
+    def cancel_if_here(self, run_id: str, action: Action) -> None:
+        """A message asks for one of this process's runs to be stopped."""
+        if run_id not in self._runs:
+            # It may just be claimed.
+            self._early.append((run_id, action))
+        if run := self._runs.get(run_id):
+            self.cancel(run, action)
+
+    def stop_run(self, run: Run, outcome: Outcome, *, roll_back: bool = False) -> None:
+        """End a run from outside; the graph stops as soon as it can."""
+        self.finish(run, outcome, stopped=True, roll_back=roll_back)
+        if run.execution is not None:
+            self._executor.stop(run.execution)
+
+    def drop(self, run: Run) -> None:
+        """End a run whose thread was removed: there is nothing to be recorded any more."""
+        if not run.decide(Phase.ENDING):
+            return
+        if run.execution is not None:
+            self._executor.stop(run.execution)
+        outcome = ending.cancelled(run.values)
+        run.ending = Ending(dumps(outcome.answer), True, False, None, None)
+        self._observer.finished(run, outcome, None, stands=True)
+        self._publish(run)
+        self._forget(run)
+
+    def leave(self, run: Run, error: BaseException) -> bool:
+        """Leave a run to the process that has it now, or will have; False if it ended before."""
+        if not run.decide(Phase.LEFT):
+            return False
+        self._observer.left(run, error)
+        self._hub.look(run.run_id)
+        self._forget(run)
+        if run.execution is not None:
+            self._executor.stop(run.execution)
+        return True
+
+    def leave_unfinished(self, run: Run, error: BaseException) -> None:
+        """Stop a run, for want of Redis or of its thread; it is to go on elsewhere."""
+        if isinstance(error, Fenced) and (action := self._asked_to_stop(run)):
+            # Its thread was removed, and the message that says so is still on its way.
+            self.stop_run(run, ending.cancelled(run.values), roll_back=action == "rollback")
+        elif self.leave(run, error):
+            self.on_left(run)
+
+    def _returned(self, run: Run, execution: Execution, error: BaseException | None) -> None:
+        """The graph returned or raised; called on a thread that may block."""
+        if isinstance(error, resume.EndedBefore):
+            self.finish(run, error.outcome)
+        elif isinstance(error, Fenced | StorageUnavailable):
+            self.leave_unfinished(run, error)
+        elif error is not None:
+            # On a thread that was there, it may be what an earlier version of the graph left.
+            channel = raised_in(error) if run.request.thread_id is not None else None
+            self.finish(run, ending.failed(error, channel), error)
+        elif execution.interrupted:
+            self.finish(run, ending.interrupted(execution.values, execution.interrupts))
+        else:
+            self.finish(run, ending.succeeded(execution.values))
+
+    def _time_out(self, run: Run) -> None:
+        limit = self._settings.run_timeout_seconds
+        assert limit is not None
+        self.stop_run(run, ending.timed_out(limit))
+
+    def finish(
+        self,
+        run: Run,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        *,
+        stopped: bool = False,
+        roll_back: bool = False,
+    ) -> None:
+        """End a run, unless it ended already: record the end, then answer those who follow it."""
+        if not run.decide(Phase.ENDING):
+            return
+        try:
+            document = dumps(self._with_feedback(run, outcome))
+        except Exception:
+            log.exception("fault at the end of run %s", run.run_id)
+            outcome = ending.faulted()
+            document = dumps(outcome.answer)
+        run.record = run.record.moved_to(outcome.status)
+        run.ending = ending.of(
+            run, outcome, document, error, stopped=stopped, rolled_back=roll_back
+        )
+        stands = True
+        try:
+            stands = self.record_end(run)
+        except StorageUnavailable:
+            self._unrecorded[run.run_id] = run
+        except Exception:
+            # Its lease lapses, and another process ends it.
+            log.exception("fault while recording the end of run %s", run.run_id)
+        self._observer.finished(run, outcome, error, stands=stands)
+        if stands:
+            self._publish(run)
+        else:
+            # Another process has the run, or had it: its end is the one that counts.
+            run.phase = Phase.LEFT
+            self._hub.look(run.run_id)
+        self._forget(run)
+
+    def record_end(self, run: Run) -> bool:
+        """Record a run's end; may be repeated. Whether this end stands.
+
+        Raises:
+            StorageUnavailable: not all of it was done.
+        """
+        made, record = run.ending, run.record
+        assert made is not None
+        if run.kept and run.has_thread and made.stopped and run.token is not None:
+            # What the graph still writes must not reach the thread, nor mix with what is undone.
+            fence = run.token + 1
+            saver = self._savers.plain(self._storage, fence)
+            # If somebody has the thread, or it was removed, that was done before.
+            with contextlib.suppress(Fenced):
+                saver.raise_fence(record.thread_id, fence)
+                if made.rolled_back:
+                    saver.delete_for_runs([record.run_id], thread_id=record.thread_id)
+        if self._finish(run, made):
+            return True
+        # Refused; or Redis has lost the run since, and has to be told of it first.
+        lost = run.kept and self._records.read(record.run_id) is None
+        return lost and self.record_again(run) and self._finish(run, made)
+
+    def record_ends(self) -> None:
+        """Record the ends that Redis did not take before."""
+        for run_id, run in list(self._unrecorded.items()):
+            try:
+                self.record_end(run)
+            except StorageUnavailable:
+                if self._storage.problem is not None:
+                    return
+                # One that Redis refuses does not keep the others from it.
+                continue
+            self._unrecorded.pop(run_id, None)
+
+    def drop_expired_ends(self) -> None:
+        """Do not keep an end that Redis does not take longer than Redis would keep it."""
+        oldest = time.monotonic() - self._settings.result_ttl_seconds
+        for run_id, run in list(self._unrecorded.items()):
+            # One that Redis was told of would be executed again.
+            if run.ending is not None and run.ending.at < oldest and run.token is None:
+                self._unrecorded.pop(run_id, None)
+
+    def finish_lost(self, run: Run) -> None:
+        """End a run that was left, since Redis lost what its thread held."""
+        outcome = ending.state_lost()
+        run.record = run.record.moved_to(outcome.status)
+        run.ending = ending.of(run, outcome, dumps(outcome.answer), None)
+        self._finish(run, run.ending)
+        self._hub.look(run.run_id)
+
+    def _finish(self, run: Run, made: Ending) -> bool:
+        return self._records.finish(
+            run.record,
+            made.document,
+            token=run.token,
+            undone=made.rolled_back,
+            thread=made.thread,
+            webhook=made.webhook,
+            rewritten=run.unreadable,
+        )
+
+    def _publish(self, run: Run) -> None:
+        assert run.ending is not None
+        run.phase = Phase.ENDED
+        self._hub.publish(run.run_id, End(run.ending.document))
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.run_id, None)
+        with self._idle:
+            self._idle.notify_all()
+
+    def _asked_to_stop(self, run: Run) -> Action | None:
+        """In which way a run is to be cancelled, as far as Redis can be asked."""
+        assert run.token is not None
+        lease = self._settings.run_lease_seconds
+        with contextlib.suppress(StorageUnavailable):
+            for _, action in self._records.beat([(run.run_id, run.token)], lease).cancelled:
+                return action
+        return None
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Block until no run is left, for so long at most."""
+        deadline = time.monotonic() + seconds
+        with self._idle:
+            while self._runs and (left := deadline - time.monotonic()) > 0:
+                self._idle.wait(left)
+
+    def hand_back(self) -> None:
+        """Have others go on with all runs, from their last checkpoint or from the start."""
+        for run in self.executing:
+            if run.token is None:
+                self.record_start(run)
+        given = [run for run in self.executing if run.decide(Phase.LEFT)]
+        for run in given:
+            if run.execution is not None:
+                self._executor.stop(run.execution)
+        try:
+            self._records.hand_back(
+                (run.run_id, run.token) for run in given if run.token is not None
+            )
+        except StorageUnavailable as error:
+            log.warning("%d runs were not handed back: %s", len(given), error)
+        for run in given:
+            # Not an end: the client joins, and is answered by the run's next process. One whose run
+            # Redis did not take is told there that it is not to be found.
+            self._hub.publish(run.run_id, Cut.ELSEWHERE)
+            self._forget(run)
+
+    # Feedback
+
+    def _ask_for_feedback_urls(self, run: Run) -> None:
+        keys = run.request.feedback_keys
+        if not keys:
+            return
+        if not feedback.configured():
+            if not self._warned_of_feedback:
+                self._warned_of_feedback = True
+                log.warning("feedback_keys are of no effect: LangSmith is not configured")
+            return
+        run.feedback = feedback.ask(run.run_id, keys)
+
+    def _with_feedback(self, run: Run, outcome: Outcome) -> object:
+        answer = outcome.answer
+        if run.feedback is None or not isinstance(answer, dict):
+            return answer
+        try:
+            urls = run.feedback.result(FEEDBACK_SECONDS)
+        except TimeoutError:
+            return answer
+        return {**answer, "__feedback__": urls} if urls else answer
+
+
+def thread_of(record: RunRecord, settings: Settings) -> NewThread:
+    """The thread of a run, where it has to be made."""
+    metadata = {
+        **record.metadata,
+        "graph_id": record.graph_id,
+        "assistant_id": record.assistant_id,
+    }
+    ttl = settings.thread_ttl_seconds
+    return NewThread(metadata, index_terms(metadata), None if ttl is None else round(ttl * 1000))
+
+
+def with_ids(stored: bytes, record: RunRecord, thread: NewThread) -> NewThread:
+    """A thread's own metadata, with what it is run with now."""
+    ids = {"graph_id": record.graph_id, "assistant_id": record.assistant_id}
+    metadata = {**json.loads(stored), **ids}
+    return NewThread(metadata, index_terms(metadata), thread.ttl_ms)

@@ -1,0 +1,200 @@
+"""Many clients at once: thousands that wait for runs, and thousands that only hold connections.
+
+All of them are one process's, on one event loop, which shares the machine with the servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from benchmarks.servers import Server, served
+
+# Room for all of them, whichever of the two workers they come to.
+ROOM = 5000
+IDLE = 5000
+TRICKLING = 1000
+# Requests with and without the idle connections, in turns.
+REQUESTS = 300
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Clients that wait, and what they may cost.
+
+    Attributes:
+        graph: what they run.
+        clients: how many there are.
+        seconds: how long the graph takes.
+        megabytes, threads, late: the reach, of all processes; `late` in seconds over the graph's.
+    """
+
+    graph: str
+    clients: int
+    seconds: float
+    megabytes: int
+    threads: int | None
+    late: float
+
+
+CROWDS = (
+    Crowd("sleep_async", 5000, 5.0, 400, 100, 2.0),
+    Crowd("sleep_sync", 1000, 1.0, 350, None, 1.5),
+)
+
+
+def measure(rounds: int) -> None:
+    """Measure each once, however many rounds are asked for, and print."""
+    for crowd in CROWDS:
+        with served(RUN_CONCURRENCY=ROOM, WAITERS_MAX=ROOM) as server, Watch(server) as watch:
+            took = asyncio.run(_wait(server, crowd))
+        late = sorted(each - crowd.seconds for each in took)
+        p99 = late[int(len(late) * 0.99)]
+        print(
+            f"{crowd.clients} clients, {crowd.seconds:g} s on {crowd.graph}: all right; "
+            f"{watch.megabytes:.0f} MB (at most {crowd.megabytes}), {watch.threads} threads"
+            f"{f' (at most {crowd.threads})' if crowd.threads else ''}, "
+            f"late p50 {statistics.median(late):.2f} s, p99 {p99:.2f} s (at most {crowd.late:g})"
+        )
+    with served() as server:
+        without, with_them = asyncio.run(_beside_idle(server))
+    print(f"{IDLE} idle connections, {TRICKLING} of them sending a byte a second, in turns:")
+    for name in without:
+        ratio = statistics.median(with_them[name]) / statistics.median(without[name])
+        print(
+            f"  {name:12} p50 {statistics.median(without[name]) * 1000:.2f} ms without, "
+            f"{statistics.median(with_them[name]) * 1000:.2f} ms with: {ratio:.2f} (at most 1.2)"
+        )
+
+
+class Watch:
+    """Looks, every moment, at all processes of a server.
+
+    Attributes:
+        megabytes: the most memory they had; pages that they share count once.
+        threads: the most threads they had.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._master = psutil.Process(server.process_id)
+        self.megabytes = 0.0
+        self.threads = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(0.25):
+            every = [self._master, *self._master.children(recursive=True)]
+            ours = [each for each in every if "valkey" not in each.name()]
+            self.threads = max(self.threads, sum(each.num_threads() for each in ours))
+            pss = sum(each.memory_full_info().pss for each in every)
+            self.megabytes = max(self.megabytes, pss / 1e6)
+
+
+async def _wait(server: Server, crowd: Crowd) -> list[float]:
+    """All clients at once; how long each took, in seconds."""
+    return list(
+        await asyncio.gather(*(_client(server, crowd, number) for number in range(crowd.clients)))
+    )
+
+
+async def _client(server: Server, crowd: Crowd, number: int) -> float:
+    value = {"seconds": crowd.seconds, "n": number}
+    content = json.dumps({"assistant_id": crowd.graph, "input": {"value": value}}).encode()
+    began = time.perf_counter()
+    reader, writer = await _connect(server)
+    writer.write(_request("POST", "/runs/wait", content))
+    answer = await reader.read()
+    writer.close()
+    took = time.perf_counter() - began
+    head, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(_unchunked(body) if b"chunked" in head else body)
+    if not head.startswith(b"HTTP/1.1 200") or document != {"value": value}:
+        raise RuntimeError(f"a wrong answer: {answer!r}")
+    return took
+
+
+async def _beside_idle(server: Server) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds that requests take, without many idle connections and with them, in turns."""
+    paths: dict[str, tuple[str, bytes]] = {
+        "/ok": ("GET", b""),
+        "/runs/wait": (
+            "POST",
+            json.dumps({"assistant_id": "echo", "input": {"value": 1}}).encode(),
+        ),
+    }
+    without: dict[str, list[float]] = {name: [] for name in paths}
+    with_them: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(3):
+        for name, (method, content) in paths.items():
+            without[name] += await _ask(server, method, name, content)
+        held = [await _connect(server) for _ in range(IDLE)]
+        for _, writer in held[:TRICKLING]:
+            writer.write(b"GET /ok HTTP/1.1\r\nX-Slow: ")
+        trickle = {asyncio.create_task(_trickle([writer for _, writer in held[:TRICKLING]]))}
+        for name, (method, content) in paths.items():
+            with_them[name] += await _ask(server, method, name, content)
+        trickle.pop().cancel()
+        for _, writer in held:
+            writer.close()
+    return without, with_them
+
+
+async def _trickle(writers: Sequence[asyncio.StreamWriter]) -> None:
+    while True:
+        for writer in writers:
+            writer.write(b"x")
+        await asyncio.sleep(1)
+
+
+async def _ask(server: Server, method: str, path: str, content: bytes) -> list[float]:
+    took = []
+    for _ in range(REQUESTS):
+        began = time.perf_counter()
+        reader, writer = await _connect(server)
+        writer.write(_request(method, path, content))
+        answer = await reader.read()
+        took.append(time.perf_counter() - began)
+        writer.close()
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"a wrong answer: {answer!r}")
+    return took
+
+
+async def _connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    while True:
+        try:
+            return await asyncio.open_connection("127.0.0.1", server.port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+
+
+def _request(method: str, path: str, content: bytes) -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def _unchunked(body: bytes) -> bytes:
+    pieces: list[Any] = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        pieces.append(rest[:length])
+        body = rest[length + 2 :]
+    return b"".join(pieces)

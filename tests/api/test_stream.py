@@ -1,0 +1,130 @@
+"""The body of an answer that waits: heartbeats while it does, then the document."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from runwait.api.stream import Stream
+from runwait.runs.events import Cut, End, Follower
+
+FOR_EVER = 1000.0
+
+
+class Recorder:
+    """A follower, and what became of it."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.follower = Follower("t", "r")
+        self.follower.on_gone = lambda: self.events.append("gone")
+        self.follower.on_delivered = lambda: self.events.append("delivered")
+        self.follower.on_close = lambda: self.events.append("closed")
+
+    def respond(self, pause: float = FOR_EVER) -> Any:
+        return Stream(self.follower, pause).response({"Location": "/join"})
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """A follower that notes what becomes of it."""
+    return Recorder()
+
+
+def test_the_response_has_the_headers_and_is_json(recorder):
+    headers = recorder.respond().headers
+    assert headers["Location"] == "/join"
+    assert headers["Content-Type"] == "application/json"
+
+
+def test_a_document_that_is_there_is_sent_with_its_length(recorder):
+    recorder.follower.give(End(b'{"a": 1}'))
+    response = recorder.respond()
+    assert response.headers["Content-Length"] == "8"
+    assert response.response.is_whole
+    assert list(response.response) == [b'{"a": 1}']
+
+
+class TestIterated:
+    """As a server without a loop does it."""
+
+    def test_lets_the_headers_go_ahead_of_a_document_that_is_not_there_yet(self, recorder):
+        response = recorder.respond()
+        assert "Content-Length" not in response.headers
+        body = iter(response.response)
+        assert next(body) == b""
+        recorder.follower.give(End(b"{}"))
+        assert list(body) == [b"{}"]
+
+    def test_beats_for_every_pause_without_a_document(self, recorder):
+        body = iter(recorder.respond(pause=0.001).response)
+        assert [next(body) for _ in range(4)] == [b"", b"\n", b"\n", b"\n"]
+        recorder.follower.give(End(b"{}"))
+        assert b"".join(body).lstrip() == b"{}"
+
+    def test_sends_the_document_without_waiting_for_the_pause_to_end(self, recorder):
+        body = iter(recorder.respond().response)
+        next(body)
+        thread = threading.Thread(target=recorder.follower.give, args=(End(b"{}"),))
+        thread.start()
+        assert next(body) == b"{}"
+        thread.join()
+
+    @pytest.mark.parametrize("early", [True, False], ids=["at once", "later"])
+    def test_counts_as_delivered_once_it_was_written(self, recorder, early):
+        if early:
+            recorder.follower.give(End(b"{}"))
+        response = recorder.respond()
+        body = iter(response.response)
+        recorder.follower.give(End(b"{}"))
+        while next(body) != b"{}":
+            pass
+        assert recorder.events == []
+        assert list(body) == []
+        assert recorder.events == ["delivered"]
+        response.response.close()
+        assert recorder.events == ["delivered", "closed"]
+
+    @pytest.mark.parametrize("why", list(Cut))
+    def test_breaks_off_where_there_is_to_be_no_document(self, recorder, why):
+        body = iter(recorder.respond().response)
+        next(body)
+        recorder.follower.give(why)
+        with pytest.raises(ConnectionResetError):
+            next(body)
+        assert "delivered" not in recorder.events
+
+    def test_tells_that_the_client_is_gone_where_it_cannot_be_written(self, recorder):
+        body = iter(recorder.respond(pause=0.001).response)
+        assert [next(body), next(body)] == [b"", b"\n"]
+        body.close()
+        assert recorder.events == ["gone"]
+
+
+class TestTaken:
+    """As the worker's loop does it."""
+
+    def test_wakes_the_loop_when_there_is_something_to_send(self, recorder):
+        stream = recorder.respond().response
+        woken: list[list[bytes]] = []
+        stream.listen(lambda: woken.append(stream.take()))
+        recorder.follower.give(End(b"{}"))
+        assert woken == [[], [b"{}"]]
+        assert stream.is_whole and not stream.is_cut
+
+    def test_says_that_it_is_cut_where_there_is_to_be_no_document(self, recorder):
+        stream = recorder.respond().response
+        recorder.follower.give(Cut.ELSEWHERE)
+        assert stream.take() == []
+        assert stream.is_cut and not stream.is_whole
+
+    def test_closes_the_response_with_the_body_once(self, recorder):
+        response = recorder.respond()
+        response.call_on_close(lambda: recorder.events.append("response closed"))
+        response.response.close()
+        response.response.close()
+        response.close()
+        assert recorder.events.count("closed") == 1
+        assert "response closed" in recorder.events

@@ -1,0 +1,232 @@
+"""Those who follow runs: what they are given, in what order, from whichever process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from runwait.runs.events import Cut, End, Follower, Hub, NoRoom, RunNotFound
+from runwait.runs.executor import Executor
+from runwait.runs.timers import Timers
+from runwait.storage.connection import StorageUnavailable
+from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
+from tests.servers import PATIENCE
+
+
+class Redis:
+    """A record that is read as the test has it; `reads` are those of followers."""
+
+    def __init__(self, *answers: StoredRun | Exception | None) -> None:
+        self.answers = list(answers)
+        self.reads = 0
+        self.gone = False
+
+    def read(self, run_id: str, *, follow: bool = False) -> StoredRun | None:
+        assert follow
+        self.reads += 1
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def is_gone(self, thread_id: str) -> bool:
+        return self.gone
+
+
+class AtOnce:
+    """Does at once what is to be done soon, and when it is time."""
+
+    def help(self, work: Callable[[], None]) -> None:
+        work()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        action()
+
+
+def stored(document: bytes | None, *, status: str = "success", thread_id: str = "t") -> StoredRun:
+    record = RunRecord(
+        run_id="r",
+        thread_id=thread_id,
+        assistant_id="a",
+        graph_id="g",
+        metadata={},
+        status=RunStatus(status),
+        kwargs={},
+    )
+    return StoredRun(record, document)
+
+
+def hub_of(redis: Redis | None = None, places: int = 100) -> Hub:
+    def document_of(stored: StoredRun) -> bytes:
+        raise AssertionError("the result is there")
+
+    fakes: tuple[Any, ...] = (redis or Redis(), AtOnce())
+    return Hub(
+        cast(RunRecords, fakes[0]),
+        cast(Executor, fakes[1]),
+        cast(Timers, fakes[1]),
+        places,
+        60.0,
+        document_of,
+    )
+
+
+def given(follower: Follower) -> list[Any]:
+    return follower.take()
+
+
+class TestFollower:
+    def test_has_nothing_until_it_is_given(self):
+        follower = Follower("t", "r")
+        assert not follower.wait(0)
+        follower.give(End(b"{}"))
+        assert follower.wait(0)
+        assert given(follower) == [End(b"{}")]
+        assert given(follower) == []
+
+    def test_keeps_the_order_in_which_it_is_given_events(self):
+        follower = Follower("t", "r")
+        follower.give(End(b"1"))
+        follower.client_gone()
+        assert follower.wait(None)
+        assert given(follower) == [End(b"1"), Cut.CLIENT_GONE]
+
+    def test_wakes_who_listens_for_each_event_and_for_those_before(self):
+        follower, woken = Follower("t", "r"), []
+        follower.give(End(b"1"))
+        follower.listen(lambda: woken.append(given(follower)))
+        follower.give(Cut.ELSEWHERE)
+        assert woken == [[End(b"1")], [Cut.ELSEWHERE]]
+
+    def test_tells_that_its_client_is_gone(self):
+        follower, told = Follower("t", "r"), []
+        follower.on_gone = lambda: told.append(True)
+        follower.client_gone()
+        assert follower.result() is Cut.CLIENT_GONE
+        assert told == [True]
+
+    def test_that_is_closed_twice_is_closed_once(self):
+        follower, closed = Follower("t", "r"), []
+        follower.on_close = lambda: closed.append(True)
+        follower.close()
+        follower.close()
+        assert closed == [True]
+
+    def test_blocks_until_another_thread_gives_it_an_event(self):
+        follower = Follower("t", "r")
+        thread = threading.Thread(target=follower.give, args=(End(b"1"),))
+        thread.start()
+        assert follower.result() == End(b"1")
+        thread.join(PATIENCE)
+
+
+class TestFollowing:
+    def test_all_who_follow_a_run_are_given_its_end_and_nobody_else(self):
+        hub = hub_of()
+        first, second, other = hub.follow("t", "r"), hub.follow("t", "r"), hub.follow("t", "x")
+        hub.publish("r", End(b"1"))
+        assert [given(each) for each in (first, second, other)] == [[End(b"1")], [End(b"1")], []]
+
+    def test_one_who_left_is_given_nothing(self):
+        hub = hub_of()
+        follower = hub.follow("t", "r")
+        follower.close()
+        hub.publish("r", End(b"1"))
+        assert given(follower) == []
+
+    def test_no_more_may_follow_than_there_are_places(self):
+        hub = hub_of(places=2)
+        first = hub.follow("t", "r")
+        with hub.place(), pytest.raises(NoRoom, match="places to wait"):
+            hub.follow("t", "r")
+        second = hub.follow("t", "r")
+        with pytest.raises(NoRoom), hub.place():
+            pass
+        second.close()
+        hub.follow("t", "r")
+        first.close()
+
+    def test_a_process_that_stops_lets_nobody_in_and_sends_all_elsewhere(self):
+        hub = hub_of()
+        follower = hub.follow("t", "r")
+        hub.close()
+        with pytest.raises(NoRoom, match="shutting down"):
+            hub.follow("t", "r")
+        hub.stop()
+        assert given(follower) == [Cut.ELSEWHERE]
+
+
+class TestReading:
+    def test_what_one_reads_is_for_all_who_follow_in_the_process(self):
+        hub = hub_of(Redis(stored(b"1")))
+        early, late = hub.follow("t", "r"), hub.follow("t", "r")
+        hub.read(late)
+        hub.look("r")
+        assert (given(early), given(late)) == ([End(b"1")], [End(b"1")])
+
+    def test_who_comes_after_all_have_it_finds_nothing(self):
+        hub = hub_of(Redis(stored(b"1")))
+        early = hub.follow("t", "r")
+        hub.look("r")
+        assert given(early) == [End(b"1")]
+        with pytest.raises(RunNotFound):
+            hub.read(hub.follow("t", "r"))
+
+    def test_a_run_of_another_thread_is_not_found(self):
+        hub = hub_of(Redis(stored(None, status="running", thread_id="other")))
+        with pytest.raises(RunNotFound):
+            hub.read(hub.follow("t", "r"))
+
+    def test_an_ended_run_without_a_result_is_not_found(self):
+        hub = hub_of(Redis(stored(None)))
+        with pytest.raises(RunNotFound):
+            hub.read(hub.follow("t", "r"))
+
+    def test_a_run_that_has_not_ended_is_followed_until_it_has(self):
+        hub = hub_of(Redis(stored(None, status="running"), stored(b"1")))
+        follower = hub.follow("t", "r")
+        hub.read(follower)
+        assert given(follower) == []
+        hub.look("r")
+        assert given(follower) == [End(b"1")]
+
+
+class TestLooking:
+    def test_at_all_reads_each_run_that_is_followed_once_and_none_of_this_process(self):
+        redis = Redis(stored(None, status="running"))
+        hub = hub_of(redis)
+        hub.is_here = lambda run_id: run_id == "here"
+        for run_id in ("r", "r", "here"):
+            hub.follow("t", run_id)
+        hub.look_at_all()
+        assert redis.reads == 1
+
+    def test_for_a_run_that_nobody_follows_asks_nobody(self):
+        redis = Redis()
+        hub_of(redis).look("r")
+        assert redis.reads == 0
+
+    def test_while_redis_is_away_leaves_those_who_follow_waiting(self):
+        hub = hub_of(Redis(StorageUnavailable("away"), stored(b"1")))
+        follower = hub.follow("t", "r")
+        hub.look("r")
+        assert given(follower) == []
+        hub.look_at_all()
+        assert given(follower) == [End(b"1")]
+
+    def test_for_a_run_that_stays_unknown_to_redis_says_that_it_is_lost(self):
+        hub = hub_of(Redis(None, None))
+        follower = hub.follow("t", "r")
+        hub.look("r")
+        assert b'"RunLost"' in given(follower)[0].document
+
+    def test_for_a_run_that_went_with_its_thread_says_that_it_was_cancelled(self):
+        redis = Redis(None)
+        redis.gone = True
+        hub = hub_of(redis)
+        follower = hub.follow("t", "r")
+        hub.look("r")
+        assert given(follower) == [End(b"{}")]
