@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runwait.version import __version__
+from runwait.version import __version__, check_requirements
 
 if TYPE_CHECKING:
     from runwait.storage.outbox import DeadLetter, Outbox
@@ -58,6 +58,7 @@ def main() -> None:
     Settings are environment variables: PORT, REDIS_URL, WEB_CONCURRENCY and others, which the
     README lists. Without REDIS_URL a Valkey server is started, with its files in ./data.
     """
+    check_requirements()
 
 
 @main.command()

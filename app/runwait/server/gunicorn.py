@@ -3,12 +3,24 @@
 What gunicorn calls its hooks with is documented in its own settings reference.
 """
 
+# ruff: noqa: E402  (what is done before the other imports has to be)
+
+import sys
+from pathlib import Path
+
+from runwait.version import check_requirements
+
+# gunicorn puts the working folder first on the path, where a project's `calendar.py` or `redis.py`
+# would hide the one that is meant. It goes last, as everything of a project's does.
+_here = str(Path.cwd())
+sys.path[:] = [each for each in sys.path if each not in ("", _here)] + [_here]
+
+check_requirements()
+
 import logging
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gunicorn.glogging
@@ -30,11 +42,6 @@ class GunicornLogger(gunicorn.glogging.Logger):
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Called for each request."""
 
-
-# gunicorn puts the working folder first on the path, where a project's `calendar.py` or `redis.py`
-# would hide the one that is meant. It goes last, as everything of a project's does.
-_here = str(Path.cwd())
-sys.path[:] = [each for each in sys.path if each not in ("", _here)] + [_here]
 
 try:
     _settings = Settings.from_env()
