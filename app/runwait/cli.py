@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 # How many webhooks are read at a time.
 PAGE = 100
 
+# gunicorn puts the working folder first on Python's path, unless it is there already: last, so that
+# a `redis.py` in it is not taken for what Runwait imports. -P keeps Python from the same.
+_GUNICORN = """\
+import sys
+from gunicorn import util
+from gunicorn.app.wsgiapp import run
+sys.path.append(util.getcwd())
+run()
+"""
+
 _config = click.option(
     "--config",
     "-c",
@@ -73,8 +83,7 @@ def serve(config: Path | None, port: int | None) -> None:
     _use(config)
     if port is not None:
         os.environ["PORT"] = str(port)
-    # -P: what lies in the working folder must not be taken for what gunicorn imports.
-    gunicorn = ["-P", "-m", "gunicorn", "-c", "python:runwait.server.gunicorn", "runwait.wsgi:app"]
+    gunicorn = ["-P", "-c", _GUNICORN, "-c", "python:runwait.server.gunicorn", "runwait.wsgi:app"]
     os.execv(sys.executable, [sys.executable, *gunicorn])
 
 

@@ -3,17 +3,17 @@
 What gunicorn calls its hooks with is documented in its own settings reference.
 """
 
-# ruff: noqa: E402  (what is done before the other imports has to be)
+# ruff: noqa: E402  (what comes before the other imports has to)
 
+import os
 import sys
-from pathlib import Path
-
-from runwait.version import check_requirements
 
 # gunicorn puts the working folder first on the path, where a project's `calendar.py` or `redis.py`
 # would hide the one that is meant. It goes last, as everything of a project's does.
-_here = str(Path.cwd())
-sys.path[:] = [each for each in sys.path if each not in ("", _here)] + [_here]
+_here = os.path.realpath(os.curdir)
+sys.path[:] = [each for each in sys.path if os.path.realpath(each) != _here] + [_here]
+
+from runwait.version import check_requirements
 
 check_requirements()
 
