@@ -29,11 +29,11 @@ from tests.servers import RedisServer
 
 # A script of the runs, as one would look that has the functions of threads.
 SET = Script.of(
-    Script.load("threads/library", "library").text
+    Script.load("threads/library", "runs/library").text
     + "return thread_set(ARGV[1], ARGV[2], clock(), cjson.decode(ARGV[3])) and 1 or 0"
 )
 CREATE_TEMPORARY = Script.of(
-    Script.load("threads/library", "library").text
+    Script.load("threads/library", "runs/library").text
     + "thread_create(ARGV[1], ARGV[2], clock(), '{}', '[]', '5000', '{}', {temporary = 'r1'}) "
     + "return 1"
 )

@@ -28,7 +28,7 @@ from runwait.threads.threads import FIELDS, Threads
 from tests.servers import RedisServer
 
 CHANGE = Script.of(
-    Script.load("threads/library", "library").text
+    Script.load("threads/library", "runs/library").text
     + "return thread_set(ARGV[1], ARGV[2], clock(), {[ARGV[3]] = ARGV[4]}) and 1"
 )
 
