@@ -98,7 +98,9 @@ class TestIds:
     def test_that_are_uuids_pass(self):
         reading.check_ids(thread_id=str(uuid4()), run_id=str(uuid4()).upper())
 
-    @pytest.mark.parametrize("bad", ["", "x", uuid4().hex, f"{{{uuid4()}}}", f"{uuid4()}\n"])
+    @pytest.mark.parametrize(
+        "bad", ["", "x", UUID(int=1).hex, f"{{{UUID(int=1)}}}", f"{UUID(int=1)}\n"]
+    )
     def test_that_are_none_are_named(self, bad):
         with pytest.raises(InvalidRequest, match=r"^run_id: must be a UUID$"):
             reading.check_ids(thread_id=str(uuid4()), run_id=bad)

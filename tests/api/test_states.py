@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
@@ -14,7 +14,7 @@ from runwait.api import errors, states
 from runwait.runs.fit import StateUnfit
 from runwait.threads.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
-THREAD, CHECKPOINT = str(uuid4()), str(uuid4())
+THREAD, CHECKPOINT = str(UUID(int=1)), str(UUID(int=2))
 STATE, HISTORY, AT = (
     f"/threads/{THREAD}/{end}" for end in ("state", "history", "state/checkpoint")
 )

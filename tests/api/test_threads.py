@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -15,7 +15,7 @@ from runwait.storage.connection import StorageUnavailable
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound, ThreadQuery
 from runwait.threads.threads import FIELDS
 
-THREAD = str(uuid4())
+THREAD = str(UUID(int=1))
 PATH = f"/threads/{THREAD}"
 
 

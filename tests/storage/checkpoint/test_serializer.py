@@ -176,7 +176,16 @@ def test_ordinary_values_are_written_as_langgraph_writes_them() -> None:
         (1j, "complex"),
         ({"a": range(3)}, "range"),
     ],
-    ids=str,
+    ids=[
+        "object",
+        "in a list",
+        "in a dataclass",
+        "in a message",
+        "lambda",
+        "generator",
+        "complex",
+        "range",
+    ],
 )
 def test_what_cannot_be_written_is_refused_by_the_name_of_its_type(value: Any, name: str) -> None:
     with pytest.raises(Unsuitable) as refused:
