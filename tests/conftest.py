@@ -70,11 +70,11 @@ def serve(tmp_path: Path) -> Iterator[ServerFactory]:
     servers: list[Server] = []
 
     def start(
-        *, started: bool = True, command_prefix: Sequence[str] = (), **environment: Any
+        *, started: bool = True, command: Sequence[str] | None = None, **environment: Any
     ) -> Server:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         settings = {name: str(value) for name, value in environment.items()}
-        server = Server(folder, settings, command_prefix)
+        server = Server(folder, settings, command)
         servers.append(server)
         if started:
             server.start()
@@ -84,8 +84,7 @@ def serve(tmp_path: Path) -> Iterator[ServerFactory]:
 
     yield start
     for server in servers:
-        if server.process is not None and server.process.poll() is None:
-            server.stop()
+        server.kill()
         server.http.close()
 
 

