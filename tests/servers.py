@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ROOT / "tests" / "projects"
 # The command as it is started by a person.
 COMMAND = (sys.executable, "-m", "runwait.cli", "serve")
+# Every client of HTTPX, and so of the SDK, would parse all certificate authorities anew: 30 ms of
+# CPU each, for connections that know no TLS.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
+
+# As many threads as tests need: the start tries whether there are as many as there may be.
+FEW = {"RUN_CONCURRENCY": "60", "WAITERS_MAX": "60"}
 # How long anything may take that takes milliseconds on an idle machine.
 PATIENCE = 60.0
 
@@ -107,6 +114,7 @@ class Server:
             "PORT": str(self.port),
             "LOG_FORMAT": "json",
             "DATA_DIR": str(folder / "data"),
+            **(FEW if command is None else {}),
             **environment,
         }
         self.log = folder / f"log-{self.port}"

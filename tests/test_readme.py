@@ -17,8 +17,8 @@ import pytest
 from runwait.api.schemas import RunBody
 from runwait.settings import Settings
 from runwait.version import __version__
-from tests.e2e.programs import require
-from tests.servers import PATIENCE, ROOT, Server
+from tests.e2e.programs import javascript_sdk, require
+from tests.servers import COMMAND, PATIENCE, ROOT, Server
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,7 +51,7 @@ def block(language: str, text: str) -> str:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """What `make serve` starts: no setting but the port and the folder for data."""
-    server = Server(tmp_path_factory.mktemp("examples"), {})
+    server = Server(tmp_path_factory.mktemp("examples"), {}, COMMAND)
     server.start()
     yield server
     server.stop()
@@ -99,13 +99,10 @@ def test_the_thread_that_lasts_prints_what_is_said(examples: Server) -> None:
 
 
 def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
-    node = require("node")
-    folder = ROOT / "tests" / "e2e" / "javascript"
-    if not (folder / "node_modules" / "@langchain" / "langgraph-sdk").exists():
-        pytest.skip("the npm package @langchain/langgraph-sdk is missing")
+    folder = javascript_sdk()
     program = block("js", "langgraph-sdk").replace("http://localhost:8000", examples.url)
 
-    printed = printed_by([node, "--input-type=module", "--eval", program], cwd=folder)
+    printed = printed_by([require("node"), "--input-type=module", "--eval", program], cwd=folder)
 
     assert printed == block("text", "Hello")
 

@@ -127,17 +127,36 @@ def run_of(server: Server, response: httpx.Response) -> dict[str, Any]:
     return record
 
 
+def pause(pid: int) -> None:
+    """Stop a process until it is resumed; it does nothing more when this returns."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: all(_is_stopped(each) for each in Path(f"/proc/{pid}/task").iterdir()))
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        # After the name, which is in parentheses and may hold anything.
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it has ended
+
+
+def resume(pid: int) -> None:
+    """Let a paused process go on."""
+    os.kill(pid, signal.SIGCONT)
+
+
 @contextlib.contextmanager
 def only(server: Server, worker: int) -> Iterator[None]:
     """Pauses all workers but one, which therefore takes every connection made meanwhile."""
     others = [pid for pid in server.workers() if pid != worker]
     try:
         for pid in others:
-            os.kill(pid, signal.SIGSTOP)
+            pause(pid)
         yield
     finally:
         for pid in others:
-            os.kill(pid, signal.SIGCONT)
+            resume(pid)
 
 
 def lines(file: Path) -> list[str]:

@@ -1,11 +1,18 @@
-"""Programs that tests need from the machine."""
+"""Programs that tests need from the machine, and what they need from npm."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+
+JAVASCRIPT = Path(__file__).resolve().parent / "javascript"
+# Of an installation of packages, over whatever network there is.
+INSTALL_SECONDS = 110
 
 
 def require(name: str) -> str:
@@ -16,3 +23,18 @@ def require(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is missing")
     return found
+
+
+def javascript_sdk() -> Path:
+    """A folder from which Node finds LangGraph's SDK, which is installed if it is not there."""
+    require("node")
+    npm = require("npm")
+    locked = JAVASCRIPT / "package-lock.json"
+    installed = JAVASCRIPT / "node_modules" / ".package-lock.json"
+    # The file is as good a lock as any: tests of another process may install the same.
+    with locked.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < locked.stat().st_mtime:
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=JAVASCRIPT, check=True, timeout=INSTALL_SECONDS)
+    return JAVASCRIPT

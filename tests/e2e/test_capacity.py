@@ -176,7 +176,8 @@ def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, 
 
 @pytest.mark.parametrize("graph", ["sleep_sync", "sleep_async"])
 def test_500_clients_that_wait_a_second_are_all_answered_right(serve, valkey, graph, capsys):
-    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    limits = {"RUN_CONCURRENCY": 500, "WAITERS_MAX": 500}
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, **limits)
     memory: list[int] = []
     done = threading.Event()
 

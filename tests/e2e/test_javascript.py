@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,42 +17,61 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.calls import FOREVER, UNLIMITED, only
-from tests.e2e.programs import require
+from tests.e2e.programs import javascript_sdk, require
 from tests.servers import PATIENCE, ROOT, RedisServer, Server, ServerFactory, eventually
 
-HERE = Path(__file__).resolve().parent / "javascript"
 Call = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
-def sdk() -> None:
-    """Installs the SDK beside the script that calls it, unless it is there."""
-    require("node")
-    npm = require("npm")
-    locked, installed = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < locked.stat().st_mtime:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=HERE, check=True, timeout=PATIENCE)
+class Program:
+    """A process that calls methods of the SDK's client, as javascript/call.mjs does."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [require("node"), "call.mjs"],
+            cwd=javascript_sdk(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._ids = itertools.count()
+        self._outcomes: dict[int, Future[dict[str, Any]]] = {}
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def outcome(self, url: str, name: str, args: Sequence[Any]) -> dict[str, Any]:
+        """What it says came of a method."""
+        call = next(self._ids)
+        self._outcomes[call] = outcome = Future()
+        asked = json.dumps({"id": call, "url": url, "name": name, "args": args})
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{asked}\n")
+        self._process.stdin.flush()
+        return outcome.result(PATIENCE)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            outcome = json.loads(line)
+            self._outcomes.pop(outcome.pop("id")).set_result(outcome)
+
+    def end(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        self._reader.join()
 
 
 class Client:
-    """Calls methods of the SDK's client, each from a process of its own."""
+    """Calls methods of the SDK's client of a server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, program: Program, url: str) -> None:
+        self._program = program
         self.url = url
 
     def outcome(self, name: str, *args: Any) -> dict[str, Any]:
-        """What javascript/call.mjs says came of a method, such as `threads.get`."""
-        done = subprocess.run(
-            [require("node"), "call.mjs", self.url, name, json.dumps(args)],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-        assert done.returncode == 0, done.stderr
-        outcome: dict[str, Any] = json.loads(done.stdout)
-        return outcome
+        """What came of a method, such as `threads.get`: its `answer` or its `error`."""
+        return self._program.outcome(self.url, name, args)
 
     def __call__(self, name: str, *args: Any) -> Any:
         """What the method returns."""
@@ -65,14 +86,23 @@ class Client:
         return error["status"], error["message"]
 
 
+@pytest.fixture(scope="module")
+def programs() -> Iterator[list[Program]]:
+    """Two, each with connections of its own."""
+    programs = [Program(), Program()]
+    yield programs
+    for each in programs:
+        each.end()
+
+
 @pytest.fixture
-def client(sdk: None, zoo: Server) -> Client:
-    return Client(zoo.url)
+def client(programs: list[Program], zoo: Server) -> Client:
+    return Client(programs[0], zoo.url)
 
 
 @pytest.fixture
 def runs(client: Client) -> Call:
-    """Calls a method of `client.runs`; what javascript/call.mjs says came of it."""
+    """Calls a method of `client.runs`; what came of it."""
     return lambda method, *args: client.outcome(f"runs.{method}", *args)
 
 
@@ -173,11 +203,14 @@ class TestJoinAndGet:
 
 
 @pytest.fixture
-def office(sdk: None, serve: ServerFactory, valkey: RedisServer) -> tuple[Client, Server]:
-    """A client of the example graphs, and their two workers."""
+def office(
+    programs: list[Program], serve: ServerFactory, valkey: RedisServer
+) -> tuple[Server, list[Client]]:
+    """Two workers that serve the example graphs, and a client for each of them."""
     config = ROOT / "examples" / "langgraph.json"
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=2)
-    return Client(server.url), server
+    # Connections stay open: each is that of the worker which took its first.
+    return server, [Client(each, server.url) for each in programs]
 
 
 @pytest.fixture
@@ -202,8 +235,10 @@ def endless(client: Client, thread_id: str, tmp_path: Path) -> Iterator[Future[A
 
 
 class TestApproval:
-    def test_goes_through_two_processes_and_is_forked(self, office: tuple[Client, Server]) -> None:
-        client, server = office
+    def test_goes_through_two_processes_and_is_forked(
+        self, office: tuple[Server, list[Client]]
+    ) -> None:
+        server, clients = office
         first, second = server.workers()
         payload = {
             "input": {"request": "lunch"},
@@ -211,8 +246,9 @@ class TestApproval:
             "metadata": {"team": "kitchen"},
         }
         with only(server, first):
-            asked = client.outcome("runs.wait", None, "approval", payload)
+            asked = clients[0].outcome("runs.wait", None, "approval", payload)
         thread_id = asked["run"]["thread_id"]
+        client = clients[1]
         with only(server, second):
             [found] = client(
                 "threads.search", {"metadata": {"team": "kitchen"}, "status": "interrupted"}
@@ -244,7 +280,7 @@ class TestApproval:
         changed = client("threads.updateState", thread_id, update)
         with only(server, first):
             payload = {"input": None, "checkpoint": changed["checkpoint"]}
-            again = client("runs.wait", thread_id, "approval", payload)
+            again = clients[0]("runs.wait", thread_id, "approval", payload)
         assert again["__interrupt__"][0]["value"]["draft"] == "By hand."
         forked = client("threads.getHistory", thread_id, {"limit": 100})
         assert forked[-5:] == history
@@ -392,9 +428,7 @@ class TestAssistants:
 
 
 class TestAConnectionThatBreaks:
-    def test_is_got_over_as_the_docs_show(
-        self, sdk: None, serve: ServerFactory, valkey: RedisServer
-    ) -> None:
+    def test_is_got_over_as_the_docs_show(self, serve: ServerFactory, valkey: RedisServer) -> None:
         page = (ROOT / "docs" / "clients.md").read_text()
         program = page.partition("```js\n")[2].partition("```")[0]
         server = serve(REDIS_URL=valkey.url, RUN_LEASE_SECONDS=1, WEB_CONCURRENCY=1)
@@ -405,7 +439,7 @@ class TestAConnectionThatBreaks:
                     *(require("node"), "--input-type=module", "--eval"),
                     program.replace("http://localhost:8000", server.url),
                 ],
-                cwd=HERE,
+                cwd=javascript_sdk(),
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Gate, begun, document, joined, run_of
+from tests.e2e.calls import Gate, begun, document, joined, pause, resume, run_of
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -77,7 +76,7 @@ def test_a_server_starts_without_redis_and_finds_it_later(serve, valkey):
 
 
 def test_a_silent_redis_holds_no_request_for_more_than_a_second(server, valkey):
-    valkey.process.send_signal(signal.SIGSTOP)
+    pause(valkey.process.pid)
     try:
         with ThreadPoolExecutor(20) as pool:
             began = time.monotonic()
@@ -90,7 +89,7 @@ def test_a_silent_redis_holds_no_request_for_more_than_a_second(server, valkey):
         # At least one of them had the machine for itself.
         assert min(echo(server).elapsed.total_seconds() for _ in range(5)) < 1
     finally:
-        valkey.process.send_signal(signal.SIGCONT)
+        resume(valkey.process.pid)
     eventually(lambda: is_ready(server))
 
 

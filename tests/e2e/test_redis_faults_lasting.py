@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ import httpx
 import pytest
 
 from runwait.storage.connection import IN_TIME_SECONDS
-from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently
+from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently, pause, resume
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port
 
@@ -39,11 +38,11 @@ def stopped(valkey: RedisServer) -> Iterator[None]:
 @contextlib.contextmanager
 def silent(valkey: RedisServer) -> Iterator[None]:
     assert valkey.process is not None
-    valkey.process.send_signal(signal.SIGSTOP)
+    pause(valkey.process.pid)
     try:
         yield
     finally:
-        valkey.process.send_signal(signal.SIGCONT)
+        resume(valkey.process.pid)
 
 
 @contextlib.contextmanager

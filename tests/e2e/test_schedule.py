@@ -27,6 +27,8 @@ from tests.e2e.calls import (
     fresh_get,
     lines,
     patient_get,
+    pause,
+    resume,
     run_id_of,
 )
 from tests.servers import PATIENCE, PROJECTS, ROOT, Server, eventually
@@ -292,13 +294,13 @@ def worker(valkey, tmp_path):
 
 def test_web_and_work_may_be_apart(serve, valkey, worker, tmp_path):
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, CLAIM_RUNS="false")
-    os.kill(worker.pid, signal.SIGSTOP)
+    pause(worker.pid)
     body = {"assistant_id": "echo", "input": {"value": 3}, "after_seconds": 0.1}
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(server.http.post, "/runs/wait", json=body)
         eventually(lambda: valkey.client.zcard("{runwait}:ready") == 1)
         assert fresh_get(server, "/ok").status_code == 200
-        os.kill(worker.pid, signal.SIGCONT)
+        resume(worker.pid)
         assert answer.result().json() == {"value": 3}
 
 

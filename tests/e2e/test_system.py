@@ -18,6 +18,7 @@ import pytest
 from runwait.version import __version__
 from tests.e2e.calls import fresh_get, only, output
 from tests.servers import (
+    COMMAND,
     PATIENCE,
     PROJECTS,
     ROOT,
@@ -147,12 +148,12 @@ class TestWithoutARedis:
     """As `make serve` starts it: with a server of its own."""
 
     def start(self, folder: Path) -> Server:
-        server = Server(folder, {"DATA_DIR": str(folder / "some data")})
+        server = Server(folder, {"DATA_DIR": str(folder / "some data")}, COMMAND)
         server.environment.pop("REDIS_URL", None)
         server.environment.pop("LANGGRAPH_CONFIG", None)
         # A session of its own, so that all of it can be sent what a terminal sends.
         server.process = subprocess.Popen(
-            [sys.executable, "-m", "runwait.cli", "serve"],
+            COMMAND,
             cwd=ROOT,
             env=server.environment,
             stdout=server.log.open("ab"),

@@ -1,21 +1,27 @@
-// Calls a method of the SDK's client: node call.mjs <apiUrl> <part.method> <its arguments, a JSON array>
+// Calls methods of the SDK's client: a line of standard input for each, a JSON object with an `id`, the
+// `url` of the API, the method's `name` (part.method) and its `args`.
 //
-// Prints a JSON object: the method's `answer` or the `error` that it threw, and from runs.wait also
-// the `run` that onRunCreated was told of.
+// Prints a JSON object a line: the `id`, the method's `answer` or the `error` that it threw, and from
+// runs.wait also the `run` that onRunCreated was told of.
+import { createInterface } from "node:readline";
+
 import { Client } from "@langchain/langgraph-sdk";
 
-const [apiUrl, name, given] = process.argv.slice(2);
-const client = new Client({ apiUrl, callerOptions: { maxRetries: 0 } });
-const [part, method] = name.split(".");
-const args = JSON.parse(given);
-const outcome = {};
+async function outcome({ id, url, name, args }) {
+  const client = new Client({ apiUrl: url, callerOptions: { maxRetries: 0 } });
+  const [part, method] = name.split(".");
+  const found = { id };
+  if (name === "runs.wait") {
+    args[2] = { ...args[2], onRunCreated: (run) => (found.run = run) };
+  }
+  try {
+    found.answer = await client[part][method](...args);
+  } catch (error) {
+    found.error = { message: error.message, status: error.status };
+  }
+  return found;
+}
 
-if (name === "runs.wait") {
-  args[2] = { ...args[2], onRunCreated: (run) => (outcome.run = run) };
+for await (const line of createInterface({ input: process.stdin })) {
+  outcome(JSON.parse(line)).then((found) => console.log(JSON.stringify(found)));
 }
-try {
-  outcome.answer = await client[part][method](...args);
-} catch (error) {
-  outcome.error = { message: error.message, status: error.status };
-}
-console.log(JSON.stringify(outcome));
