@@ -10,7 +10,7 @@ import sys
 import psutil
 
 from tests.e2e.calls import output
-from tests.servers import COMMAND, ROOT, eventually
+from tests.servers import COMMAND, FEW, ROOT, eventually
 
 GRAPH = """
 import os, resource, signal, sys, tempfile, threading
@@ -50,7 +50,7 @@ def test_a_forked_server_finds_the_process_as_the_command_leaves_it(serve, valke
     (tmp_path / "look.py").write_text(GRAPH)
     (tmp_path / "langgraph.json").write_text('{"graphs": {"look": "./look.py:graph"}}')
     config = str(tmp_path / "langgraph.json")
-    settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config, "WEB_CONCURRENCY": 1}
+    settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config, "WEB_CONCURRENCY": 1, **FEW}
     seen = []
     for command in (None, COMMAND):
         server = serve(command=command, **settings)

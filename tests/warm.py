@@ -26,7 +26,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -233,7 +233,11 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
         if told in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(told, MESSAGE_BYTES)
-            _reap(lambda pid, code: pid in own and _tell(connection, pid, code))
+            for ended, code in _reaped():
+                # Not of an orphan that happens to have the number of one that was.
+                if ended in own:
+                    own.remove(ended)
+                    _send(connection, {"pid": ended, "returncode": code})
         if connection in ready:
             message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 1)
             if not message:
@@ -249,21 +253,20 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
                 return asked
             os.close(output)
             own.add(pid)
-            connection.send(json.dumps({"pid": pid}).encode())
+            _send(connection, {"pid": pid})
 
 
-def _tell(connection: socket.socket, pid: int, code: int) -> None:
+def _send(connection: socket.socket, message: dict[str, int]) -> None:
+    # An error says that nobody asks any more, which is noticed where it is waited for.
     with contextlib.suppress(OSError):
-        connection.send(json.dumps({"pid": pid, "returncode": code}).encode())
+        connection.send(json.dumps(message).encode())
 
 
-def _reap(ended: Callable[[int, int], object]) -> None:
+def _reaped() -> Iterator[tuple[int, int]]:
+    """Each child that has ended, and its exit code."""
     with contextlib.suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            ended(pid, os.waitstatus_to_exitcode(status))
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended[0], os.waitstatus_to_exitcode(ended[1])
 
 
 def _end_all() -> None:
@@ -274,7 +277,7 @@ def _end_all() -> None:
         for each in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-        _reap(lambda pid, code: None)
+        list(_reaped())
         time.sleep(0.01)
 
 
