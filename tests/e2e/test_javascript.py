@@ -20,6 +20,9 @@ from tests.e2e.calls import FOREVER, UNLIMITED, only
 from tests.e2e.programs import javascript_sdk, require
 from tests.servers import PATIENCE, ROOT, RedisServer, Server, ServerFactory, eventually
 
+# No assistant's id.
+UNKNOWN = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+
 Call = Callable[..., dict[str, Any]]
 
 
@@ -176,7 +179,7 @@ class TestWait:
         [
             (422, "config.recursion_limit", "echo", {"config": {"recursion_limit": 0}}),
             (422, "two_interrupts", "nonsense", {}),
-            (404, "not found", str(uuid4()), {}),
+            (404, "not found", UNKNOWN, {}),
             (400, "command.resume", "echo", {"command": {"resume": "yes"}}),
         ],
     )
