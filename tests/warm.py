@@ -153,19 +153,23 @@ class WarmParent:
             return self._started.pop()
 
     def _listen(self) -> None:
-        while message := self._socket.recv(MESSAGE_BYTES):
-            told = json.loads(message)
+        try:
+            while message := self._socket.recv(MESSAGE_BYTES):
+                with self._condition:
+                    self._hear(json.loads(message))
+                    self._condition.notify_all()
+        finally:
             with self._condition:
-                if "returncode" in told:
-                    self._processes.pop(told["pid"]).returncode = told["returncode"]
-                else:
-                    process = WarmProcess(told["pid"], self._condition)
-                    self._processes[process.pid] = process
-                    self._started.append(process)
+                self._gone = True
                 self._condition.notify_all()
-        with self._condition:
-            self._gone = True
-            self._condition.notify_all()
+
+    def _hear(self, told: dict[str, int]) -> None:
+        if "returncode" in told:
+            self._processes.pop(told["pid"]).returncode = told["returncode"]
+        else:
+            process = WarmProcess(told["pid"], self._condition)
+            self._processes[process.pid] = process
+            self._started.append(process)
 
 
 _parent: WarmParent | None = None
@@ -239,7 +243,10 @@ def _serve(connection: socket.socket) -> dict[str, Any] | None:
                     own.remove(ended)
                     _send(connection, {"pid": ended, "returncode": code})
         if connection in ready:
-            message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 1)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 1)
+            except ConnectionError:
+                return None
             if not message:
                 return None
             (output,) = descriptors
@@ -317,9 +324,13 @@ def _run(arguments: list[str]) -> None:
 
 def _main() -> None:
     _import_all()
-    asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    asked = None
+    try:
+        asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    finally:
+        if asked is None:
+            _end_all()
     if asked is None:
-        _end_all()
         return
     _become(asked)
     _run(asked["arguments"])

@@ -7,8 +7,6 @@ import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -17,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import warm
 from tests.e2e.calls import (
     FOREVER,
     UNLIMITED,
@@ -31,7 +30,7 @@ from tests.e2e.calls import (
     resume,
     run_id_of,
 )
-from tests.servers import PATIENCE, PROJECTS, ROOT, Server, eventually
+from tests.servers import FEW, PATIENCE, PROJECTS, ROOT, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
 # Nobody waits so long: for runs that a test starts by other means, or not at all.
@@ -272,24 +271,16 @@ def test_without_redis_nothing_can_be_scheduled(serve, valkey):
 @pytest.fixture
 def worker(valkey, tmp_path):
     """A process that only works, for that Redis."""
-    log = (tmp_path / "worker.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "runwait.cli", "work"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "REDIS_URL": valkey.url,
-            "LANGGRAPH_CONFIG": ZOO,
-            "SHUTDOWN_GRACE_SECONDS": "1",
-        },
-        stdout=log,
-        stderr=log,
-    )
-    eventually(lambda: "worker works" in (tmp_path / "worker.log").read_text())
+    log = tmp_path / "worker.log"
+    settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": ZOO, "SHUTDOWN_GRACE_SECONDS": "1"}
+    with log.open("wb") as output:
+        process = warm.start(
+            ["work"], cwd=ROOT, env={**os.environ, **FEW, **settings}, output=output
+        )
+    eventually(lambda: "worker works" in log.read_text())
     yield process
-    if process.poll() is None:
-        process.terminate()
-        process.wait(PATIENCE)
+    process.kill()
+    process.wait(PATIENCE)
 
 
 def test_web_and_work_may_be_apart(serve, valkey, worker, tmp_path):
