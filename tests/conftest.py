@@ -107,7 +107,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.valkey = valkey  # type: ignore[attr-defined]
     server.start()
     yield server
-    server.stop()
+    server.kill()
     valkey.stop()
 
 

@@ -54,7 +54,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("examples"), {}, COMMAND)
     server.start()
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(folder, {"LANGGRAPH_CONFIG": str(folder / "langgraph.json")})
     server.start()
     yield server
-    server.stop()
+    server.kill()
 
 
 def printed_by(command: list[str], cwd: Path = ROOT) -> str:

@@ -41,6 +41,7 @@ def hold(
     at_once: int,
     seconds: float,
     patience: float,
+    lease: float = 2.0,
     webhooks: bool = True,
     calm: bool = False,
 ) -> Verdict:
@@ -51,6 +52,7 @@ def hold(
         at_once: conversations under way at a time.
         seconds: after these, whatever has no answer is lost.
         patience: seconds that webhooks may take after that.
+        lease: seconds after which a process counts as gone.
         calm: strike with nothing, to see what the runs take by themselves.
     """
     rng = random.Random(seed)
@@ -66,7 +68,7 @@ def hold(
         if receiver is not None and hooks is not None:
             for ask in asks:
                 receiver.by_path[f"/{ask.number}"] = _moody(hooks, fails=rng.random() < 0.2)
-        house = stack.enter_context(House(folder))
+        house = stack.enter_context(House(folder, lease))
         clients = Clients([server.url for server in house.servers], rng, time.monotonic() + seconds)
         started = time.monotonic()
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tests.servers import PATIENCE, RedisServer, Server, eventually
 
-LEASE_SECONDS = 2.0
 GRACE_SECONDS = 1
 GRAPHS = Path(__file__).with_name("langgraph.json")
 # A master ends its workers this long after their grace period.
@@ -53,9 +52,11 @@ class DurableRedis(RedisServer):
 class House:
     """The servers, for as long as the `with` lasts."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, lease: float, **environment: str) -> None:
+        """Prepare them; `lease` is in seconds."""
         (folder / "redis").mkdir()
         self.folder = folder
+        self.lease = lease
         self.redis = DurableRedis(folder / "redis")
         self.servers = [
             Server(
@@ -64,7 +65,7 @@ class House:
                     "REDIS_URL": self.redis.url,
                     "LANGGRAPH_CONFIG": str(GRAPHS),
                     "WEB_CONCURRENCY": "2",
-                    "RUN_LEASE_SECONDS": str(LEASE_SECONDS),
+                    "RUN_LEASE_SECONDS": str(lease),
                     "RUN_MAX_ATTEMPTS": "50",
                     "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
                     "HEARTBEAT_SECONDS": "1",
@@ -180,7 +181,7 @@ class Faults:
         if not workers or len(self._paused) >= 2:
             return
         pid = self._rng.choice(workers)
-        seconds = LEASE_SECONDS * self._rng.uniform(1.2, 2.5)
+        seconds = self._house.lease * self._rng.uniform(1.2, 2.5)
         _send(pid, signal.SIGSTOP)
         self._paused.add(pid)
         self.struck["workers paused"] += 1
@@ -220,11 +221,11 @@ class Faults:
             redis.kill()
         else:
             redis.stop()
-        time.sleep(self._rng.uniform(0.2, 1.5 * LEASE_SECONDS))
+        time.sleep(self._rng.uniform(0.2, 1.5 * self._house.lease))
         redis.start()
         self.struck["Redis restarted"] += 1
         # A few beats, so that every process has said what it has.
-        time.sleep(1.5 * LEASE_SECONDS)
+        time.sleep(1.5 * self._house.lease)
 
     def _help(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work)

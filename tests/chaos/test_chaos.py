@@ -13,7 +13,8 @@ import pytest
 
 from tests.chaos.chaos import hold
 
-RUNS = 150
+RUNS = 60
+LEASE_SECONDS = 1.0
 # For the answers, and for webhooks whose process died while it delivered them.
 SECONDS = 90
 PATIENCE_SECONDS = 60
@@ -27,6 +28,12 @@ def test_no_answer_is_lost_and_none_is_given_twice_whatever_dies(
     with capsys.disabled():
         print(f"\nCHAOS_SEED={seed}")
     verdict = hold(
-        tmp_path, seed=seed, runs=RUNS, at_once=10, seconds=SECONDS, patience=PATIENCE_SECONDS
+        tmp_path,
+        seed=seed,
+        runs=RUNS,
+        at_once=10,
+        seconds=SECONDS,
+        patience=PATIENCE_SECONDS,
+        lease=LEASE_SECONDS,
     )
     assert verdict.good, "\n".join([f"CHAOS_SEED={seed}", str(verdict), *verdict.notes])

@@ -190,7 +190,7 @@ def lapse(valkey: RedisServer, run_id: str) -> None:
 def due_now(valkey: RedisServer, *run_ids: str) -> None:
     """Make these runs due, or all that are scheduled, and tell the processes."""
     for run_id in run_ids or valkey.client.zrange("{runwait}:ready", 0, -1):
-        valkey.client.zadd("{runwait}:ready", {run_id: 1})
+        valkey.client.zadd("{runwait}:ready", {run_id: 1}, xx=True)
     valkey.client.publish("{runwait}:told:all", "ready")
 
 

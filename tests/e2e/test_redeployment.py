@@ -74,7 +74,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
     before, after = servers
     yield before, after
     for server in servers:
-        server.stop()
+        server.kill()
     valkey.stop()
 
 

@@ -347,59 +347,89 @@ def test_an_end_that_redis_does_not_take_for_long_is_recorded_all_the_same(
     assert lines(file) == ["started", "ended"]
 
 
-@pytest.mark.parametrize(
-    "method, path, body",
-    [
-        ("POST", "/threads", {"thread_id": UNKNOWN.rpartition("/")[2]}),
-        ("POST", "/threads/{thread}/copy", None),
-        ("POST", "/threads/{thread}/state", {"values": {"value": 2}, "as_node": "same"}),
-        ("PATCH", "/threads/{thread}", {"metadata": {"a": 2}}),
-        ("DELETE", "/threads/{thread}", None),
-        ("DELETE", "/threads/{thread}/runs/{run}", None),
-        ("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 2}}),
-        ("DELETE", "/store/items", {"namespace": ["a"], "key": "k"}),
-        ("POST", "/assistants", {"graph_id": "echo"}),
-        ("DELETE", "/assistants/{assistant}", None),
-    ],
-)
-def test_what_was_refused_while_redis_was_silent_is_not_done_when_it_wakes(
-    start, valkey, method, path, body
-):
-    server = start(2, WEB_CONCURRENCY=1)
-    client = server.http
-    names: dict[str, str] = {}
+class Change:
+    """A request that changes something, and a server of its own that is asked for it."""
 
-    def send(method: str, path: str, body: Any = None) -> httpx.Response:
-        return client.request(method, path.format(**names), json=body)
+    def __init__(self, server: Server, method: str, path: str, body: Any) -> None:
+        self.server = server
+        self.name = f"{method} {path}"
+        self._request = (method, path, body)
+        self._names: dict[str, str] = {}
 
-    def everything() -> list[Any]:
+    def _send(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        return self.server.http.request(method, path.format(**self._names), json=body)
+
+    def ask(self) -> httpx.Response:
+        """The answer to it."""
+        return self._send(*self._request)
+
+    def prepare(self) -> None:
+        """Make what it is to change."""
+        run = {"assistant_id": "echo", "input": {"value": 1}, "on_completion": "keep"}
+        ids = self._send("POST", "/runs/wait", run).headers["Content-Location"].split("/")
+        made = self._send("POST", "/assistants", {"graph_id": "echo"}).json()
+        self._names = {"thread": ids[2], "run": ids[4], "assistant": made["assistant_id"]}
+        self._send("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 1}})
+
+    def rehearse(self) -> None:
+        """Have it done once, so that Redis knows the script, and all made again."""
+        self.prepare()
+        assert self.ask().is_success, self.name
+        self._send("DELETE", UNKNOWN)
+        self.prepare()
+
+    def everything(self) -> list[Any]:
+        """All that it could change."""
         thread = "/threads/{thread}"
         reads = [thread, f"{thread}/history", f"{thread}/runs", UNKNOWN]
         reads += ["/store/items?namespace=a&key=k", "/assistants/{assistant}"]
-        counts = ["/threads/count", "/assistants/count"]
-        answers = [send("GET", each) for each in reads]
-        answers += [send("POST", each, {}) for each in counts]
+        answers = [self._send("GET", each) for each in reads]
+        answers += [self._send("POST", f"/{each}/count", {}) for each in ("threads", "assistants")]
         return [(each.status_code, each.json()) for each in answers]
 
-    def prepare() -> None:
-        run = {"assistant_id": "echo", "input": {"value": 1}, "on_completion": "keep"}
-        ids = send("POST", "/runs/wait", run).headers["Content-Location"].split("/")
-        made = send("POST", "/assistants", {"graph_id": "echo"}).json()
-        names.update(thread=ids[2], run=ids[4], assistant=made["assistant_id"])
-        send("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 1}})
 
-    # Redis knows the scripts from now on.
-    prepare()
-    assert send(method, path, body).is_success
-    send("DELETE", UNKNOWN)
-    prepare()
-    before = everything()
-    with silent(valkey):
-        assert send(method, path, body).status_code == 503
-        told = time.monotonic()
-        eventually(lambda: time.monotonic() > told + IN_TIME_SECONDS)
-    patiently(lambda: send("GET", "/ready"))
-    assert everything() == before
+def test_what_was_refused_while_redis_was_silent_is_not_done_when_it_wakes(serve, valkey):
+    # A process that knows that Redis is away asks it for nothing: each is the first that one asks.
+    changes = [
+        Change(
+            serve(
+                started=False,
+                REDIS_URL=valkey.url,
+                REDIS_PREFIX=f"change-{number}",
+                LANGGRAPH_CONFIG=ZOO,
+                WEB_CONCURRENCY=1,
+                RUN_LEASE_SECONDS=2,
+            ),
+            *asked,
+        )
+        for number, asked in enumerate(
+            [
+                ("POST", "/threads", {"thread_id": UNKNOWN.rpartition("/")[2]}),
+                ("POST", "/threads/{thread}/copy", None),
+                ("POST", "/threads/{thread}/state", {"values": {"value": 2}, "as_node": "same"}),
+                ("PATCH", "/threads/{thread}", {"metadata": {"a": 2}}),
+                ("DELETE", "/threads/{thread}", None),
+                ("DELETE", "/threads/{thread}/runs/{run}", None),
+                ("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 2}}),
+                ("DELETE", "/store/items", {"namespace": ["a"], "key": "k"}),
+                ("POST", "/assistants", {"graph_id": "echo"}),
+                ("DELETE", "/assistants/{assistant}", None),
+            ]
+        )
+    ]
+    with ThreadPoolExecutor(len(changes)) as pool:
+        for each in changes:
+            eventually(each.server.is_up)
+            each.rehearse()
+        before = [each.everything() for each in changes]
+        with silent(valkey):
+            refused = pool.map(Change.ask, changes)
+            assert [each.status_code for each in refused] == [503] * len(changes)
+            told = time.monotonic()
+            eventually(lambda: time.monotonic() > told + IN_TIME_SECONDS)
+    for each, was in zip(changes, before, strict=True):
+        patiently(lambda each=each: each.server.http.get("/ready"))
+        assert each.everything() == was, each.name
 
 
 def test_what_lies_in_the_socket_of_a_silent_redis_is_not_done_long_after_it_was_refused(

@@ -66,7 +66,7 @@ def test_a_run_starts_when_it_is_due_and_its_client_gets_the_answer(zoo, keep):
     body = {
         "assistant_id": "echo",
         "input": {"value": 1},
-        "after_seconds": 3,
+        "after_seconds": 1,
         "on_completion": keep,
     }
     with httpx.stream("POST", f"{zoo.url}/runs/wait", json=body, timeout=PATIENCE) as response:
@@ -78,7 +78,7 @@ def test_a_run_starts_when_it_is_due_and_its_client_gets_the_answer(zoo, keep):
     assert response.json() == {"value": 1}
     run = fresh_get(zoo, path).json()
     assert run["status"] == "success"
-    assert seconds_between(run["created_at"], run["updated_at"]) >= 3
+    assert seconds_between(run["created_at"], run["updated_at"]) >= 1
 
 
 def test_a_scheduled_run_survives_everything_but_redis(serve, valkey):
@@ -332,9 +332,15 @@ def test_a_run_waits_for_a_process_that_has_its_graph(serve, valkey, old_and_new
         path = response.headers["Content-Location"]
         eventually(lambda: old.logged("is left to a process that has the graph 'echo'"))
         serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
-        response.read()
-        assert response.json() == {"value": 1}
-    assert fresh_get(new, path).json()["status"] == "success"
+
+        def is_done() -> bool:
+            # Whoever is first takes it, and the one that lacks its graph leaves it for longer
+            # and longer.
+            due_now(valkey)
+            return status(new, path) == "success"
+
+        eventually(is_done)
+        assert document(response) == {"value": 1}
 
 
 def test_a_run_does_not_wait_for_ever_for_a_graph_that_is_gone(valkey, old_and_new):

@@ -46,7 +46,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(folder, {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config})
     server.start()
     yield server
-    server.stop()
+    server.kill()
     valkey.stop()
 
 

@@ -22,7 +22,6 @@ from tests.servers import (
     PROJECTS,
     RedisServer,
     Server,
-    ServerFactory,
     eventually,
 )
 
@@ -72,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield server
     assert alive(server)
     assert server.workers() == workers
-    server.stop()
+    server.kill()
     valkey.stop()
     assert not server.logged("Traceback")
 
@@ -225,19 +224,23 @@ class TestLeaving:
             eventually(partial(lines, server, "run ended", mine))
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One worker that may have some 100 connections and is to be told of it by the kernel."""
+    folder = tmp_path_factory.mktemp("small")
+    valkey = RedisServer(folder)
+    valkey.start()
+    settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": ZOO}
+    settings |= {"WEB_CONCURRENCY": "1", "WAITERS_MAX": "4"}
+    server = Server(folder, settings, ["prlimit", "--nofile=250:250", *COMMAND])
+    server.start()
+    yield server
+    server.kill()
+    valkey.stop()
+
+
 class TestConnecting:
     """More clients than a process may have connections."""
-
-    @pytest.fixture
-    def small(self, serve: ServerFactory, valkey: RedisServer) -> Server:
-        """One worker that may have some 100 connections and is to be told of it by the kernel."""
-        return serve(
-            command=["prlimit", "--nofile=250:250", *COMMAND],
-            REDIS_URL=valkey.url,
-            LANGGRAPH_CONFIG=ZOO,
-            WEB_CONCURRENCY=1,
-            WAITERS_MAX=4,
-        )
 
     @pytest.mark.parametrize("beginning", [b"", b"GET ", BEGINNINGS["body"], b"nonsense\r\n\r\n"])
     def test_holds_up_nobody(self, small: Server, beginning: bytes) -> None:

@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(folder, {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config})
     server.start()
     yield server
-    server.stop()
+    server.kill()
     valkey.stop()
 
 

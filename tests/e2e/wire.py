@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from http.client import parse_headers
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from tests.servers import PATIENCE, Server
 
@@ -47,6 +47,34 @@ def run(assistant_id: str, *headers: str, **fields: Any) -> bytes:
 def chunked(*chunks: bytes) -> bytes:
     """A chunked body."""
     return b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (*chunks, b""))
+
+
+def read(file: BinaryIO, *, head: bool = False) -> Answer:
+    """The next response in what a server sent."""
+    line = file.readline()
+    assert line.startswith(b"HTTP/1."), line
+    status = int(line.split()[1])
+    headers = {name.lower(): value for name, value in parse_headers(file).items()}
+    return Answer(status, headers, b"" if head or status < 200 else _body(file, headers))
+
+
+def _body(file: BinaryIO, headers: dict[str, str]) -> bytes:
+    if "content-length" in headers:
+        return _exactly(file, int(headers["content-length"]))
+    if headers.get("transfer-encoding") != "chunked":
+        return file.read()
+    body = b""
+    while size := int(file.readline(), 16):
+        body += _exactly(file, size)
+        assert _exactly(file, 2) == b"\r\n"
+    assert _exactly(file, 2) == b"\r\n"
+    return body
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    assert len(data) == size, f"{len(data)} of {size} bytes"
+    return data
 
 
 class Wire:
@@ -89,11 +117,7 @@ class Wire:
 
     def answer(self, *, head: bool = False) -> Answer:
         """The next response; `head` says that it has no body whatever its headers say."""
-        line = self._file.readline()
-        assert line.startswith(b"HTTP/1."), line
-        status = int(line.split()[1])
-        headers = {name.lower(): value for name, value in parse_headers(self._file).items()}
-        return Answer(status, headers, b"" if head or status < 200 else self._body(headers))
+        return read(self._file, head=head)
 
     def closed(self) -> bool:
         """Whether the server closes the connection, and sends nothing before; waits for it."""
@@ -105,23 +129,6 @@ class Wire:
     def everything(self) -> bytes:
         """All that the server sends until it closes the connection."""
         return self._file.read()
-
-    def _body(self, headers: dict[str, str]) -> bytes:
-        if "content-length" in headers:
-            return self._exactly(int(headers["content-length"]))
-        if headers.get("transfer-encoding") != "chunked":
-            return self._file.read()
-        body = b""
-        while size := int(self._file.readline(), 16):
-            body += self._exactly(size)
-            assert self._exactly(2) == b"\r\n"
-        assert self._exactly(2) == b"\r\n"
-        return body
-
-    def _exactly(self, size: int) -> bytes:
-        data = self._file.read(size)
-        assert len(data) == size, f"{len(data)} of {size} bytes"
-        return data
 
 
 def exchange(server: Server, data: bytes) -> Answer:
