@@ -24,7 +24,7 @@ def look(state):
     main = sys.modules["__main__"]
     return {"seen": {
         "argv": sys.argv,
-        "main": main.__spec__.name,
+        "main": getattr(main.__spec__, "name", None),
         "path": sys.path,
         "safe_path": sys.flags.safe_path,
         "environment": {k: v for k, v in os.environ.items() if k not in ("PORT", "DATA_DIR")},

@@ -19,7 +19,6 @@ import importlib
 import json
 import os
 import pkgutil
-import runpy
 import signal
 import socket
 import subprocess
@@ -316,10 +315,10 @@ def _run(arguments: list[str]) -> None:
         cli.main()
     except _Become as next_one:
         os.execv = real
-        _, *options, module = next_one.argv[:4]
-        assert options == ["-P", "-m"]
-        sys.argv[1:] = next_one.argv[4:]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        _, *options, code = next_one.argv[:4]
+        assert options == ["-P", "-c"]
+        sys.argv = ["-c", *next_one.argv[4:]]
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
 
 
 def _main() -> None:

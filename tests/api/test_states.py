@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from runwait.api import errors, states
-from runwait.runs.fit import StateUnfit
+from runwait.threads.fit import StateUnfit
 from runwait.threads.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
 THREAD, CHECKPOINT = str(UUID(int=1)), str(UUID(int=2))

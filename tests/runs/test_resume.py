@@ -12,9 +12,9 @@ from langgraph.types import Command, Interrupt, interrupt
 
 from runwait.runs import resume
 from runwait.runs.executor import Start
-from runwait.runs.fit import StateUnfit
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import EndedBefore, NothingToResume, check_resume, waiting_interrupts
+from runwait.threads.fit import StateUnfit
 
 
 class State(TypedDict, total=False):

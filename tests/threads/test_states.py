@@ -30,10 +30,10 @@ from pydantic import BaseModel
 from runwait.graphs.config import read
 from runwait.graphs.graph import Graph
 from runwait.graphs.loader import load
-from runwait.runs.fit import StateUnfit, raised_in
 from runwait.serialization import dumps
 from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of
 from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.threads.fit import StateUnfit, raised_in
 from runwait.threads.states import (
     EMPTY,
     At,

@@ -24,7 +24,6 @@ from runwait.runs.admission import (
     UnfitRequest,
 )
 from runwait.runs.events import NoRoom, RunNotFound
-from runwait.runs.fit import StateUnfit
 from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced
@@ -32,6 +31,7 @@ from runwait.storage.connection import StorageUnavailable
 from runwait.storage.records import UnreadableRecord
 from runwait.storage.store import UnfitQuery, UnstorableItem
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
+from runwait.threads.fit import StateUnfit
 from runwait.threads.states import CheckpointNotFound, NoGraph, UpdateRefused
 from runwait.webhooks.targets import WebhookRefused
 

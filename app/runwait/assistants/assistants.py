@@ -20,7 +20,8 @@ from langgraph.store.base import BaseStore
 
 from runwait.graphs import shape
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph, is_uuid
-from runwait.graphs.graph import AnyPregel, Graph
+from runwait.graphs.graph import Graph
+from runwait.graphs.langgraph import AnyPregel
 from runwait.storage.assistants import AssistantQuery, AssistantRecords, at
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.threads import ThreadQuery

@@ -24,15 +24,11 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
-# The SDK keeps its runtime classes private and documents the union of them, which can't be made.
-from langgraph_sdk.runtime import AccessContext, _ExecutionRuntime, _ReadRuntime
-
 from runwait.graphs.config import Execution
+from runwait.graphs.langgraph import AccessContext, AnyPregel, ExecutionRuntime, ReadRuntime
 from runwait.graphs.proof import layers, mentioned, proven_sync
 
 logger = logging.getLogger("runwait.graphs")
-
-AnyPregel = Pregel[Any, Any, Any, Any]
 
 
 class Graph:
@@ -186,9 +182,9 @@ class Graph:
         assert self._factory is not None
         runtime: object
         if access == "threads.create_run":
-            runtime = _ExecutionRuntime(access_context=access, context=context, store=store)
+            runtime = ExecutionRuntime(access_context=access, context=context, store=store)
         else:
-            runtime = _ReadRuntime(access_context=access, store=store)
+            runtime = ReadRuntime(access_context=access, store=store)
         given: dict[str, object] = {"config": config, "runtime": runtime}
         return self._factory(**{name: given[what] for name, what in self._arguments.items()})
 

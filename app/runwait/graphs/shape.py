@@ -10,7 +10,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from pydantic import TypeAdapter
 
-from runwait.graphs.graph import AnyPregel
+from runwait.graphs.langgraph import AnyPregel
 
 logger = logging.getLogger("runwait.graphs")
 

@@ -20,10 +20,10 @@ from runwait.assistants.assistants import Assistants
 from runwait.graphs.assistants import Assistant
 from runwait.graphs.context import ContextError, coerce_context
 from runwait.graphs.graph import Graph
+from runwait.graphs.langgraph import unknown_nodes
 from runwait.runs import resume
 from runwait.runs.events import Hub, NoRoom
-from runwait.runs.executor import Executor, unknown_nodes
-from runwait.runs.fit import StateUnfit
+from runwait.runs.executor import Executor
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.runs.runner import TRIES, Runner, thread_of, with_ids
@@ -42,6 +42,7 @@ from runwait.storage.records import (
     RunStatus,
 )
 from runwait.storage.threads import Doomed, ThreadBusy, ThreadNotFound, ThreadRecords
+from runwait.threads.fit import StateUnfit
 from runwait.threads.states import CheckpointNotFound
 from runwait.threads.threads import Threads
 from runwait.webhooks.targets import WebhookRules, check_target

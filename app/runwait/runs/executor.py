@@ -18,10 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.constants import START
-from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
@@ -29,21 +27,23 @@ from langgraph.types import Durability
 
 from runwait.graphs.context import coerce_context
 from runwait.graphs.graph import Graph, needs_checkpointer
+from runwait.graphs.langgraph import (
+    CHECKPOINTER,
+    INTERRUPT,
+    RUNTIME,
+    AnyPregel,
+    Saver,
+    unknown_nodes,
+)
 from runwait.graphs.proof import proven_sync
 from runwait.pool import Pool
 
 log = logging.getLogger("runwait.runs")
 
 T = TypeVar("T")
-AnyPregel = Pregel[Any, Any, Any, Any]
-Saver = BaseCheckpointSaver[Any]
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
 HELPERS = 4
-
-# The names under which LangGraph takes a run's surroundings from its config.
-_RUNTIME = "__pregel_runtime"
-_CHECKPOINTER = "__pregel_checkpointer"
 
 
 class UnknownNode(ValueError):
@@ -120,9 +120,9 @@ class Execution:
         mode, payload = chunk
         if mode == "values":
             self.values = payload
-        elif isinstance(payload, dict) and "__interrupt__" in payload:
+        elif isinstance(payload, dict) and INTERRUPT in payload:
             self.interrupted = True
-            self.interrupts.extend(payload["__interrupt__"])
+            self.interrupts.extend(payload[INTERRUPT])
 
 
 class Executor:
@@ -304,12 +304,12 @@ def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
             if not (start.from_latest and name.startswith("checkpoint_"))
         },
         # LangGraph takes an empty context for none, unless it stands here too.
-        _RUNTIME: Runtime(context=context, store=job.store),
+        RUNTIME: Runtime(context=context, store=job.store),
     }
     if checkpointer is not None:
-        configurable[_CHECKPOINTER] = checkpointer
+        configurable[CHECKPOINTER] = checkpointer
     elif job.graph.needs_checkpointer if job.graph.compiled else needs_checkpointer(graph):
-        configurable[_CHECKPOINTER] = InMemorySaver()
+        configurable[CHECKPOINTER] = InMemorySaver()
     return {
         "input": start.input,
         "config": {**job.config, "configurable": configurable},
@@ -322,27 +322,6 @@ def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
         # LangGraph fails if it is told a durability and has no checkpointer.
         **({"durability": job.durability} if checkpointer is not None else {}),
     }
-
-
-def output_of(graph: AnyPregel, values: Any) -> Any:
-    """What the graph gives as its output where a state holds these values."""
-    output, held = graph.output_channels, graph.stream_channels_asis
-    if isinstance(held, str):
-        return values  # the one channel's alone
-    if isinstance(output, str):
-        return values.get(output)
-    return {name: values[name] for name in output if name in values}
-
-
-def unknown_nodes(
-    named: Mapping[str, frozenset[str]], nodes: frozenset[str]
-) -> list[tuple[str, str]]:
-    """The fields that name nodes which the graph lacks, and which; `__end__` is a node."""
-    return [
-        (path, f"the graph has no node {', '.join(map(repr, sorted(unknown)))}")
-        for path, names in named.items()
-        if (unknown := names - nodes - {"__end__"})
-    ]
 
 
 def _logged(work: Callable[[], None]) -> None:

@@ -14,16 +14,18 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.constants import START, TAG_HIDDEN
 from langgraph.types import Interrupt
 
+from runwait.graphs.langgraph import (
+    CHECKPOINTER,
+    AnyPregel,
+    Saver,
+    interrupts_by_task,
+    output_of,
+)
 from runwait.runs import ending
 from runwait.runs.ending import Outcome
-from runwait.runs.executor import AnyPregel, Saver, Start, output_of
-from runwait.runs.fit import StateUnfit, check_next
+from runwait.runs.executor import Start
 from runwait.runs.request import RunRequest
-
-# The task under which LangGraph stores what a caller sends, and the channels that hold no output.
-_NO_TASK = "00000000-0000-0000-0000-000000000000"
-_CONTROL = ("__error__", "__interrupt__", "__resume__", "__error_source_node__")
-_INTERRUPT = "__interrupt__"
+from runwait.threads.fit import StateUnfit, check_next
 
 
 class NothingToResume(Exception):
@@ -51,17 +53,6 @@ def waiting_interrupts(saved: CheckpointTuple | None, graph_id: str) -> list[Int
     if saved is None or saved.metadata.get("graph_id", graph_id) != graph_id:
         return []  # another graph's
     return [each for raised in interrupts_by_task(saved).values() for each in raised]
-
-
-def interrupts_by_task(saved: CheckpointTuple) -> dict[str, list[Interrupt]]:
-    """The interrupts that tasks raised at a checkpoint and did not get past since."""
-    writes = saved.pending_writes or []
-    finished = {task for task, channel, _ in writes if channel not in _CONTROL}
-    return {
-        task: list(value) if isinstance(value, Sequence) else [value]
-        for task, channel, value in writes
-        if channel == _INTERRUPT and task != _NO_TASK and task not in finished
-    }
 
 
 def check_resume(resume: Any, waiting: Sequence[Interrupt]) -> None:
@@ -185,7 +176,7 @@ def _values(graph: AnyPregel, saver: Saver, saved: CheckpointTuple) -> Any:
 
 
 def _with_saver(config: RunnableConfig, saver: Saver) -> RunnableConfig:
-    configurable = {**config["configurable"], "__pregel_checkpointer": saver}
+    configurable = {**config["configurable"], CHECKPOINTER: saver}
     return cast(RunnableConfig, {"configurable": configurable})
 
 

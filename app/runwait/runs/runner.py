@@ -28,7 +28,6 @@ from runwait.runs import ending, feedback, resume
 from runwait.runs.ending import Outcome
 from runwait.runs.events import Cut, End, Hub
 from runwait.runs.executor import Execution, Executor, Job
-from runwait.runs.fit import raised_in
 from runwait.runs.observer import Observer
 from runwait.runs.patience import Patient
 from runwait.runs.run import Ending, Phase, Run
@@ -46,6 +45,7 @@ from runwait.storage.records import (
     RunRecords,
     RunStatus,
 )
+from runwait.threads.fit import raised_in
 
 log = logging.getLogger("runwait.runs")
 

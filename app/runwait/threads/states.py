@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, copy_checkpoint
+from langgraph.checkpoint.base import CheckpointTuple, copy_checkpoint
 from langgraph.constants import END, START
 from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
@@ -26,32 +26,32 @@ from langgraph.types import Command, Interrupt, Send, StateSnapshot, StateUpdate
 from pydantic import ValidationError
 
 from runwait.graphs.context import coerce_context
-from runwait.graphs.graph import AnyPregel, Graph
-from runwait.runs.executor import output_of, unknown_nodes
-from runwait.runs.fit import (
+from runwait.graphs.graph import Graph
+from runwait.graphs.langgraph import (
+    NO_VALUES,
+    PSEUDO_NODES,
+    RUNTIME,
+    AnyPregel,
+    Saver,
+    attached,
+    interrupts_by_task,
+    output_of,
+    unknown_nodes,
+    without_tasks,
+)
+from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
+from runwait.threads.fit import (
     ELSEWHERE,
     StateUnfit,
-    attached,
     channel_of,
     check_seen,
     noting,
     text_of,
-    without_tasks,
 )
-from runwait.runs.resume import interrupts_by_task
-from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
 
 log = logging.getLogger("runwait.runs")
 
 T = TypeVar("T")
-Saver = BaseCheckpointSaver[Any]
-
-# Names of LangGraph's own in checkpoints and in configs.
-_OWN = ("__", "branch:", "join:")
-_RUNTIME = "__pregel_runtime"
-
-# What LangGraph takes for a node in an update: the graph's input, and a copy of the checkpoint.
-_PSEUDO_NODES = {"__input__", "__copy__", "__start__", "__end__"}
 
 EMPTY: Mapping[str, Any] = {
     "values": {},
@@ -407,7 +407,7 @@ class States:
             if "checkpoint_id" in config["configurable"] and not _exists(saver, config):
                 raise CheckpointNotFound(config["configurable"]["checkpoint_id"])
             runtime = Runtime(context=coerce_context(pregel.context_schema, {}), store=self._store)
-            full = at.config(thread_id, **{_RUNTIME: runtime})
+            full = at.config(thread_id, **{RUNTIME: runtime})
             full["metadata"] = {
                 **(metadata or {}),
                 "graph_id": graph_id,
@@ -661,7 +661,7 @@ def _refuse_misnamed(
         for place, each in enumerate(step):
             path = paths.update.format(number, place)
             as_node, values = each.as_node, cast(Any, each.values)
-            if as_node is not None and as_node not in nodes | _PSEUDO_NODES:
+            if as_node is not None and as_node not in nodes | PSEUDO_NODES:
                 problems.append((f"{path}as_node", f"the graph has no node {as_node!r}"))
             elif as_node == END and values is not None:
                 problems.append((f"{path}as_node", f"{END!r} takes no values but null"))
@@ -678,7 +678,7 @@ def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
     values = {
         name: value
         for name, value in saved.checkpoint["channel_values"].items()
-        if not name.startswith(_OWN)
+        if not name.startswith(NO_VALUES)
     }
     waiting = interrupts_by_task(saved)
     return values, {task: [_interrupt(each) for each in raised] for task, raised in waiting.items()}

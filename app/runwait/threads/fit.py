@@ -14,7 +14,6 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.base import BaseChannel
 from langgraph.checkpoint.base import (
-    BaseCheckpointSaver,
     Checkpoint,
     CheckpointTuple,
     copy_checkpoint,
@@ -24,17 +23,17 @@ from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from pydantic import ValidationError
 
-from runwait.graphs.graph import AnyPregel
+from runwait.graphs.langgraph import (
+    JOIN,
+    NEXT,
+    SENDS,
+    AnyPregel,
+    Saver,
+    attached,
+    without_tasks,
+)
 from runwait.storage.checkpoint import Fenced, UnrevivableValue, UnstorableValue
 from runwait.storage.connection import StorageUnavailable
-
-Saver = BaseCheckpointSaver[Any]
-
-# Channels of LangGraph's own that hold what comes next: sends; a node; and a node that waits for
-# several others, as in "join:a+b:c", which holds the names of those that came.
-_SENDS = "__pregel_tasks"
-_NEXT = "branch:to:"
-_JOIN = "join:"
 
 ELSEWHERE = (StorageUnavailable, Fenced)
 """Faults that are not of the state, its graph or the request."""
@@ -102,7 +101,7 @@ def _check(checkpoint: Checkpoint, pregel: AnyPregel) -> None:
             continue
         for node in _following(channel, value):
             known = node in pregel.nodes
-            if known and (channel in pregel.channels or not channel.startswith(_JOIN)):
+            if known and (channel in pregel.channels or not channel.startswith(JOIN)):
                 continue
             raise StateUnfit(
                 f"channel {channel!r}: the thread is to go on with node {node!r}, which the graph "
@@ -112,33 +111,17 @@ def _check(checkpoint: Checkpoint, pregel: AnyPregel) -> None:
 
 def _following(channel: str, value: Any) -> Iterator[str]:
     """The nodes that come next by what a channel holds."""
-    if channel.startswith(_NEXT):
-        yield channel.removeprefix(_NEXT)
-    elif channel.startswith(_JOIN):
-        awaited, _, node = channel.removeprefix(_JOIN).rpartition(":")
+    if channel.startswith(NEXT):
+        yield channel.removeprefix(NEXT)
+    elif channel.startswith(JOIN):
+        awaited, _, node = channel.removeprefix(JOIN).rpartition(":")
         # Before a deferred node, with a flag beside it.
         came = value[0] if isinstance(value, tuple | list) else value
         if len("+".join(came)) == len(awaited):
             yield node
-    elif channel == _SENDS:
+    elif channel == SENDS:
         # A send to the end goes nowhere.
         yield from (send.node for send in value if send.node != END)
-
-
-def without_tasks(namespace: str) -> str:
-    """A checkpoint's namespace by the names of its nodes alone: "a|b" of "a:1|b:2"."""
-    return "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())
-
-
-def attached(pregel: AnyPregel, saver: Saver) -> AnyPregel:
-    """The graph with this saver as its own.
-
-    Not by the config: there LangGraph takes a saver for a sign that a subgraph is asked by its
-    parent, and would not look for the subgraph of a namespace.
-    """
-    attached = copy(pregel)
-    attached.checkpointer = saver
-    return attached
 
 
 def noting(saver: Saver) -> tuple[list[CheckpointTuple], Saver]:

@@ -1,0 +1,96 @@
+"""What is used of LangGraph that it does not offer: names in configs, channels and checkpoints.
+
+All of it is here, but for the proof's names of classes (proof.py) and the serializer's parts (the
+checkpointer is a package of its own). tests/graphs/test_langgraph.py notices where a release of
+LangGraph changes any of it. Why it is needed: docs/decisions/langgraph-internals.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.pregel import Pregel
+from langgraph.types import Interrupt
+
+# The SDK keeps its runtime classes private and documents the union of them, which can't be made.
+from langgraph_sdk.runtime import AccessContext, _ExecutionRuntime, _ReadRuntime
+
+AnyPregel = Pregel[Any, Any, Any, Any]
+Saver = BaseCheckpointSaver[Any]
+ExecutionRuntime, ReadRuntime = _ExecutionRuntime, _ReadRuntime
+
+__all__ = ["AccessContext", "ExecutionRuntime", "ReadRuntime"]
+
+# A run's runtime and checkpointer, in its config. Runs of one compiled graph happen at the same
+# time: set on the graph, they would be mixed up.
+RUNTIME = "__pregel_runtime"
+CHECKPOINTER = "__pregel_checkpointer"
+
+# What a stream of updates has in place of a node where the graph stops to be resumed; also the
+# channel that holds such stops.
+INTERRUPT = "__interrupt__"
+# Channels of pending writes that hold no output, and the task of what a caller sends.
+CONTROL_CHANNELS = ("__error__", INTERRUPT, "__resume__", "__error_source_node__")
+NULL_TASK = "00000000-0000-0000-0000-000000000000"
+
+# Channels that hold what comes next: sends; a node; and a node that waits for several others, as in
+# "join:a+b:c", which holds the names of those that came.
+SENDS = "__pregel_tasks"
+NEXT = "branch:to:"
+JOIN = "join:"
+# How the names of channels begin that are no values of a state.
+NO_VALUES = ("__", "branch:", JOIN)
+
+# What is taken for a node in an update: the graph's input, a copy of the checkpoint, both ends.
+PSEUDO_NODES = {"__input__", "__copy__", "__start__", "__end__"}
+
+
+def output_of(graph: AnyPregel, values: Any) -> Any:
+    """Return what the graph gives as its output where a state holds these values."""
+    output, held = graph.output_channels, graph.stream_channels_asis
+    if isinstance(held, str):
+        return values  # the one channel's alone
+    if isinstance(output, str):
+        return values.get(output)
+    return {name: values[name] for name in output if name in values}
+
+
+def interrupts_by_task(saved: CheckpointTuple) -> dict[str, list[Interrupt]]:
+    """Return the interrupts that tasks raised at a checkpoint and did not get past since."""
+    writes = saved.pending_writes or []
+    finished = {task for task, channel, _ in writes if channel not in CONTROL_CHANNELS}
+    return {
+        task: list(value) if isinstance(value, Sequence) else [value]
+        for task, channel, value in writes
+        if channel == INTERRUPT and task != NULL_TASK and task not in finished
+    }
+
+
+def unknown_nodes(
+    named: Mapping[str, frozenset[str]], nodes: frozenset[str]
+) -> list[tuple[str, str]]:
+    """Return the fields that name nodes which the graph lacks, and which; `__end__` is a node."""
+    return [
+        (path, f"the graph has no node {', '.join(map(repr, sorted(unknown)))}")
+        for path, names in named.items()
+        if (unknown := names - nodes - {"__end__"})
+    ]
+
+
+def attached(graph: AnyPregel, saver: Saver) -> AnyPregel:
+    """Return the graph with this saver as its own.
+
+    Not by the config: there LangGraph takes a saver for a sign that a subgraph is asked by its
+    parent, and would not look for the subgraph of a namespace.
+    """
+    attached = copy(graph)
+    attached.checkpointer = saver
+    return attached
+
+
+def without_tasks(namespace: str) -> str:
+    """Return a namespace by the names of its nodes alone: "a|b" of "a:1|b:2"."""
+    return "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())

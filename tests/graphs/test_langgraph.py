@@ -1,0 +1,107 @@
+"""What is used of LangGraph that it does not offer is as it was when this was written."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import pytest
+from langgraph._internal import _constants as constants
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, Send, interrupt
+
+from runwait.graphs import langgraph
+
+
+class State(TypedDict, total=False):
+    value: str
+    seen: str
+
+
+@pytest.mark.parametrize(
+    ("ours", "its"),
+    [
+        (langgraph.RUNTIME, constants.CONFIG_KEY_RUNTIME),
+        (langgraph.CHECKPOINTER, constants.CONFIG_KEY_CHECKPOINTER),
+        (langgraph.INTERRUPT, constants.INTERRUPT),
+        (langgraph.NULL_TASK, constants.NULL_TASK_ID),
+        (langgraph.SENDS, constants.TASKS),
+    ],
+)
+def test_a_name_is_the_same(ours: str, its: str) -> None:
+    assert ours == its
+
+
+def test_the_control_channels_are_the_same() -> None:
+    names = (constants.ERROR, constants.INTERRUPT, constants.RESUME, constants.ERROR_SOURCE_NODE)
+    assert names == langgraph.CONTROL_CHANNELS
+
+
+def test_the_nodes_of_updates_are_the_same() -> None:
+    assert {constants.INPUT, START, END, "__copy__"} == langgraph.PSEUDO_NODES
+
+
+def test_the_channels_that_lead_to_nodes_have_these_names() -> None:
+    graph = (
+        StateGraph(State)
+        .add_node("a", lambda _: {})
+        .add_node("b", lambda _: {})
+        .add_node("c", lambda _: {})
+        .add_edge(START, "a")
+        .add_edge(START, "b")
+        .add_edge(["a", "b"], "c")
+        .compile()
+    )
+    assert {f"{langgraph.NEXT}a", f"{langgraph.NEXT}b", f"{langgraph.JOIN}a+b:c"} <= set(
+        graph.channels
+    )
+    values = {name for name in graph.channels if not name.startswith(langgraph.NO_VALUES)}
+    assert values == {"value", "seen"}
+
+
+def test_sends_are_in_the_channel_of_sends() -> None:
+    def fan_out(_: State) -> list[Send]:
+        return [Send("end", {"value": "x"})]
+
+    graph = (
+        StateGraph(State)
+        .add_node("begin", lambda _: {})
+        .add_node("end", lambda _: {})
+        .add_edge(START, "begin")
+        .add_conditional_edges("begin", fan_out, ["end"])
+        .compile(InMemorySaver(), interrupt_before=["end"])
+    )
+    config: Any = {"configurable": {"thread_id": "t"}}
+    graph.invoke({"value": "x"}, config)
+    saved = graph.checkpointer.get_tuple(config)
+    (send,) = saved.checkpoint["channel_values"][langgraph.SENDS]
+    assert send == Send("end", {"value": "x"})
+
+
+def test_what_waits_is_found_by_task_until_it_is_answered() -> None:
+    def ask(_: State) -> State:
+        return {"seen": interrupt("well?")}
+
+    graph = StateGraph(State).add_node(ask).add_edge(START, "ask").compile(InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "t"}}
+    graph.invoke({"value": "x"}, config)
+    saved = graph.checkpointer.get_tuple(config)
+    [[raised]] = langgraph.interrupts_by_task(saved).values()
+    assert raised.value == "well?"
+    graph.invoke(Command(resume="yes"), config)
+    assert langgraph.interrupts_by_task(graph.checkpointer.get_tuple(config)) == {}
+
+
+def test_the_runtimes_of_factories_take_what_they_are_given() -> None:
+    executes = langgraph.ExecutionRuntime(
+        access_context="threads.create_run", context={"a": 1}, store=None
+    )
+    assert executes.context == {"a": 1}
+    assert langgraph.ReadRuntime(access_context="threads.read", store=None).store is None
+
+
+@pytest.mark.parametrize(
+    ("namespace", "nodes"), [("", ""), ("a:1", "a"), ("a:1|b:2", "a|b"), ("a:1|2|b:3", "a|b")]
+)
+def test_a_namespace_is_told_by_its_nodes(namespace: str, nodes: str) -> None:
+    assert langgraph.without_tasks(namespace) == nodes
