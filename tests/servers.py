@@ -97,16 +97,23 @@ class Server:
     """A gunicorn that serves Runwait."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], command: Sequence[str] | None = None
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        command: Sequence[str] | None = None,
+        *,
+        new_session: bool = False,
     ) -> None:
         """Prepare it.
 
         Args:
             command: how to start it, where the test is about that; otherwise it is forked from
                 a process that has imported all it needs, see tests/warm.py.
+            new_session: whether it leads a session, and so a group, of its own.
         """
         self.folder = folder
         self.command = command
+        self.new_session = new_session
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -130,7 +137,13 @@ class Server:
         """Start it."""
         with self.log.open("ab") as output:
             if self.command is None:
-                self.process = warm.start(["serve"], cwd=ROOT, env=self.environment, output=output)
+                self.process = warm.start(
+                    ["serve"],
+                    cwd=ROOT,
+                    env=self.environment,
+                    output=output,
+                    new_session=self.new_session,
+                )
             else:
                 self.process = subprocess.Popen(
                     self.command,
@@ -139,6 +152,7 @@ class Server:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    start_new_session=self.new_session,
                 )
 
     def is_up(self) -> bool:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -147,28 +148,24 @@ class TestProcfile:
 class TestWithoutARedis:
     """As `make serve` starts it: with a server of its own."""
 
-    def start(self, folder: Path) -> Server:
-        server = Server(folder, {"DATA_DIR": str(folder / "some data")}, COMMAND)
+    def start(self, folder: Path, command: Sequence[str] | None) -> Server:
+        # A session of its own, so that all of it can be sent what a terminal sends.
+        settings = {"DATA_DIR": str(folder / "some data")}
+        server = Server(folder, settings, command, new_session=True)
         server.environment.pop("REDIS_URL", None)
         server.environment.pop("LANGGRAPH_CONFIG", None)
-        # A session of its own, so that all of it can be sent what a terminal sends.
-        server.process = subprocess.Popen(
-            COMMAND,
-            cwd=ROOT,
-            env=server.environment,
-            stdout=server.log.open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        eventually(server.is_up)
+        server.start()
         return server
 
     def test_serves_the_examples_leaves_no_process_and_remembers(self, tmp_path: Path) -> None:
         started: list[psutil.Process] = []
         earlier: list[httpx.Response] = []
         try:
-            for how, kill in ((signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)):
-                server = self.start(tmp_path)
+            for command, how, kill in (
+                (COMMAND, signal.SIGTERM, os.kill),
+                (None, signal.SIGINT, os.killpg),
+            ):
+                server = self.start(tmp_path, command)
                 assert server.process is not None
                 started = family(server.process)
                 # The master, two workers and the Valkey.
