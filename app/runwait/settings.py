@@ -40,7 +40,7 @@ class Settings:
     langgraph_config: Path = EXAMPLES
     data_dir: Path = Path("data")
     heartbeat_seconds: float = 5.0
-    run_concurrency: int = 500
+    run_concurrency: int = 5000
     waiters_max: int = 5000
     run_timeout_seconds: float | None = None
     run_lease_seconds: float = 15.0
