@@ -235,12 +235,15 @@ def test_the_python_sdk_has_its_answer_although_the_worker_was_killed(
         "on_run_created": lambda _: has_headers.set(),
     }
     killed, _ = server.workers()
-    with running(kind, server.port, tmp_path) as url, ThreadPoolExecutor() as pool:
+    with (
+        running(kind, server.port, tmp_path) as url,
+        ThreadPoolExecutor() as pool,
+        pytest.warns(UserWarning, match="attempting reconnect"),
+    ):
         client = get_sync_client(url=url)
         with only(server, killed):
             answer = pool.submit(client.runs.wait, None, "steps_sync", **given)
             assert has_headers.wait(PATIENCE)
             os.kill(killed, signal.SIGKILL)
         gate.open()
-        with pytest.warns(UserWarning, match="attempting reconnect"):
-            assert answer.result(PATIENCE)["steps"] == [1, 2, 3, 4]
+        assert answer.result(PATIENCE)["steps"] == [1, 2, 3, 4]
