@@ -27,7 +27,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.graphs.assistants import Assistant
-from runwait.storage.connection import InTime, Script, Storage
+from runwait.storage.connection import InTime, Script, Storage, named
 from runwait.storage.metadata import contains, index_terms, says_all
 
 SortBy = Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"]
@@ -212,12 +212,18 @@ class AssistantRecords:
         terms = _terms(query.graph_id, query.metadata)
         total, found, rank, walked = 0, list[Assistant](), 0, 0
         while rank >= 0:
-            places = (start - total, stop - total)
-            part = _fold(query.name or "")
-            how = (query.sort_order, *places, part, rank, walked, _STRETCH)
-            count, page, rank, walked = self._storage.call(
-                _SEARCH, [key], [self._tag, *how, *terms]
+            given = named(
+                prefix=self._tag,
+                order=query.sort_order,
+                terms=_json(terms),
+                start=start - total,
+                stop=stop - total,
+                part=_fold(query.name) if query.name else None,
+                rank=rank,
+                walked=walked,
+                stretch=_STRETCH,
             )
+            count, page, rank, walked = self._storage.call(_SEARCH, [key], given)
             total += count
             found += map(_restored, page)
         return total, found

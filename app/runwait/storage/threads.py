@@ -38,7 +38,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import InTime, Script, Storage
+from runwait.storage.connection import InTime, Script, Storage, named
 from runwait.storage.metadata import contains, index_terms, says_all
 
 STATUSES = ("idle", "busy", "interrupted", "error")
@@ -240,17 +240,17 @@ class ThreadRecords:
         answer = self._storage.call(
             _CREATE,
             [self._thread(thread_id)],
-            [
-                self._tag,
-                thread_id,
-                uuid4().bytes,
-                json.dumps(metadata),
-                json.dumps(index_terms(metadata)),
-                "" if ttl is None else ttl,
-                json.dumps(config or {}),
-                "" if token is None else token,
-                status or "",
-            ],
+            named(
+                prefix=self._tag,
+                id=thread_id,
+                nonce=uuid4().bytes,
+                metadata=json.dumps(metadata),
+                terms=json.dumps(index_terms(metadata)),
+                config=json.dumps(config or {}),
+                ttl=ttl,
+                token=token,
+                status=status,
+            ),
         )
         if isinstance(answer, bytes):
             raise ThreadDoomed(Doomed(thread_id, int(answer)))
@@ -304,25 +304,14 @@ class ThreadRecords:
         Raises:
             ThreadNotFound: there is none.
         """
-        before = after = b""
         while True:
-            terms: list[str] = []
+            given = named(prefix=self._tag, id=thread_id, ttl=ttl)
             if metadata:
                 before = self._metadata(thread_id)
-                merged = {**json.loads(before), **metadata}
-                after, terms = json.dumps(merged).encode(), index_terms(merged)
-            answer = self._storage.call(
-                _CHANGE,
-                [self._thread(thread_id)],
-                [
-                    self._tag,
-                    thread_id,
-                    before,
-                    after,
-                    json.dumps(terms),
-                    "" if ttl is None else ttl,
-                ],
-            )
+                after = {**json.loads(before), **metadata}
+                terms = json.dumps(index_terms(after))
+                given += named(seen=before, metadata=json.dumps(after), terms=terms)
+            answer = self._storage.call(_CHANGE, [self._thread(thread_id)], given)
             if answer == 0:
                 raise ThreadNotFound(thread_id)
             if answer == 1:

@@ -1,16 +1,19 @@
 -- Searches the assistants that users made. One term, or none, costs its page; several cost the rarest,
 -- and a part of the name all that the terms leave: these are walked through, a stretch in each call.
 -- KEYS  1 the zset of all assistants in the order that is asked for
--- ARGV  1 tag, 2 asc or desc, 3 first place wanted, from 0, 4 the place after the last one, 5 a part
---       of the folded name or '', 6 where in the walk to go on, 7 the term whose zset is walked
---       through (counted from 1, 0 to choose the rarest), 8 longest stretch, 9.. terms
+-- ARGV  prefix, order ('asc' or 'desc'), terms (as JSON)
+--       start, stop  the first place wanted, from 0, and the place after the last one
+--       part         of the folded name, if it is asked for
+--       rank         where in the walk to go on
+--       walked       the term whose zset is walked through, counted from 1; 0 to choose the rarest
+--       stretch      the longest stretch of the walk
 -- Returns {how many there are on this stretch, those of them at the places wanted as assistant_read
 -- gives them, where to go on or -1, the term}.
-local p = ARGV[1]
-local range = ARGV[2] == 'asc' and 'ZRANGE' or 'ZREVRANGE'
-local from, to, part = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local rank, walked, stretch = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local terms = {unpack(ARGV, 9)}
+local a = named(ARGV)
+local p, part, terms = a.prefix, a.part, cjson.decode(a.terms)
+local range = a.order == 'asc' and 'ZRANGE' or 'ZREVRANGE'
+local from, to = tonumber(a.start), tonumber(a.stop)
+local rank, walked, stretch = tonumber(a.rank), tonumber(a.walked), tonumber(a.stretch)
 if walked == 0 then
   local least
   for i, term in ipairs(terms) do
@@ -20,7 +23,7 @@ if walked == 0 then
 end
 local key = walked == 0 and KEYS[1] or KEYS[1] .. ':' .. terms[walked]
 local total, page, following = 0, {}, -1
-if #terms <= 1 and part == '' then
+if #terms <= 1 and not part then
   total = redis.call('ZCARD', key)
   if to > from then page = redis.call(range, key, from, to - 1) end
 else
@@ -28,7 +31,7 @@ else
   if #members == stretch then following = rank + stretch end
   for _, member in ipairs(members) do
     local id = member:sub(-36)
-    local fits = part == ''
+    local fits = not part
       or string.find(redis.call('HGET', p .. ':assistant:' .. id, 'name'), part, 1, true)
     for i, term in ipairs(terms) do
       fits = fits and (i == walked or redis.call('ZSCORE', p .. ':assistants:id:' .. term, id))
