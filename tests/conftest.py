@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.e2e.calls import Gate
 from tests.e2e.programs import require
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
+from tests.servers import PATIENCE, RedisServer
 
 
 @pytest.fixture(params=["valkey-server", "redis-server"])
@@ -62,53 +61,6 @@ def valkey(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[ServerFactory]:
-    """Starts servers with these settings, and ends them with the test."""
-    servers: list[Server] = []
-
-    def start(
-        *, started: bool = True, command: Sequence[str] | None = None, **environment: Any
-    ) -> Server:
-        folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        settings = {name: str(value) for name, value in environment.items()}
-        server = Server(folder, settings, command)
-        servers.append(server)
-        if started:
-            server.start()
-        else:
-            server.launch()
-        return server
-
-    yield start
-    for server in servers:
-        server.kill()
-        server.http.close()
-
-
-@pytest.fixture(scope="session")
-def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two workers that serve tests/projects/zoo, shared by tests that leave them as they are."""
-    folder = tmp_path_factory.mktemp("zoo")
-    (folder / "valkey").mkdir()
-    valkey = RedisServer(folder / "valkey")
-    valkey.start()
-    server = Server(
-        folder,
-        {
-            "REDIS_URL": valkey.url,
-            "LANGGRAPH_CONFIG": str(PROJECTS / "zoo" / "langgraph.json"),
-            "HEARTBEAT_SECONDS": "0.2",
-            "LOG_LEVEL": "DEBUG",
-        },
-    )
-    server.valkey = valkey  # type: ignore[attr-defined]
-    server.start()
-    yield server
-    server.kill()
-    valkey.stop()
 
 
 @pytest.fixture

@@ -92,9 +92,22 @@ class RedisServer:
             self.process.wait(PATIENCE)
             self.process = None
 
+    def kill(self) -> None:
+        """End it at once, whatever state it is in."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+            self.process = None
+
 
 class Server:
-    """A gunicorn that serves Runwait."""
+    """A gunicorn that serves Runwait.
+
+    Attributes:
+        valkey: its Redis, where a fixture has started that for it.
+    """
+
+    valkey: RedisServer
 
     def __init__(
         self,
@@ -183,6 +196,7 @@ class Server:
 
     def kill(self) -> None:
         """End it at once, with its workers and the embedded Valkey, whatever state they are in."""
+        self.http.close()
         if self.process is None or self.process.poll() is not None:
             return
         family = psutil.Process(self.process.pid).children(recursive=True)

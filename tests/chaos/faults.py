@@ -41,13 +41,6 @@ class DurableRedis(RedisServer):
         )
         eventually(self.answers)
 
-    def kill(self) -> None:
-        """End it, as a machine's lack of memory would."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        self.process = None
-
 
 class House:
     """The servers, for as long as the `with` lasts."""

@@ -34,7 +34,7 @@ class TestTemplates:
 
     def test_new_langgraph_project(self, serve: ServerFactory, valkey: RedisServer) -> None:
         config = config_of("new_langgraph_project")
-        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config)
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=1)
         assert output(server, "agent", context={"my_configurable_param": "blue"}) == {
             "changeme": "example, set to blue",
             "greeting": "hello from .env",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,15 +13,15 @@ import pytest
 from runwait.storage import records
 from runwait.storage.checkpoint import plans
 from runwait.storage.connection import _in_time
-from tests.e2e.calls import lines, patient_get
+from tests.e2e.calls import lines, patient_get, patiently
 from tests.faulty import FaultyNetwork, Side
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
-KINDS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "kept": ({"on_completion": "keep", "durability": "sync"}, {}),
-    "scheduled": ({"after_seconds": 0.2}, {}),
-    "keyed": ({}, {"Idempotency-Key": "a-key"}),
+KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "kept": ({"on_completion": "keep", "durability": "sync"}, []),
+    "scheduled": ({"after_seconds": 0.2}, []),
+    "keyed": ({}, ["Idempotency-Key"]),
 }
 SCRIPTS = {
     "admit": _in_time(records._ADMIT.text).sha,
@@ -31,33 +32,57 @@ SCRIPTS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    valkey = RedisServer(tmp_path_factory.mktemp("valkey"))
+    valkey.start()
+    yield valkey
+    valkey.kill()
+
+
+@pytest.fixture(scope="module")
 def network(valkey: RedisServer) -> Iterator[FaultyNetwork]:
     network = FaultyNetwork(valkey.port)
     yield network
     network.close()
 
 
-@pytest.fixture
-def server(serve: Callable[..., Server], network: FaultyNetwork) -> Server:
-    server = serve(REDIS_URL=network.url(), LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=2)
-    # Redis knows the scripts, so that each is one command from now on.
-    for body, headers in KINDS.values():
-        steps = {"assistant_id": "steps_sync", "input": {"n": 1}, **body}
-        answer = httpx.post(
-            f"{server.url}/runs/wait",
-            json=steps,
-            headers=dict.fromkeys(headers, "before"),
-            timeout=PATIENCE,
-        )
+@pytest.fixture(scope="module")
+def worker(network: FaultyNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One worker that has had a run of each kind: Redis knows the scripts, so that each is one
+    command from now on."""
+    settings = {"REDIS_URL": network.url(), "LANGGRAPH_CONFIG": ZOO}
+    settings |= {"WEB_CONCURRENCY": "1", "RUN_LEASE_SECONDS": "2"}
+    server = Server(tmp_path_factory.mktemp("cut"), settings)
+    server.start()
+    for kind in KINDS:
+        answer = Asked(kind).of(server)
         assert answer.status_code == 200, answer.text
-    return server
+    yield server
+    server.kill()
 
 
-def ask(server: Server, kind: str, file: Path) -> httpx.Response:
-    body, headers = KINDS[kind]
-    steps = {"assistant_id": "steps_sync", "input": {"n": 2, "file": str(file)}, **body}
-    return httpx.post(f"{server.url}/runs/wait", json=steps, headers=headers, timeout=PATIENCE)
+@pytest.fixture
+def server(worker: Server) -> Server:
+    """The worker, with all its connections to Redis whole."""
+    patiently(lambda: worker.http.get("/ready"))
+    return worker
+
+
+class Asked:
+    """A run of two steps, asked for in one of these ways."""
+
+    def __init__(self, kind: str, file: Path | None = None) -> None:
+        body, headers = KINDS[kind]
+        noted = {} if file is None else {"file": str(file)}
+        self._body = {"assistant_id": "steps_sync", "input": {"n": 2, **noted}, **body}
+        self._headers = dict.fromkeys(headers, uuid4().hex)
+
+    def of(self, server: Server) -> httpx.Response:
+        """The answer; the same idempotency key goes with it each time."""
+        return httpx.post(
+            f"{server.url}/runs/wait", json=self._body, headers=self._headers, timeout=PATIENCE
+        )
 
 
 @pytest.mark.parametrize("side", ["request", "reply"])
@@ -80,7 +105,7 @@ def test_a_command_that_is_cut_is_sent_again_to_the_same_effect(
 ):
     file = tmp_path / "file"
     with network.cut(SCRIPTS[script], side) as cut:
-        answer = ask(server, kind, file)
+        answer = Asked(kind, file).of(server)
         assert cut.done == 1
     assert answer.json()["steps"] == [1, 2]
     assert lines(file) == ["1", "2"]
@@ -93,9 +118,10 @@ def test_an_admission_of_which_nothing_more_is_heard_is_taken_back(
     server, network, valkey, tmp_path, kind
 ):
     file = tmp_path / "file"
+    asked = Asked(kind, file)
     before = set(valkey.client.keys("*"))
     with network.cut(SCRIPTS["admit"], "reply", times=2) as cut:
-        refused = ask(server, kind, file)
+        refused = asked.of(server)
         assert cut.done == 2
     assert refused.status_code == 503
     assert "Retry-After" in refused.headers
@@ -106,7 +132,7 @@ def test_an_admission_of_which_nothing_more_is_heard_is_taken_back(
         return all(0 < valkey.client.ttl(key) <= 3600 for key in left)
 
     eventually(nothing_is_left)
-    again = ask(server, kind, file)
+    again = asked.of(server)
     assert again.json()["steps"] == [1, 2]
     assert "Idempotency-Replayed" not in again.headers
     assert lines(file) == ["1", "2"]
@@ -133,7 +159,7 @@ def test_a_command_that_arrives_after_it_was_given_up_starts_nothing(server, net
 def test_a_claim_of_which_nothing_more_is_heard_costs_no_attempt(server, network, valkey, tmp_path):
     file = tmp_path / "file"
     with network.cut(SCRIPTS["claim"], "reply", times=6) as cut:
-        answer = ask(server, "scheduled", file)
+        answer = Asked("scheduled", file).of(server)
         assert cut.done == 6
     assert answer.json()["steps"] == [1, 2]
     assert lines(file) == ["1", "2"]

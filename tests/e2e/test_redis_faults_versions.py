@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.calls import due_now, fresh_get
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
 NEVER = 86_400
@@ -19,9 +19,15 @@ NEVER = 86_400
 Record = dict[str, Any]
 
 
+@pytest.fixture(scope="module")
+def server(shared: ServerFactory) -> Server:
+    """Two workers, each with a place for one run."""
+    return shared(LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=1, RUN_CONCURRENCY=1)
+
+
 @pytest.fixture
-def server(serve: Callable[..., Server], valkey: RedisServer) -> Server:
-    return serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=1, RUN_CONCURRENCY=1)
+def valkey(server: Server) -> RedisServer:
+    return server.valkey
 
 
 @pytest.fixture

@@ -36,18 +36,9 @@ Beside = Callable[..., Future[Any]]
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def examples(shared: ServerFactory) -> Server:
     """Two workers that serve the example graphs."""
-    folder = tmp_path_factory.mktemp("examples")
-    (folder / "valkey").mkdir()
-    valkey = RedisServer(folder / "valkey")
-    valkey.start()
-    config = str(ROOT / "examples" / "langgraph.json")
-    server = Server(folder, {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config})
-    server.start()
-    yield server
-    server.kill()
-    valkey.stop()
+    return shared(LANGGRAPH_CONFIG=ROOT / "examples" / "langgraph.json")
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -20,8 +20,8 @@ from tests.servers import (
     COMMAND,
     PATIENCE,
     PROJECTS,
-    RedisServer,
     Server,
+    ServerFactory,
     eventually,
 )
 
@@ -49,30 +49,20 @@ BEGINNINGS = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(shared: ServerFactory) -> Iterator[Server]:
     """One worker with few threads and little patience."""
-    folder = tmp_path_factory.mktemp("slow")
-    valkey = RedisServer(folder)
-    valkey.start()
-    server = Server(
-        folder,
-        {
-            "REDIS_URL": valkey.url,
-            "LANGGRAPH_CONFIG": ZOO,
-            "WEB_CONCURRENCY": "1",
-            "WAITERS_MAX": str(WAITERS_MAX),
-            "REQUEST_TIMEOUT_SECONDS": str(REQUEST_TIMEOUT_SECONDS),
-            "HEARTBEAT_SECONDS": "0.1",
-            "MAX_REQUEST_BYTES": str(64 * 1024 * 1024),
-        },
+    server = shared(
+        LANGGRAPH_CONFIG=ZOO,
+        WEB_CONCURRENCY=1,
+        WAITERS_MAX=WAITERS_MAX,
+        REQUEST_TIMEOUT_SECONDS=REQUEST_TIMEOUT_SECONDS,
+        HEARTBEAT_SECONDS=0.1,
+        MAX_REQUEST_BYTES=64 * 1024 * 1024,
     )
-    server.start()
     workers = server.workers()
     yield server
     assert alive(server)
     assert server.workers() == workers
-    server.kill()
-    valkey.stop()
     assert not server.logged("Traceback")
 
 
@@ -225,18 +215,14 @@ class TestLeaving:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def small(shared: ServerFactory) -> Server:
     """One worker that may have some 100 connections and is to be told of it by the kernel."""
-    folder = tmp_path_factory.mktemp("small")
-    valkey = RedisServer(folder)
-    valkey.start()
-    settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": ZOO}
-    settings |= {"WEB_CONCURRENCY": "1", "WAITERS_MAX": "4"}
-    server = Server(folder, settings, ["prlimit", "--nofile=250:250", *COMMAND])
-    server.start()
-    yield server
-    server.kill()
-    valkey.stop()
+    return shared(
+        command=["prlimit", "--nofile=250:250", *COMMAND],
+        LANGGRAPH_CONFIG=ZOO,
+        WEB_CONCURRENCY=1,
+        WAITERS_MAX=4,
+    )
 
 
 class TestConnecting:

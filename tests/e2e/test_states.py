@@ -21,24 +21,15 @@ from langgraph_sdk.errors import (
     UnprocessableEntityError,
 )
 
-from tests.servers import PROJECTS, RedisServer, Server
+from tests.servers import PROJECTS, Server, ServerFactory
 
 TIMES = 4  # so that both workers have most likely answered
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(shared: ServerFactory) -> Server:
     """Two workers that serve tests/projects/states."""
-    folder = tmp_path_factory.mktemp("states")
-    (folder / "valkey").mkdir()
-    valkey = RedisServer(folder / "valkey")
-    valkey.start()
-    config = str(PROJECTS / "states" / "langgraph.json")
-    server = Server(folder, {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config})
-    server.start()
-    yield server
-    server.kill()
-    valkey.stop()
+    return shared(LANGGRAPH_CONFIG=PROJECTS / "states" / "langgraph.json")
 
 
 @pytest.fixture

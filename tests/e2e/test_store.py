@@ -20,10 +20,17 @@ Call = Callable[..., Any]
 CONFIG = str(PROJECTS / "memory_agent" / "langgraph.json")
 
 
-@pytest.fixture
-def agent(serve: ServerFactory, valkey: RedisServer) -> Server:
+@pytest.fixture(scope="module")
+def workers(shared: ServerFactory) -> Server:
     """Two workers that serve the memory agent."""
-    return serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=CONFIG, WEB_CONCURRENCY=2)
+    return shared(LANGGRAPH_CONFIG=CONFIG, WEB_CONCURRENCY=2)
+
+
+@pytest.fixture
+def agent(workers: Server) -> Server:
+    """The workers, with nothing in the store."""
+    workers.valkey.client.flushall()
+    return workers
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -107,8 +114,9 @@ class TestSDK:
 
 class TestMemoryAgent:
     def test_remembers_from_one_run_to_the_next_in_whichever_process(
-        self, agent: Server, serve: ServerFactory, valkey: RedisServer
+        self, serve: ServerFactory, valkey: RedisServer
     ) -> None:
+        agent = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=CONFIG)
         say(agent, "remember likes tea; is tall")
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: known(say(agent, "hello")), range(20)))

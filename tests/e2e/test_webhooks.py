@@ -59,18 +59,9 @@ FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(shared: ServerFactory) -> Server:
     """Two workers that send webhooks, shared by tests that leave them as they are."""
-    folder = tmp_path_factory.mktemp("webhooks")
-    (folder / "valkey").mkdir()
-    valkey = RedisServer(folder / "valkey")
-    valkey.start()
-    server = Server(folder, {**SETTINGS, "REDIS_URL": valkey.url})
-    server.valkey = valkey  # type: ignore[attr-defined]
-    server.start()
-    yield server
-    server.kill()
-    valkey.stop()
+    return shared(**SETTINGS)
 
 
 @pytest.fixture
