@@ -150,7 +150,7 @@ def test_a_scheduled_run_that_is_rolled_back_is_gone(zoo, on_thread_too):
 
 @pytest.mark.parametrize("claims", ["true", "false"])
 def test_what_has_not_started_is_cancelled_at_once_although_there_is_no_place(
-    serve, valkey, gate, claims
+    serve, valkey, gate, tmp_path, claims
 ):
     server = serve(
         REDIS_URL=valkey.url,
@@ -159,11 +159,14 @@ def test_what_has_not_started_is_cancelled_at_once_although_there_is_no_place(
         RUN_CONCURRENCY=1,
         CLAIM_RUNS=claims,
     )
-    with (
-        begun(server, "sleep_async", input=gate.input) as held,
-        begun(server, "echo", input={"value": 1}) as queued,
-        begun(server, "echo", after_seconds=NEVER) as scheduled,
-    ):
+    file = tmp_path / "file"
+    with contextlib.ExitStack() as stack:
+        given = {**gate.input, "file": str(file)}
+        held = stack.enter_context(begun(server, "sleep_async", input=given))
+        # Now the place is taken; whoever looks for runs may have had it for a moment before.
+        eventually(lambda: lines(file))
+        queued = stack.enter_context(begun(server, "echo", input={"value": 1}))
+        scheduled = stack.enter_context(begun(server, "echo", after_seconds=NEVER))
         for each in (queued, scheduled):
             path = each.headers["Content-Location"]
             assert httpx.post(f"{server.url}{path}/cancel?wait=true").status_code == 202
