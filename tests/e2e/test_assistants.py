@@ -15,7 +15,7 @@ from langgraph_sdk.errors import ConflictError, NotFoundError, PermissionDeniedE
 
 from runwait.graphs.assistants import Assistant
 from tests.e2e.calls import detail, output, post
-from tests.servers import PROJECTS, RedisServer, Server, ServerFactory, eventually
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
 
 Call = Callable[..., Any]
 ECHO = Assistant.of_graph("echo").assistant_id
@@ -101,7 +101,9 @@ class TestAUsersAssistant:
 
     def test_runs_in_every_process_at_once_as_it_is_now(self, zoo: Server, mark: str) -> None:
         def seen() -> Any:
-            answer = httpx.post(f"{zoo.url}/runs/wait", json={"assistant_id": made, "input": {}})
+            answer = httpx.post(
+                f"{zoo.url}/runs/wait", json={"assistant_id": made, "input": {}}, timeout=PATIENCE
+            )
             return answer.json()["seen"]
 
         with get_sync_client(url=zoo.url) as client:
@@ -121,7 +123,9 @@ class TestAUsersAssistant:
             assert output(zoo, made, input={"value": 1}) == {"value": 1}
             client.assistants.delete(made)
             body = {"assistant_id": made, "input": {}}
-            for answer in each_worker(zoo, lambda: httpx.post(f"{zoo.url}/runs/wait", json=body)):
+            for answer in each_worker(
+                zoo, lambda: httpx.post(f"{zoo.url}/runs/wait", json=body, timeout=PATIENCE)
+            ):
                 assert made in detail(answer, 404)
 
     def test_shows_its_graph(self, assistants: Call, mark: str) -> None:
@@ -142,7 +146,7 @@ class TestAUsersAssistant:
 class TestTheSystemsAssistant:
     def test_is_the_same_in_every_process(self, zoo: Server) -> None:
         def found() -> Any:
-            return httpx.get(f"{zoo.url}/assistants/{ECHO}").text
+            return httpx.get(f"{zoo.url}/assistants/{ECHO}", timeout=PATIENCE).text
 
         assert len(set(each_worker(zoo, found))) == 1
 

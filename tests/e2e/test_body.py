@@ -449,7 +449,7 @@ class TestOnDisconnect:
         given = {**FOREVER, "file": str(notes)}
         with begun(zoo, graph, input=given, on_disconnect="cancel", config=UNLIMITED) as response:
             eventually(notes.exists)
-        eventually(lambda: run_of(zoo, response)["status"] == "interrupted", patience=2)
+        eventually(lambda: run_of(zoo, response)["status"] == "interrupted")
         ended = len(notes.read_text().splitlines())
         with joined(zoo, response) as again:
             values = document(again)

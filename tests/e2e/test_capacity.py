@@ -30,7 +30,9 @@ def one_worker(serve, valkey):
 
 def refused(server: Server) -> httpx.Response:
     response = httpx.post(
-        f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {"value": 1}}
+        f"{server.url}/runs/wait",
+        json={"assistant_id": "echo", "input": {"value": 1}},
+        timeout=PATIENCE,
     )
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) > 0
@@ -62,7 +64,9 @@ def test_past_the_runs_that_may_execute_a_run_waits_for_a_place(one_worker, gate
         url = f"{server.url}/runs/wait"
         with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
             assert not any(wait.done() for wait in waits)
-            run = httpx.get(server.url + response.headers["Content-Location"]).json()
+            run = httpx.get(
+                server.url + response.headers["Content-Location"], timeout=PATIENCE
+            ).json()
             assert run["status"] == "pending"
             gate.open()
             response.read()
@@ -77,10 +81,12 @@ def test_without_redis_a_run_that_finds_no_place_is_refused_at_once(serve, valke
     with ThreadPoolExecutor() as pool:
         waits = occupy(server, pool, graph, 2, gate)
         assert "places to execute" in refused(server).json()["detail"]
-        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
         gate.open()
         assert all(wait.result().json()["done"] for wait in waits)
-    answer = httpx.post(f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {}})
+    answer = httpx.post(
+        f"{server.url}/runs/wait", json={"assistant_id": "echo", "input": {}}, timeout=PATIENCE
+    )
     assert answer.status_code == 200
 
 
@@ -92,10 +98,10 @@ def test_past_the_waits_that_may_be_open_a_run_and_a_join_are_refused_at_once(on
         # As many clients at once as there could be threads: each is told, none hangs.
         answers = list(pool.map(lambda _: refused(server), range(60)))
         assert len(answers) == 60
-        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
         gate.open()
         locations = [wait.result().headers["location"] for wait in waits]
-    assert httpx.get(server.url + locations[0]).json()["done"] is True
+    assert httpx.get(server.url + locations[0], timeout=PATIENCE).json()["done"] is True
 
 
 def test_a_refused_run_leaves_no_trace(one_worker, valkey, gate):
@@ -126,7 +132,9 @@ def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_work
         body = {"assistant_id": "echo", "input": {"value": 1}}
         url = f"{server.url}/runs/wait"
         with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
-            run = httpx.get(server.url + response.headers["Content-Location"]).json()
+            run = httpx.get(
+                server.url + response.headers["Content-Location"], timeout=PATIENCE
+            ).json()
             assert (run["status"], wait.done()) == ("pending", False)
             gate.open()
             response.read()
@@ -170,7 +178,7 @@ def test_a_client_that_goes_away_gives_its_place_to_wait_to_another(one_worker, 
 
     def accepted() -> bool:
         body = {"assistant_id": "echo", "input": {"value": 1}}
-        return httpx.post(f"{server.url}/runs/wait", json=body).status_code == 200
+        return httpx.post(f"{server.url}/runs/wait", json=body, timeout=PATIENCE).status_code == 200
 
     eventually(accepted)
     # The run goes on, and needs no place to wait.

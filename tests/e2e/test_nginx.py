@@ -149,7 +149,9 @@ class TestAnswers:
             assert document(response)["steps"] == [*given["steps"], 150_001]
 
     def test_that_refuse_are_those_of_the_service(self, nginx: str) -> None:
-        answer = httpx.post(f"{nginx}/runs/wait", json={"assistant_id": "nonsense"})
+        answer = httpx.post(
+            f"{nginx}/runs/wait", json={"assistant_id": "nonsense"}, timeout=PATIENCE
+        )
         assert answer.status_code == 422
         assert "two_interrupts" in answer.json()["detail"]
 
@@ -162,7 +164,7 @@ class TestAnswers:
 
 class TestDisconnects:
     @pytest.mark.parametrize("graph", ["steps_sync", "steps_async"])
-    def test_stop_the_run_within_two_seconds_if_they_are_to_cancel_it(
+    def test_stop_the_run_if_they_are_to_cancel_it(
         self, zoo: Server, nginx: str, graph: str, tmp_path: Path
     ) -> None:
         notes = tmp_path / "notes"
@@ -170,7 +172,7 @@ class TestDisconnects:
         fields = {"input": given, "on_disconnect": "cancel", "config": UNLIMITED}
         with begun(zoo, graph, nginx, **fields) as response:
             eventually(notes.exists)
-        eventually(lambda: run_of(zoo, response)["status"] == "interrupted", patience=2)
+        eventually(lambda: run_of(zoo, response)["status"] == "interrupted")
         ended = len(notes.read_text().splitlines())
         # A step that could not be stopped may end; a run of ten steps' length shows that no
         # other begins.

@@ -49,17 +49,19 @@ def test_runs_are_served_while_redis_is_away_and_recorded_once_it_is_back(server
     answers = [echo(server) for _ in range(6)]
     assert all(answer.json() == {"value": 1} for answer in answers)
     assert httpx.get(f"{server.url}/ready", timeout=PATIENCE).status_code == 503
-    assert "Redis" in httpx.get(f"{server.url}/ready").json()["detail"]
+    assert "Redis" in httpx.get(f"{server.url}/ready", timeout=PATIENCE).json()["detail"]
     unknown = "/threads/01a20acd-2b83-70b2-a8d5-eb34efcb8229/runs/" + location.rsplit("/", 1)[1]
     for path in (unknown, f"{unknown}/join"):
-        refused = httpx.get(server.url + path)
+        refused = httpx.get(server.url + path, timeout=PATIENCE)
         assert refused.status_code == 503
         assert "Retry-After" in refused.headers
     valkey.start()
     eventually(lambda: is_ready(server))
     for answer in answers:
         join = f"{answer.headers['content-location']}/join"
-        eventually(lambda join=join: httpx.get(server.url + join).json() == {"value": 1})
+        eventually(
+            lambda join=join: httpx.get(server.url + join, timeout=PATIENCE).json() == {"value": 1}
+        )
     warnings = [line for line in server.log.read_text().splitlines() if "Redis is away" in line]
     assert len(warnings) == 2  # one a process
 
@@ -159,7 +161,7 @@ def test_a_redis_that_takes_no_writes_costs_no_answer(server, valkey, name, bad,
 def test_an_evicting_redis_is_warned_of_once_and_in_ready(serve, valkey):
     valkey.client.config_set("maxmemory-policy", "allkeys-lru")
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
-    assert "allkeys-lru" in httpx.get(f"{server.url}/ready").json()["warning"]
+    assert "allkeys-lru" in httpx.get(f"{server.url}/ready", timeout=PATIENCE).json()["warning"]
     assert server.log.read_text().count("allkeys-lru") == 2  # one a process
 
 

@@ -151,7 +151,7 @@ def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
         for _ in range(4):
             answer = httpx.post(f"{server.url}/runs/wait", json=run, timeout=PATIENCE)
             assert answer.json() == {"value": 1}
-        assert httpx.get(f"{server.url}/ok").json() == {"ok": True}
+        assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
     eventually(lambda: is_well(server))
     for path, body, headers in (*needs[:1], *needs[2:]):
         send = functools.partial(httpx.post, json=body, headers=headers, timeout=PATIENCE)
@@ -300,7 +300,9 @@ def test_a_graph_that_uses_the_store_waits_for_redis_and_does_not_fail(
     body = {"assistant_id": "memory", "input": {"user": "me", "fact": "tea"}}
     if keep == "delete":
         with network.refusing():
-            eventually(lambda: httpx.get(f"{server.url}/ready").status_code == 503)
+            eventually(
+                lambda: httpx.get(f"{server.url}/ready", timeout=PATIENCE).status_code == 503
+            )
             answers = [post(server, **body) for _ in range(4)]
             # Each waited for as long as a lease, then was left for later.
             eventually(lambda: server.log.read_text().count("goes on elsewhere") >= 4)

@@ -169,7 +169,10 @@ def test_what_has_not_started_is_cancelled_at_once_although_there_is_no_place(
         scheduled = stack.enter_context(begun(server, "echo", after_seconds=NEVER))
         for each in (queued, scheduled):
             path = each.headers["Content-Location"]
-            assert httpx.post(f"{server.url}{path}/cancel?wait=true").status_code == 202
+            assert (
+                httpx.post(f"{server.url}{path}/cancel?wait=true", timeout=PATIENCE).status_code
+                == 202
+            )
             assert document(each) == {}
             assert status(server, path) == "interrupted"
         gate.open()
