@@ -339,15 +339,17 @@ def _model(value: Any) -> Any:
 
 def _dump(value: Any, **options: Any) -> Any:
     # By default pydantic writes of a subclass instance only what the field's declared class has: an
-    # AIMessage in a list[BaseMessage] would lose its tool calls. pydantic before 2.13 and classes
-    # with a model_dump of their own do not know all of these options.
-    try:
-        return value.model_dump(polymorphic_serialization=True, warnings=False, **options)
-    except TypeError:
-        try:
-            return value.model_dump(warnings=False, **options)
-        except TypeError:
-            return value.model_dump(**options)
+    # AIMessage in a list[BaseMessage] would lose its tool calls. pydantic before 2.13 has another
+    # option for that, and classes with a model_dump of their own do not know all of these.
+    everything: tuple[dict[str, Any], ...] = (
+        {"polymorphic_serialization": True},
+        {"serialize_as_any": True},
+        {},
+    )
+    for whole in everything:
+        with contextlib.suppress(TypeError):
+            return value.model_dump(**whole, warnings=False, **options)
+    return value.model_dump(**options)
 
 
 def _is_cyclic(value: Any) -> bool:
