@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from runwait import cli
 from runwait.storage.connection import Storage
@@ -113,37 +114,100 @@ def test_says_in_one_line_that_a_setting_is_wrong() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-class TestCheck:
-    def run(self, folder: Path, *arguments: str) -> Result:
-        return CliRunner().invoke(cli.main, ["check", "-c", str(folder / "langgraph.json")])
+@pytest.fixture
+def check(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path], tuple[int, str, str]]:
+    """Has `runwait check` look at a langgraph.json: its exit code, and what it printed."""
+    # The command sets it, and it is not to last.
+    monkeypatch.setenv("LANGGRAPH_CONFIG", "")
 
-    def test_prints_a_line_for_each_graph_and_for_each_fault(self, tmp_path: Path) -> None:
+    def called(config: Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main(["check", "-c", str(config)], prog_name="runwait")
+        code = left.value.code
+        assert isinstance(code, int)
+        return code, *capsys.readouterr()
+
+    return called
+
+
+Check = Callable[[Path], tuple[int, str, str]]
+
+
+class TestCheck:
+    def test_prints_a_line_for_each_graph_and_for_each_fault(
+        self, check: Check, tmp_path: Path
+    ) -> None:
         shutil.copy(ROOT / "examples" / "mapreduce.py", tmp_path / "good.py")
-        (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
-        graphs = {"good": "./good.py:graph", "bad": "./broken.py:graph", "gone": "./no.py:graph"}
+        files = {
+            "raises": "raise RuntimeError('not\\ntoday')",
+            "leaves": "raise SystemExit(7)",
+            "syntax": "def f(:",
+            "module": "import a_module_that_nobody_has",
+            "name": "other = 1",
+            "kind": "graph = 5",
+        }
+        for name, text in files.items():
+            (tmp_path / f"{name}_.py").write_text(text)
+        graphs = {
+            "good": "./good.py:graph",
+            **{name: f"./{name}_.py:graph" for name in files},
+            "gone": "./no.py:graph",
+            "dotted": "a_package_that_nobody_has.flow:graph",
+        }
         (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs}))
 
-        done = self.run(tmp_path)
+        code, out, err = check(tmp_path / "langgraph.json")
 
-        assert done.exit_code == 1
-        assert done.stdout == "ok     good: ./good.py:graph (sync)\n"
-        bad, gone, last = done.stderr.splitlines()
-        assert "broken.py: graph 'bad': RuntimeError: not today" in bad
-        assert "no.py: graph 'gone': there is no such file" in gone
-        assert last == "runwait: 2 of 3 graphs do not load"
+        assert code == 1
+        assert out == "ok     good: ./good.py:graph (sync)\n"
+        *faults, last = err.splitlines()
+        assert last == "runwait: 8 of 9 graphs do not load"
+        reasons = {
+            "raises_.py: graph 'raises'": "RuntimeError: not today",
+            "leaves_.py: graph 'leaves'": "SystemExit: 7",
+            "syntax_.py: graph 'syntax'": "SyntaxError: invalid syntax (syntax_.py, line 1)",
+            "module_.py: graph 'module'": "No module named 'a_module_that_nobody_has'; install",
+            "name_.py: graph 'name'": "module 'name_' has no attribute 'graph'",
+            "kind_.py: graph 'kind'": "an int is neither a graph nor a function that makes one",
+            "no.py: graph 'gone'": "there is no such file",
+            "langgraph.json: graph 'dotted'": "No module named 'a_package_that_nobody_has'",
+        }
+        for fault, (where, reason) in zip(faults, reasons.items(), strict=True):
+            assert fault.startswith("fault  ")
+            assert f"/{where}: " in fault
+            assert reason in fault
 
-    def test_is_content_where_all_load(self) -> None:
-        done = CliRunner().invoke(cli.main, ["check", "-c", str(ROOT / "examples/langgraph.json")])
+    def test_is_content_where_all_load(self, check: Check) -> None:
+        code, out, err = check(ROOT / "examples" / "langgraph.json")
 
-        assert (done.exit_code, done.stderr) == (0, "")
-        assert len(done.stdout.splitlines()) == 5
+        assert (code, err) == (0, "")
+        assert len(out.splitlines()) == 5
 
-    def test_says_in_one_line_that_there_is_no_langgraph_json(self, tmp_path: Path) -> None:
-        done = self.run(tmp_path)
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (None, "there is no such file (LANGGRAPH_CONFIG says which one is served)"),
+            ("{", "not valid JSON"),
+            ('{"graphs": {"a": "./a.py"}}', "must be like ./folder/file.py:name, not './a.py'"),
+            ('{"graphs": {}}', "must name at least one graph"),
+        ],
+        ids=["missing", "broken", "without_name", "empty"],
+    )
+    def test_says_in_one_line_what_is_wrong_with_a_langgraph_json(
+        self, check: Check, tmp_path: Path, text: str | None, reason: str
+    ) -> None:
+        config = tmp_path / "langgraph.json"
+        if text is not None:
+            config.write_text(text)
 
-        assert done.exit_code == 1
-        assert len(done.stderr.splitlines()) == 1
-        assert "LANGGRAPH_CONFIG" in done.stderr
+        code, out, err = check(config)
+
+        assert (code, out) == (1, "")
+        (line,) = err.splitlines()
+        assert line.startswith(f"runwait: {config}: ")
+        assert reason in line
 
 
 def test_help_says_how_to_begin() -> None:
