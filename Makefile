@@ -9,7 +9,7 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test lint types pytest bench compare chaos clean
+.PHONY: serve test lint types pytest test-oldest test-newest resolve bench compare chaos clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
@@ -26,6 +26,26 @@ types: $(VENV)/installed-test
 pytest: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
+# What shows that Runwait works with other versions of what it uses, on one kind of Redis.
+ENDS = tests/graphs tests/api tests/webhooks tests/threads tests/storage/checkpoint \
+	tests/test_serialization.py tests/test_settings.py tests/test_versions.py \
+	tests/e2e/test_projects.py tests/e2e/test_takeover.py tests/e2e/test_install.py \
+	-k "not redis-server and not redis-6.2"
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest $(ENDS)
+
+# Made anew each time: the newest versions are others tomorrow.
+test-newest:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	@printf 'Collecting the newest versions '
+	@.venv-newest/bin/python -m pip install -e '.[test]' | $(BRIEFLY)
+	.venv-newest/bin/python -m pytest $(ENDS)
+
+resolve: $(VENV)/installed
+	$(BIN)/python tests/resolve.py
+
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
@@ -36,7 +56,7 @@ chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos
 
 clean:
-	rm -rf $(VENV) .venv-reference build *.egg-info
+	rm -rf $(VENV) .venv-* build app/*.egg-info
 
 $(VENV)/installed: requirements.txt setup.cfg
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, as in: make PYTHON=python3.11")'
@@ -49,4 +69,12 @@ $(VENV)/installed: requirements.txt setup.cfg
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	@printf 'Collecting packages for the tests '
 	@$(PIP) install -r requirements-test.txt | $(BRIEFLY)
+	@touch $@
+
+# The tools for tests are those of `make test`; pip would take them for part of the resolution.
+.venv-oldest/installed: requirements-oldest.txt requirements-test.txt setup.cfg
+	$(PYTHON) -m venv .venv-oldest
+	@printf 'Collecting the oldest versions '
+	@.venv-oldest/bin/python -m pip install -r requirements-oldest.txt | $(BRIEFLY)
+	@grep -v '^-r' requirements-test.txt | .venv-oldest/bin/python -m pip install --quiet --no-deps -r /dev/stdin
 	@touch $@

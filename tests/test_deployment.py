@@ -13,6 +13,7 @@ from importlib.metadata import Distribution
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from runwait.server.worker import REQUEST_THREADS
 from runwait.settings import Settings
@@ -70,6 +71,17 @@ def test_the_test_requirements_pin_all_that_the_tests_need_besides() -> None:
     both = pinned("requirements.txt") | pinned("requirements-test.txt")
 
     assert both.keys() == closure([*RUNTIME, *TEST])
+
+
+@pytest.mark.parametrize("requirement", RUNTIME, ids=str)
+def test_the_oldest_version_that_is_declared_to_do_is_one_that_tests_run_with(
+    requirement: Requirement,
+) -> None:
+    (least,) = [each.version for each in requirement.specifier if each.operator == ">="]
+
+    oldest = pinned("requirements-oldest.txt")[canonicalize_name(requirement.name)]
+
+    assert Version(least) == Version(oldest)
 
 
 @pytest.mark.parametrize("requirement", [*RUNTIME, *TEST], ids=str)

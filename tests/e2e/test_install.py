@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import site
 import subprocess
@@ -13,11 +15,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from runwait.version import __version__
 from tests.e2e.calls import output
 from tests.e2e.programs import require
-from tests.servers import PATIENCE, ROOT, Server
+from tests.servers import PATIENCE, ROOT, Server, free_port
 
 RUNWAIT = Path(sysconfig.get_path("scripts")) / "runwait"
 
@@ -235,3 +239,82 @@ class TestFromAWheel:
             timeout=PATIENCE,
         )
         assert json.loads(curl.stdout) == {"value": str(packages / "runwait" / "__init__.py")}
+
+
+DEPLOYING = (ROOT / "docs" / "deploying.md").read_text().partition("## Heroku")[2]
+
+
+def printed(start: str) -> str:
+    """The block in the part on Heroku that starts with this."""
+    (found,) = re.findall(rf"^```\w+\n({re.escape(start)}.*?)^```$", DEPLOYING, re.M | re.S)
+    assert isinstance(found, str)
+    return found
+
+
+class TestAProjectOnHeroku:
+    """What docs/deploying.md prints, as far as it can be tried on any machine."""
+
+    @pytest.mark.parametrize("kind", ["a wheel", "a git URL"])
+    def test_has_runwait_from_its_requirements(
+        self,
+        kind: str,
+        wheel: Path,
+        source: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if kind == "a wheel":
+            requirements = printed("./vendor/")
+            (tmp_path / "vendor").mkdir()
+            shutil.copy(wheel, tmp_path / "vendor")
+        else:
+            requirements = printed("runwait @ git+")
+            [(url, tag)] = re.findall(r"git\+(https://\S+)@(\S+)", requirements)
+            assert tag == f"v{__version__}"
+            repository = tmp_path / "repository"
+            shutil.copytree(source, repository, ignore=shutil.ignore_patterns("build"))
+            git = [require("git"), "-c", "user.name=x", "-c", "user.email=x@example.com"]
+            for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", tag]):
+                subprocess.run([*git, *command], cwd=repository, check=True, capture_output=True)
+            # Instead of the example's host git asks this folder.
+            monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+            monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{repository.as_uri()}.insteadOf")
+            monkeypatch.setenv("GIT_CONFIG_VALUE_0", url)
+        (tmp_path / "requirements.txt").write_text(requirements)
+
+        report = pip(
+            *("install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"),
+            *(*BUILDING, "-r", "requirements.txt"),
+            cwd=tmp_path,
+        )
+
+        (found,) = json.loads(report)["install"]
+        assert found["metadata"]["name"] == "runwait"
+        assert found["metadata"]["version"] == __version__
+
+    def test_serves_by_its_procfile(self, tmp_path: Path, start: Start) -> None:
+        folder = tmp_path / "project"
+        write(
+            folder,
+            {
+                "Procfile": printed("web: runwait serve\n"),
+                "langgraph.json": printed("{"),
+                "agent.py": GRAPH.format(value="3"),
+            },
+        )
+        honcho = str(RUNWAIT.with_name("honcho"))
+        port = free_port()
+
+        start(
+            folder,
+            *(honcho, "start", "--port", str(port)),
+            PORT=str(port),
+            PATH=f"{RUNWAIT.parent}{os.pathsep}{os.environ['PATH']}",
+        )
+
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/runs/wait",
+            json={"assistant_id": "agent", "input": {}},
+            timeout=PATIENCE,
+        )
+        assert answer.json() == {"value": 3}
