@@ -7,7 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runwait.storage.connection import Script, Storage, StorageUnavailable, StorageUnsuitable
+from runwait.storage.connection import (
+    Script,
+    Storage,
+    StorageUnavailable,
+    StorageUnsuitable,
+    pauses,
+)
 from tests.servers import RedisServer, eventually, free_port
 
 INCREMENT = Script.of("return redis.call('INCR', KEYS[1])")
@@ -123,3 +129,10 @@ def test_a_cluster_is_refused_by_name(tmp_path, redis_server):
     finally:
         process.terminate()
         process.wait()
+
+
+def test_pauses_between_attempts_grow_and_never_end():
+    waiting = pauses(0.5)
+    found = [next(waiting) for _ in range(5000)]
+    assert max(found[:2]) < 0.5
+    assert all(0 <= each <= 0.5 for each in found)

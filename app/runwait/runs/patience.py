@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from redis.backoff import ExponentialWithJitterBackoff
-
 from runwait.runs.run import Run
-from runwait.storage.connection import AnyScript, Storage, StorageUnavailable
+from runwait.storage.connection import AnyScript, Storage, StorageUnavailable, pauses
+
+LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Patient:
@@ -28,34 +28,27 @@ class Patient:
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`Storage.call`."""
-        pauses = self._pauses()
+        waiting = pauses(LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 return self._storage.call(script, keys, args)
             except StorageUnavailable:
                 if self._is_over():
                     raise
-            time.sleep(next(pauses))
+            time.sleep(next(waiting))
 
     async def acall(
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`Storage.acall`."""
-        pauses = self._pauses()
+        waiting = pauses(LONGEST_PAUSE_SECONDS)
         while True:
             try:
                 return await self._storage.acall(script, keys, args)
             except StorageUnavailable:
                 if self._is_over():
                     raise
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(waiting))
 
     def _is_over(self) -> bool:
         return not self._run.executing or time.monotonic() >= self._run.leased_until
-
-    def _pauses(self) -> Iterator[float]:
-        backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0)
-        failures = 0
-        while True:
-            failures += 1
-            yield backoff.compute(failures)

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import itertools
 import logging
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,14 @@ PAUSE_SECONDS = 0.5
 _Connection = Any
 
 _LUA = Path(__file__).parent / "lua"
+
+
+def pauses(longest: float) -> Iterator[float]:
+    """Growing pauses between attempts, in seconds, of `longest` at most, for as long as it takes."""
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=longest)
+    for failures in itertools.count(1):
+        # redis-py raises 2 to this power, for which a float has no room some time.
+        yield backoff.compute(min(failures, 32))
 
 
 class StorageUnavailable(Exception):
@@ -300,7 +309,6 @@ class Storage:
                 self._reconnect.set()
 
     def _keep_connected(self) -> None:
-        backoff = ExponentialWithJitterBackoff(base=0.05, cap=PAUSE_SECONDS)
         held = [] if self._up.is_set() else list(self._connections)
         while True:
             self._reconnect.wait()
@@ -310,15 +318,14 @@ class Storage:
                     self._changed.wait()
                 held += self._idle
                 self._idle.clear()
-            failures = 0
+            waiting = pauses(PAUSE_SECONDS)
             while True:
                 try:
                     self._connect_all()
                     break
                 except (RedisError, StorageUnsuitable) as error:
                     self._reason = f"Redis is away: {error}"
-                    failures += 1
-                    time.sleep(backoff.compute(failures))
+                    time.sleep(next(waiting))
             with self._changed:
                 self._reconnect.clear()
                 self._up.set()

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from runwait.storage.connection import client
+from runwait.storage.connection import client, pauses
 
 log = logging.getLogger("runwait.storage")
 
 # A connection on which nothing came for so long is asked whether it is alive.
 QUIET_SECONDS = 10.0
+# Longest pause between attempts to subscribe.
+PAUSE_SECONDS = 2.0
 
 
 class Subscriber:
@@ -45,8 +46,7 @@ class Subscriber:
         threading.Thread(target=self._run, name="subscriber", daemon=True).start()
 
     def _run(self) -> None:
-        backoff = ExponentialWithJitterBackoff(base=0.05, cap=2.0)
-        failures = 0
+        waiting = pauses(PAUSE_SECONDS)
         while True:
             listener: Any = client(self._url, health_check_interval=QUIET_SECONDS)
             subscription = listener.pubsub()
@@ -54,7 +54,7 @@ class Subscriber:
                 subscription.subscribe(*self._channels)
                 while True:
                     message: Any = subscription.get_message(timeout=QUIET_SECONDS)
-                    failures = 0
+                    waiting = pauses(PAUSE_SECONDS)
                     if message is None:
                         continue
                     if message["type"] == "subscribe":
@@ -67,5 +67,4 @@ class Subscriber:
                 log.exception("fault while handling a message")
             finally:
                 subscription.close()
-            failures += 1
-            time.sleep(backoff.compute(failures))
+            time.sleep(next(waiting))
