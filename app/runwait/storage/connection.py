@@ -55,7 +55,7 @@ _LUA = Path(__file__).parent / "lua"
 
 
 def pauses(longest: float) -> Iterator[float]:
-    """Growing pauses between attempts, in seconds, of `longest` at most, for as long as it takes."""
+    """Yield growing pauses between attempts, in seconds, of `longest` at most, without end."""
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=longest)
     for failures in itertools.count(1):
         # redis-py raises 2 to this power, for which a float has no room some time.
