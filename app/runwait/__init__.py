@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> Flask:
     # Imported here, so that a module of this package can be used without all the others.
     from flask import Flask
 
-    from runwait.api import BLUEPRINTS, access_log, errors
+    from runwait.api import BLUEPRINTS, access_log, errors, request
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
@@ -57,4 +57,5 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
     errors.register(app)
     access_log.register(app)
+    request.register(app)
     return app

@@ -12,13 +12,17 @@ class Pool(ThreadPoolExecutor):
     """
 
     def __init__(self, most: int, name: str) -> None:
-        """Prepare; no thread is started yet.
+        """Prepare; no thread is started before `start`, or before there is work.
 
         Args:
             most: how many threads there may be.
             name: what their names begin with.
         """
         super().__init__(most, thread_name_prefix=name)
+
+    def start(self) -> None:
+        """Start one thread, so that there is one whatever the machine gives later."""
+        self.submit(int)
 
     def _adjust_thread_count(self) -> None:
         try:

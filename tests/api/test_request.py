@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
-from uuid import UUID, uuid4
+from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from flask import Flask, g
@@ -95,21 +96,37 @@ class TestBody:
 
 
 class TestIds:
-    def test_that_are_uuids_pass(self):
-        reading.check_ids(thread_id=str(uuid4()), run_id=str(uuid4()).upper())
+    @pytest.fixture
+    def ids(self, app):
+        """Asks for a path, and returns the ids that its view is given."""
+        given = []
+        app.register_error_handler(InvalidRequest, lambda error: (str(error), 422))
+        reading.register(app)
+
+        @app.get("/<thread_id>/<run_id>")
+        def view(**ids: str) -> str:
+            given.append(ids)
+            return "ok"
+
+        def ask(*path: str) -> dict[str, str] | str:
+            response = app.test_client().get("/" + "/".join(map(quote, path)))
+            return given.pop() if response.status_code == 200 else response.text
+
+        return ask
+
+    def test_that_are_uuids_reach_the_view_in_lower_case(self, ids):
+        thread_id, run_id = str(UUID(int=10**20)), str(UUID(int=2**120 - 1))
+        found = ids(thread_id, run_id.upper())
+        assert found == {"thread_id": thread_id, "run_id": run_id}
 
     @pytest.mark.parametrize(
-        "bad", ["", "x", UUID(int=1).hex, f"{{{UUID(int=1)}}}", f"{UUID(int=1)}\n"]
+        "bad", ["x", UUID(int=1).hex, f"{{{UUID(int=1)}}}", f"{UUID(int=1)}\n"]
     )
-    def test_that_are_none_are_named(self, bad):
-        with pytest.raises(InvalidRequest, match=r"^run_id: must be a UUID$"):
-            reading.check_ids(thread_id=str(uuid4()), run_id=bad)
+    def test_that_are_none_are_named(self, ids, bad):
+        assert ids(str(UUID(int=1)), bad) == "run_id: must be a UUID"
 
-    def test_are_all_named_at_once(self):
-        with pytest.raises(
-            InvalidRequest, match=r"^thread_id: must be a UUID; run_id: must be a UUID$"
-        ):
-            reading.check_ids(thread_id="x", run_id="y")
+    def test_are_all_named_at_once(self, ids):
+        assert ids("x", "y") == "thread_id: must be a UUID; run_id: must be a UUID"
 
 
 class TestFlag:

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from runwait.api import errors, states
+from runwait.api import errors, request, states
 from runwait.threads.fit import StateUnfit
 from runwait.threads.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
@@ -57,6 +57,7 @@ def http(asked: Asked) -> FlaskClient:
     )
     app.register_blueprint(states.blueprint)
     errors.register(app)
+    request.register(app)
     return app.test_client()
 
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from runwait.api import errors, threads
+from runwait.api import errors, request, threads
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound, ThreadQuery
 from runwait.threads.threads import FIELDS
@@ -50,6 +50,7 @@ def http(asked: Asked) -> FlaskClient:
     )
     app.register_blueprint(threads.blueprint)
     errors.register(app)
+    request.register(app)
     return app.test_client()
 
 

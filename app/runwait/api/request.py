@@ -9,13 +9,15 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from flask import current_app, g, request
+from flask import Flask, current_app, g, request
 from werkzeug.exceptions import ClientDisconnected
 
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
 from runwait.api.json_body import InvalidJSON, parse
 from runwait.graphs.assistants import is_uuid
 
+# Of assistants there may be a graph's name in place of the id.
+_IDS = ("thread_id", "run_id", "checkpoint_id")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _KEY = re.compile(r'"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255})')
 # What is safe in a log and in any header.
@@ -56,10 +58,18 @@ def json_body() -> Any:
         raise InvalidRequest(f"the body is not JSON as it must be: {error}") from None
 
 
-def check_ids(**ids: str) -> None:
-    """Raise InvalidRequest unless all of them are UUIDs."""
+def register(app: Flask) -> None:
+    """Have the app refuse requests whose path names ids that are no UUIDs."""
+    app.before_request(_check_ids)
+
+
+def _check_ids() -> None:
+    """Raise InvalidRequest unless all ids in the path are UUIDs; views get them in lower case."""
+    given = request.view_args or {}
+    ids = {name: given[name] for name in _IDS if name in given}
     if bad := [(name, "must be a UUID") for name, each in ids.items() if not is_uuid(each)]:
         raise InvalidRequest(problems(bad))
+    given.update((name, each.lower()) for name, each in ids.items())
 
 
 def query_choice(name: str, choices: Sequence[str], default: str | None = None) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Blueprint, Response, current_app, g, jsonify
 
 from runwait.api.request import (
-    check_ids,
     idempotency,
     json_body,
     query_choice,
@@ -42,20 +41,18 @@ def create_and_wait() -> Response:
 @blueprint.post("/threads/<thread_id>/runs/wait")
 def create_on_thread_and_wait(thread_id: str) -> Response:
     """Run a graph on a kept thread; answered with its final output."""
-    check_ids(thread_id=thread_id)
     body = _THREAD_RUN_BODY.of(json_body())
-    return _waiting(*_service().wait(_asked(body, thread_id.lower())))
+    return _waiting(*_service().wait(_asked(body, thread_id)))
 
 
 @blueprint.get("/threads/<thread_id>/runs")
 def list_of_thread(thread_id: str) -> Response:
     """The thread's runs, newest first; of each, what `select` names."""
-    check_ids(thread_id=thread_id)
     limit = query_integer("limit", 10, 1, MOST)
     offset = query_integer("offset", 0, 0, MOST_OFFSET)
     status = query_choice("status", [*RunStatus])
     names = query_selection("select", PUBLIC)
-    records = _service().of_thread(thread_id.lower(), limit, offset, status)
+    records = _service().of_thread(thread_id, limit, offset, status)
     shown = [each.public() for each in records]
     return jsonify([{name: each[name] for name in names} for each in shown])
 
@@ -63,25 +60,22 @@ def list_of_thread(thread_id: str) -> Response:
 @blueprint.get("/threads/<thread_id>/runs/<run_id>")
 def get(thread_id: str, run_id: str) -> Response:
     """The run."""
-    check_ids(thread_id=thread_id, run_id=run_id)
-    record = _service().get(thread_id.lower(), run_id.lower())
+    record = _service().get(thread_id, run_id)
     return jsonify(record.public())
 
 
 @blueprint.get("/threads/<thread_id>/runs/<run_id>/join")
 def join(thread_id: str, run_id: str) -> Response:
     """Wait for the run; answered with its document."""
-    check_ids(thread_id=thread_id, run_id=run_id)
     cancel = query_flag("cancel_on_disconnect")
-    return _waiting(_service().join(thread_id.lower(), run_id.lower(), cancel_on_disconnect=cancel))
+    return _waiting(_service().join(thread_id, run_id, cancel_on_disconnect=cancel))
 
 
 @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
 def cancel(thread_id: str, run_id: str) -> Response:
     """Stop the run."""
-    check_ids(thread_id=thread_id, run_id=run_id)
     action = query_choice("action", ACTIONS, "interrupt")
-    _service().cancel(thread_id.lower(), run_id.lower(), action, wait=query_flag("wait"))
+    _service().cancel(thread_id, run_id, action, wait=query_flag("wait"))
     return Response(status=HTTPStatus.ACCEPTED)
 
 
@@ -96,8 +90,7 @@ def cancel_all() -> Response:
 @blueprint.delete("/threads/<thread_id>/runs/<run_id>")
 def delete(thread_id: str, run_id: str) -> Response:
     """Remove the run."""
-    check_ids(thread_id=thread_id, run_id=run_id)
-    _service().delete(thread_id.lower(), run_id.lower())
+    _service().delete(thread_id, run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, request
 
 from runwait.api import fields
 from runwait.api.answers import answer
-from runwait.api.request import check_ids, json_body, query_flag, query_integer
+from runwait.api.request import json_body, query_flag, query_integer
 from runwait.api.schemas import Body, CheckpointBody
 from runwait.graphs.assistants import is_uuid
 from runwait.threads.states import LATEST, At, ThreadStates
@@ -54,51 +54,45 @@ _STATE_BODY, _UPDATE_BODY, _HISTORY_BODY = StateBody(), UpdateBody(), HistoryBod
 @blueprint.get("/threads/<thread_id>/state")
 def get(thread_id: str) -> Response:
     """The thread's latest state."""
-    check_ids(thread_id=thread_id)
-    return answer(_states().get(thread_id.lower(), subgraphs=query_flag("subgraphs")))
+    return answer(_states().get(thread_id, subgraphs=query_flag("subgraphs")))
 
 
 @blueprint.get("/threads/<thread_id>/state/<checkpoint_id>")
 def get_of(thread_id: str, checkpoint_id: str) -> Response:
     """The state of a checkpoint."""
-    check_ids(thread_id=thread_id, checkpoint_id=checkpoint_id)
-    at = At(checkpoint_id=checkpoint_id.lower())
-    return answer(_states().get(thread_id.lower(), at, subgraphs=query_flag("subgraphs")))
+    at = At(checkpoint_id=checkpoint_id)
+    return answer(_states().get(thread_id, at, subgraphs=query_flag("subgraphs")))
 
 
 @blueprint.post("/threads/<thread_id>/state/checkpoint")
 def get_at(thread_id: str) -> Response:
     """The state of a checkpoint in any namespace."""
-    check_ids(thread_id=thread_id)
     body = _STATE_BODY.of(json_body())
     subgraphs = body.get("subgraphs", False)
-    return answer(_states().get(thread_id.lower(), _at(body), subgraphs=subgraphs))
+    return answer(_states().get(thread_id, _at(body), subgraphs=subgraphs))
 
 
 @blueprint.post("/threads/<thread_id>/state")
 def update(thread_id: str) -> Response:
     """Change the thread's state; answered with its new checkpoint."""
-    check_ids(thread_id=thread_id)
     body = _UPDATE_BODY.of(json_body())
     values, as_node = body.get("values"), body.get("as_node")
-    return answer(_states().update(thread_id.lower(), values, as_node, _at(body)))
+    return answer(_states().update(thread_id, values, as_node, _at(body)))
 
 
 @blueprint.get("/threads/<thread_id>/history")
 def history(thread_id: str) -> Response:
     """The thread's states, newest first."""
-    check_ids(thread_id=thread_id)
     given: dict[str, Any] = {"limit": query_integer("limit", DEFAULT_LIMIT, 1, MOST)}
     if "before" in request.args:
         given["before"] = request.args["before"]
-    return answer(_states().history(thread_id.lower(), **_history(given)))
+    return answer(_states().history(thread_id, **_history(given)))
 
 
 @blueprint.post("/threads/<thread_id>/history")
 def search_history(thread_id: str) -> Response:
     """The thread's states, newest first, of any namespace."""
-    check_ids(thread_id=thread_id)
-    return answer(_states().history(thread_id.lower(), **_history(json_body())))
+    return answer(_states().history(thread_id, **_history(json_body())))
 
 
 def _history(given: Any) -> dict[str, Any]:

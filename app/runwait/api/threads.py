@@ -12,7 +12,7 @@ from marshmallow.validate import Equal
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.request import check_ids, json_body
+from runwait.api.request import json_body
 from runwait.api.schemas import Body, CommandBody
 from runwait.storage.threads import SORTS, STATUSES, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH, Threads
@@ -153,25 +153,22 @@ def create() -> Response:
 @blueprint.get("/threads/<thread_id>")
 def get(thread_id: str) -> Response:
     """The thread; with `include=ttl` also how long it lives."""
-    check_ids(thread_id=thread_id)
     ttl = "ttl" in request.args.get("include", "").split(",")
-    return answer(_threads().get(thread_id.lower(), ttl=ttl))
+    return answer(_threads().get(thread_id, ttl=ttl))
 
 
 @blueprint.patch("/threads/<thread_id>")
 def patch(thread_id: str) -> Response:
     """Lay metadata over the thread's, and set its life."""
-    check_ids(thread_id=thread_id)
     body = _PATCH_BODY.of(json_body())
-    patched = _threads().patch(thread_id.lower(), **body, minimal=_wants_nothing())
+    patched = _threads().patch(thread_id, **body, minimal=_wants_nothing())
     return Response(status=204) if patched is None else answer(patched)
 
 
 @blueprint.delete("/threads/<thread_id>")
 def delete(thread_id: str) -> Response:
     """Remove the thread with its runs and checkpoints."""
-    check_ids(thread_id=thread_id)
-    _threads().delete(thread_id.lower())
+    _threads().delete(thread_id)
     return Response(status=204)
 
 
@@ -196,8 +193,7 @@ def count() -> Response:
 @blueprint.post("/threads/<thread_id>/copy")
 def copy(thread_id: str) -> Response:
     """A new thread that holds what this one does."""
-    check_ids(thread_id=thread_id)
-    return answer(_threads().copy(thread_id.lower()))
+    return answer(_threads().copy(thread_id))
 
 
 @blueprint.post("/threads/prune")

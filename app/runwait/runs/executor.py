@@ -147,6 +147,8 @@ class Executor:
         # which by itself has a handful of threads.
         loop.set_default_executor(self._pool)
         threading.Thread(target=self._run_loop, args=(loop,), name="loop", daemon=True).start()
+        self._pool.start()
+        self._helpers.start()
 
     def reserve(self) -> bool:
         """Take a place, if one is free. `submit` or `release` must follow."""

@@ -89,6 +89,7 @@ class Worker(BaseWorker):
             connections=max(1, min(self.cfg.worker_connections, _descriptors())),
         )
         self._threads = Pool(REQUEST_THREADS, "request")
+        self._threads.start()
         handler = Handler(self, self.wsgi)
         self.connections = Connections(
             rules, settings.heartbeat_seconds, self._loop, self._threads, handler
