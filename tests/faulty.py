@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.ports import free_port
+
 Side = Literal["request", "reply"]
 
 
@@ -44,7 +46,7 @@ class FaultyNetwork:
         self._cuts: list[Cut] = []
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._listener = self._listen(0)
+        self._listener = self._listen(free_port())
         self.port: int = self._listener.getsockname()[1]
 
     def url(self) -> str:

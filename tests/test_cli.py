@@ -19,7 +19,8 @@ from click.testing import CliRunner
 from runwait import cli
 from runwait.storage.connection import Storage
 from runwait.storage.outbox import Outbox
-from tests.servers import PATIENCE, ROOT, RedisServer, free_port
+from tests.ports import free_port
+from tests.servers import PATIENCE, ROOT, RedisServer
 
 URL = "http://a.example/hook"
 
@@ -36,8 +37,8 @@ def command(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
-def outbox(valkey: RedisServer) -> Outbox:
-    storage = Storage(valkey.url, 1)
+def outbox(shared_valkey: RedisServer) -> Outbox:
+    storage = Storage(shared_valkey.url, 1)
     storage.start()
     return Outbox(storage, "test")
 
@@ -49,42 +50,42 @@ def kill(outbox: Outbox, run_id: str) -> None:
     asyncio.run(outbox.failed(webhook, None, "the answer was 500"))
 
 
-def test_lists_one_line_each(outbox: Outbox, valkey: RedisServer) -> None:
-    assert command(valkey.url, "list").stdout == ""
+def test_lists_one_line_each(outbox: Outbox, shared_valkey: RedisServer) -> None:
+    assert command(shared_valkey.url, "list").stdout == ""
     kill(outbox, "r1")
     [letter] = outbox.dead(1)
     died = letter.died.isoformat(timespec="seconds")
-    done = command(valkey.url, "list")
+    done = command(shared_valkey.url, "list")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"r1  {died}  1 attempts  {URL}  the answer was 500\n"
 
 
-def test_retries_one(outbox: Outbox, valkey: RedisServer) -> None:
+def test_retries_one(outbox: Outbox, shared_valkey: RedisServer) -> None:
     kill(outbox, "r1")
     kill(outbox, "r2")
-    assert command(valkey.url, "retry", "r1").returncode == 0
+    assert command(shared_valkey.url, "retry", "r1").returncode == 0
     assert [each.run_id for each in outbox.dead(10)] == ["r2"]
     webhook, _ = asyncio.run(outbox.claim(60))
     assert webhook is not None
     assert webhook.run_id == "r1"
 
 
-def test_says_so_where_there_is_none(valkey: RedisServer) -> None:
-    done = command(valkey.url, "retry", "r1")
+def test_says_so_where_there_is_none(shared_valkey: RedisServer) -> None:
+    done = command(shared_valkey.url, "retry", "r1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "r1" in done.stderr
 
 
 def test_retries_all_over_pages(
     outbox: Outbox,
-    valkey: RedisServer,
+    shared_valkey: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number in range(5):
         kill(outbox, f"r{number}")
     monkeypatch.setattr(cli, "PAGE", 2)
     run = partial(
-        CliRunner().invoke, cli.main, env={"REDIS_URL": valkey.url, "REDIS_PREFIX": "test"}
+        CliRunner().invoke, cli.main, env={"REDIS_URL": shared_valkey.url, "REDIS_PREFIX": "test"}
     )
     assert len(run(["webhooks", "list"]).output.splitlines()) == 5
     assert run(["webhooks", "retry", "--all"]).output == "5 to be tried again\n"
@@ -93,9 +94,9 @@ def test_retries_all_over_pages(
 
 @pytest.mark.parametrize("arguments", [["retry"], ["retry", "r1", "--all"], ["bury"]])
 def test_explains_itself_where_it_is_called_wrongly(
-    valkey: RedisServer, arguments: list[str]
+    shared_valkey: RedisServer, arguments: list[str]
 ) -> None:
-    done = command(valkey.url, *arguments)
+    done = command(shared_valkey.url, *arguments)
     assert done.returncode == 2
     assert "Usage: " in done.stderr
 

@@ -31,9 +31,9 @@ def client_of(store: RedisStore) -> FlaskClient:
 
 
 @pytest.fixture
-def client(valkey: RedisServer) -> Iterator[FlaskClient]:
+def client(shared_valkey: RedisServer) -> Iterator[FlaskClient]:
     """A client of a store in Redis."""
-    storage = Storage(valkey.url, 1)
+    storage = Storage(shared_valkey.url, 1)
     storage.start()
     with client_of(RedisStore(storage, "test")) as client:
         yield client
@@ -132,14 +132,18 @@ class TestItem:
         assert client.put(ITEMS, json=body).status_code == 204
         assert client.get(f"{ITEMS}?namespace=users&key=k").json["value"] == {}
 
-    def test_lives_as_long_as_its_ttl_in_minutes_says_from_its_last_read(self, client, valkey):
+    def test_lives_as_long_as_its_ttl_in_minutes_says_from_its_last_read(
+        self, client, shared_valkey
+    ):
         def left() -> float:
-            ((_, expiry),) = valkey.client.zrange("{test}:store:expiry", 0, -1, withscores=True)
-            return expiry / 1000 - valkey.client.time()[0]
+            ((_, expiry),) = shared_valkey.client.zrange(
+                "{test}:store:expiry", 0, -1, withscores=True
+            )
+            return expiry / 1000 - shared_valkey.client.time()[0]
 
         def age() -> None:
-            soon = valkey.client.time()[0] * 1000 + 60_000
-            valkey.client.zadd("{test}:store:expiry", {"users\0\0k": soon})
+            soon = shared_valkey.client.time()[0] * 1000 + 60_000
+            shared_valkey.client.zadd("{test}:store:expiry", {"users\0\0k": soon})
 
         body = {"namespace": ["users"], "key": "k", "value": {}, "ttl": 5}
         assert client.put(ITEMS, json=body).status_code == 204

@@ -107,8 +107,8 @@ def assistants_of(
 
 
 @pytest.fixture
-def storage(valkey: RedisServer) -> Iterator[Storage]:
-    storage = Storage(valkey.url, 1)
+def storage(shared_valkey: RedisServer) -> Iterator[Storage]:
+    storage = Storage(shared_valkey.url, 1)
     storage.start()
     yield storage
 
@@ -154,9 +154,9 @@ class TestResolving:
             without_redis.resolve(str(uuid4()))
 
     def test_a_users_is_found_in_another_process_at_once(
-        self, assistants: Assistants, valkey: RedisServer
+        self, assistants: Assistants, shared_valkey: RedisServer
     ) -> None:
-        another_storage = Storage(valkey.url, 1)
+        another_storage = Storage(shared_valkey.url, 1)
         another_storage.start()
         another = assistants_of(another_storage)
         made = assistants.create(asked(context={"a": 1}))

@@ -14,37 +14,38 @@ from runwait.storage.connection import (
     StorageUnsuitable,
     pauses,
 )
-from tests.servers import RedisServer, eventually, free_port
+from tests.ports import free_port
+from tests.servers import RedisServer, eventually
 
 INCREMENT = Script.of("return redis.call('INCR', KEYS[1])")
 
 
 @pytest.fixture
-def storage(redis_server: RedisServer) -> Storage:
-    storage = Storage(redis_server.url, 3)
+def storage(valkey: RedisServer) -> Storage:
+    storage = Storage(valkey.url, 3)
     storage.start()
     return storage
 
 
-def test_a_script_that_redis_does_not_know_is_loaded_and_run(storage, redis_server):
-    redis_server.client.script_flush()
+def test_a_script_that_redis_does_not_know_is_loaded_and_run(storage, valkey):
+    valkey.client.script_flush()
     assert storage.call(INCREMENT, ["n"], []) == 1
-    redis_server.client.script_flush()
+    valkey.client.script_flush()
     assert storage.call(INCREMENT, ["n"], []) == 2
 
 
 def test_calls_of_hundreds_of_threads_are_each_answered_once_over_three_connections(
-    storage, redis_server
+    storage, valkey
 ):
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(lambda _: storage.call(INCREMENT, ["n"], []), range(2000)))
     assert sorted(answers) == list(range(1, 2001))
-    ours = str(redis_server.client.client_id())
-    assert len([each for each in redis_server.client.client_list() if each["id"] != ours]) == 3
+    ours = str(valkey.client.client_id())
+    assert len([each for each in valkey.client.client_list() if each["id"] != ours]) == 3
 
 
-def test_an_error_of_one_call_is_not_another_ones(storage, redis_server):
-    redis_server.client.set("text", "x")
+def test_an_error_of_one_call_is_not_another_ones(storage, valkey):
+    valkey.client.set("text", "x")
     with ThreadPoolExecutor(50) as pool:
         good = [pool.submit(storage.call, INCREMENT, ["n"], []) for _ in range(50)]
         bad = [pool.submit(storage.call, INCREMENT, ["text"], []) for _ in range(50)]
@@ -53,46 +54,44 @@ def test_an_error_of_one_call_is_not_another_ones(storage, redis_server):
     assert storage.problem is None
 
 
-def test_a_restarted_redis_is_used_again_without_an_error(storage, redis_server):
+def test_a_restarted_redis_is_used_again_without_an_error(storage, valkey):
     storage.call(INCREMENT, ["n"], [])
-    redis_server.stop()
-    redis_server.start()
+    valkey.stop()
+    valkey.start()
     assert storage.call(INCREMENT, ["n"], []) == 2
 
 
-def test_a_redis_that_is_away_costs_an_error_at_once_and_is_used_when_it_is_back(
-    storage, redis_server
-):
-    redis_server.stop()
+def test_a_redis_that_is_away_costs_an_error_at_once_and_is_used_when_it_is_back(storage, valkey):
+    valkey.stop()
     with pytest.raises(StorageUnavailable):
         storage.call(INCREMENT, ["n"], [])
     assert storage.problem is not None
     back = threading.Event()
     storage.on_up = back.set
-    redis_server.start()
+    valkey.start()
     assert back.wait(30)
     assert storage.call(INCREMENT, ["n"], []) == 1
     assert storage.problem is None
 
 
-def test_a_silent_redis_costs_nobody_more_than_the_time_limits(storage, redis_server):
-    redis_server.process.send_signal(signal.SIGSTOP)
+def test_a_silent_redis_costs_nobody_more_than_the_time_limits(storage, valkey):
+    valkey.process.send_signal(signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(50) as pool:
             asked = [pool.submit(storage.call, INCREMENT, ["n"], []) for _ in range(50)]
             assert all(isinstance(each.exception(), StorageUnavailable) for each in asked)
     finally:
-        redis_server.process.send_signal(signal.SIGCONT)
+        valkey.process.send_signal(signal.SIGCONT)
     eventually(lambda: storage.problem is None)
     storage.call(INCREMENT, ["m"], [])
 
 
-def test_a_start_without_redis_succeeds_and_finds_it_later(redis_server):
-    redis_server.stop()
-    storage = Storage(redis_server.url, 2)
+def test_a_start_without_redis_succeeds_and_finds_it_later(valkey):
+    valkey.stop()
+    storage = Storage(valkey.url, 2)
     storage.start()
     assert storage.problem is not None
-    redis_server.start()
+    valkey.start()
     eventually(lambda: storage.problem is None)
     assert storage.call(INCREMENT, ["n"], []) == 1
 
@@ -104,28 +103,26 @@ def test_a_refused_connection_is_a_problem_and_no_exception():
         storage.ping()
 
 
-def test_an_eviction_policy_that_loses_keys_is_warned_of(redis_server):
-    redis_server.client.config_set("maxmemory-policy", "allkeys-lru")
-    storage = Storage(redis_server.url, 1)
+def test_an_eviction_policy_that_loses_keys_is_warned_of(valkey):
+    valkey.client.config_set("maxmemory-policy", "allkeys-lru")
+    storage = Storage(valkey.url, 1)
     storage.start()
     assert "allkeys-lru" in storage.warning
 
 
-def test_a_cluster_is_refused_by_name(tmp_path, redis_server):
-    redis_server.stop()
-    (redis_server.folder / "conf").write_text(
+def test_a_cluster_is_refused_by_name(tmp_path, valkey):
+    valkey.stop()
+    (valkey.folder / "conf").write_text(
         # Its bus would take the port 10,000 above, which need not exist.
-        f"port {redis_server.port}\nbind 127.0.0.1\ncluster-enabled yes\n"
+        f"port {valkey.port}\nbind 127.0.0.1\ncluster-enabled yes\n"
         f"cluster-port {free_port()}\n"
-        f"dir {redis_server.folder}\n"
+        f"dir {valkey.folder}\n"
     )
-    process = subprocess.Popen(
-        [redis_server.binary, redis_server.folder / "conf"], stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([valkey.binary, valkey.folder / "conf"], stdout=subprocess.DEVNULL)
     try:
-        eventually(redis_server.answers)
+        eventually(valkey.answers)
         with pytest.raises(StorageUnsuitable, match="cluster"):
-            Storage(redis_server.url, 1).start()
+            Storage(valkey.url, 1).start()
     finally:
         process.terminate()
         process.wait()

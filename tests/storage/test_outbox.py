@@ -80,10 +80,10 @@ class Box:
 
 
 @pytest.fixture(params=[Storage, Twice], ids=["once", "twice"])
-def box(request: pytest.FixtureRequest, any_redis: RedisServer) -> Iterator[Box]:
-    storage = request.param(any_redis.url, 1)
+def box(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Box]:
+    storage = request.param(redis_server.url, 1)
     storage.start()
-    yield Box(storage, any_redis, f"test-{uuid4().hex}")
+    yield Box(storage, redis_server, f"test-{uuid4().hex}")
 
 
 class TestClaiming:

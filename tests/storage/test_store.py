@@ -311,9 +311,12 @@ class TestItems:
         assert other.get(NS, "tea") is None
         assert other.search(()) == []
 
-    def test_cannot_be_had_without_redis(self, store, redis_server):
+    def test_cannot_be_had_without_redis(self, valkey):
+        storage = Storage(valkey.url, 1)
+        storage.start()
+        store = RedisStore(storage, "test")
         store.put(NS, "tea", {})
-        redis_server.stop()
+        valkey.stop()
         for ask in (
             lambda: store.get(NS, "tea"),
             lambda: store.put(NS, "tea", {}),

@@ -112,26 +112,18 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    server = RedisServer(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    storage = Storage(server.url, 2)
+@pytest.fixture
+def redis_world(shared_valkey: RedisServer, loop: asyncio.AbstractEventLoop) -> World:
+    storage = Storage(shared_valkey.url, 2)
     storage.start()
-    yield storage
-    server.stop()
+    return World(RedisSaver(storage, prefix="test"), loop)
 
 
 @pytest.fixture(params=["memory", "redis"])
-def world(request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop) -> World:
-    if request.param == "memory":
-        return World(InMemorySaver(), loop)
-    return World(RedisSaver(request.getfixturevalue("storage"), prefix=f"test-{uuid4()}"), loop)
-
-
-@pytest.fixture
-def redis_world(storage: Storage, loop: asyncio.AbstractEventLoop) -> World:
-    return World(RedisSaver(storage, prefix=f"test-{uuid4()}"), loop)
+def world(
+    request: pytest.FixtureRequest, redis_world: World, loop: asyncio.AbstractEventLoop
+) -> World:
+    return redis_world if request.param == "redis" else World(InMemorySaver(), loop)
 
 
 def without_ids(value: Any) -> Any:

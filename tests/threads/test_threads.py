@@ -98,8 +98,8 @@ class World:
 
 
 @pytest.fixture
-def world(valkey: RedisServer) -> World:
-    return World(valkey)
+def world(shared_valkey: RedisServer) -> World:
+    return World(shared_valkey)
 
 
 @pytest.fixture

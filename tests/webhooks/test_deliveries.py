@@ -30,8 +30,9 @@ from runwait.webhooks import targets as webhooks
 from runwait.webhooks.deliveries import Deliveries, pause_after
 from runwait.webhooks.targets import WebhookRules, check_target
 from tests.e2e.programs import require
+from tests.ports import free_port
 from tests.receiver import Receiver, status
-from tests.servers import PATIENCE, ROOT, RedisServer, eventually, free_port
+from tests.servers import PATIENCE, ROOT, RedisServer, eventually
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 LOCAL = WebhookRules(allowed_hosts=("127.0.0.0/8",))
@@ -41,8 +42,8 @@ Start = Callable[..., Deliveries]
 
 
 @pytest.fixture
-def storage(valkey: RedisServer) -> Storage:
-    storage = Storage(valkey.url, 2)
+def storage(shared_valkey: RedisServer) -> Storage:
+    storage = Storage(shared_valkey.url, 2)
     storage.start()
     return storage
 
@@ -138,12 +139,12 @@ def names(monkeypatch: pytest.MonkeyPatch, **known: list[str] | Callable[[], lis
 
 class TestARequest:
     def test_is_the_runs_body_and_when_it_was_sent(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
+        self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
     ) -> None:
         before = datetime.now(UTC)
         outbox.add("r", f"{receiver.url}/a/b?c=%20d", BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         [received] = receiver.received
         assert received.path == "/a/b?c=%20d"
         assert received.content.startswith(BODY[:-1] + b",")
@@ -162,11 +163,11 @@ class TestARequest:
         }
 
     def test_is_signed_over_what_is_sent_if_there_is_a_secret(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
+        self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
     ) -> None:
         outbox.add("r", receiver.url, BODY)
         start(secret=SECRET)
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         [received] = receiver.received
         signed = b"r." + received.headers["webhook-timestamp"].encode() + b"." + received.content
         digest = hmac.new(bytes(range(32)), signed, hashlib.sha256).digest()
@@ -174,11 +175,11 @@ class TestARequest:
         assert received.headers["webhook-signature"] == expected
 
     def test_goes_to_the_base_url_if_it_is_relative(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
+        self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
     ) -> None:
         outbox.add("r", "done?x=1", BODY)
         start(WebhookRules(f"{receiver.url}/hooks/all", LOCAL.allowed_hosts))
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert [each.path for each in receiver.received] == ["/hooks/done?x=1"]
 
     def test_of_a_name_goes_to_the_address_that_was_checked(
@@ -186,7 +187,7 @@ class TestARequest:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         asked = []
@@ -198,7 +199,7 @@ class TestARequest:
         names(monkeypatch, hook_example=look_up)
         outbox.add("r", f"http://Hook.example.:{receiver.port}/x", BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert receiver.received[0].headers["host"] == f"hook.example.:{receiver.port}"
         assert len(asked) == 1
 
@@ -207,13 +208,13 @@ class TestARequest:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         names(monkeypatch, hook_example=["127.0.0.2", "127.0.0.1"])
         outbox.add("r", f"http://hook.example:{receiver.port}/", BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert len(receiver.received) == 1
 
     def test_passes_by_proxies_of_the_environment(
@@ -221,49 +222,64 @@ class TestARequest:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
         outbox.add("r", receiver.url, BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert len(receiver.received) == 1
 
 
 class TestAnAnswer:
     @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
     def test_of_2xx_is_success(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer, code: int
+        self,
+        start: Start,
+        outbox: Outbox,
+        receiver: Receiver,
+        shared_valkey: RedisServer,
+        code: int,
     ) -> None:
         receiver.answers.append(status(code))
         outbox.add("r", receiver.url, BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert outbox.dead(1) == []
 
     @pytest.mark.parametrize("code", [304, 400, 404, 410, 429, 500, 503])
     def test_of_another_status_is_a_failure(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer, code: int
+        self,
+        start: Start,
+        outbox: Outbox,
+        receiver: Receiver,
+        shared_valkey: RedisServer,
+        code: int,
     ) -> None:
         receiver.answers.append(status(code))
         outbox.add("r", receiver.url, BODY)
         start()
-        assert failure(valkey, "r") == f"the answer was {code}"
+        assert failure(shared_valkey, "r") == f"the answer was {code}"
 
     @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
     def test_that_redirects_is_a_failure_and_not_followed(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer, code: int
+        self,
+        start: Start,
+        outbox: Outbox,
+        receiver: Receiver,
+        shared_valkey: RedisServer,
+        code: int,
     ) -> None:
         receiver.by_path["/"] = status(code, ("Location", f"{receiver.url}/elsewhere"))
         outbox.add("r", f"{receiver.url}/", BODY)
         start()
-        assert failure(valkey, "r") == f"the answer was {code}"
+        assert failure(shared_valkey, "r") == f"the answer was {code}"
         assert [each.path for each in receiver.received] == ["/"]
 
     def test_without_end_is_cut_off_and_counts_by_its_status(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
+        self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
     ) -> None:
         sent: list[int] = []
         cut = threading.Event()
@@ -280,7 +296,7 @@ class TestAnAnswer:
         receiver.answers.append(endless)
         outbox.add("r", receiver.url, BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert cut.wait(PATIENCE)
         # What the system's buffers hold, and no more.
         assert sum(sent) < 64 * 1024 * 1024
@@ -290,7 +306,7 @@ class TestAnAnswer:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "BODY_SECONDS", 0.2)
@@ -303,7 +319,7 @@ class TestAnAnswer:
         receiver.answers.append(drip)
         outbox.add("r", receiver.url, BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
 
     @pytest.mark.parametrize(
         "beginning", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 100 C\r\n\r\n"]
@@ -313,7 +329,7 @@ class TestAnAnswer:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
         beginning: bytes,
     ) -> None:
@@ -326,27 +342,32 @@ class TestAnAnswer:
         receiver.by_path["/drip"] = drip
         outbox.add("r", f"{receiver.url}/drip", BODY)
         start()
-        assert failure(valkey, "r") == "no answer within 0.3 seconds"
+        assert failure(shared_valkey, "r") == "no answer within 0.3 seconds"
 
     @pytest.mark.parametrize(
         "raw", [b"", b"\r\n\r\n", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nbad\r\n\r\n", b"\0" * 999]
     )
     def test_that_is_not_http_is_a_failure(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer, raw: bytes
+        self,
+        start: Start,
+        outbox: Outbox,
+        receiver: Receiver,
+        shared_valkey: RedisServer,
+        raw: bytes,
     ) -> None:
         receiver.answers.append(lambda handler: handler.wfile.write(raw) and None)
         outbox.add("r", receiver.url, BODY)
         start()
-        text = failure(valkey, "r")
+        text = failure(shared_valkey, "r")
         assert "RemoteProtocolError" in text
         assert len(text) <= module.REASON_CHARACTERS
 
     def test_of_nobody_is_a_failure(
-        self, start: Start, outbox: Outbox, valkey: RedisServer
+        self, start: Start, outbox: Outbox, shared_valkey: RedisServer
     ) -> None:
         outbox.add("r", f"http://127.0.0.1:{free_port()}/", BODY)
         start()
-        assert "ConnectError" in failure(valkey, "r")
+        assert "ConnectError" in failure(shared_valkey, "r")
 
 
 def drops(handler: BaseHTTPRequestHandler) -> None:
@@ -363,7 +384,7 @@ class TestTheAddressRules:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         answers = iter([["93.184.215.14"], ["127.0.0.1"]])
@@ -372,7 +393,7 @@ class TestTheAddressRules:
         check_target(url, WebhookRules())
         outbox.add("r", url, BODY)
         start(WebhookRules())
-        assert failure(valkey, "r") == "its URL must point to a public address"
+        assert failure(shared_valkey, "r") == "its URL must point to a public address"
         assert receiver.received == []
 
     @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.215.14", "127.0.0.1"]])
@@ -381,14 +402,14 @@ class TestTheAddressRules:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
         addresses: list[str],
     ) -> None:
         names(monkeypatch, both_example=addresses)
         outbox.add("r", f"http://both.example:{receiver.port}/", BODY)
         start(WebhookRules())
-        assert failure(valkey, "r") == "its URL must point to a public address"
+        assert failure(shared_valkey, "r") == "its URL must point to a public address"
         assert receiver.received == []
 
     @pytest.mark.parametrize(
@@ -406,14 +427,14 @@ class TestTheAddressRules:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         url: str,
         rules: WebhookRules,
         text: str,
     ) -> None:
         outbox.add("r", url.format(port=receiver.port), BODY)
         start(rules)
-        assert failure(valkey, "r") == f"its URL {text}"
+        assert failure(shared_valkey, "r") == f"its URL {text}"
         assert receiver.received == []
 
     def test_a_resolver_that_hangs_delays_nobody_else(
@@ -421,7 +442,7 @@ class TestTheAddressRules:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         answer, asked = threading.Event(), threading.Event()
@@ -440,7 +461,7 @@ class TestTheAddressRules:
             outbox.add("r", receiver.url, BODY)
             deliveries.wake()
             eventually(lambda: receiver.received)
-            assert "within 2 seconds" in failure(valkey, "hangs0")
+            assert "within 2 seconds" in failure(shared_valkey, "hangs0")
         finally:
             answer.set()
 
@@ -483,7 +504,7 @@ class TestTls:
         start: Start,
         outbox: Outbox,
         receivers: Callable[..., Receiver],
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
         tls: tuple[ssl.SSLContext, list[str | None]],
         host: str,
@@ -492,7 +513,7 @@ class TestTls:
         names(monkeypatch, hook_example=["127.0.0.1"])
         outbox.add("r", f"https://{host}:{receiver.port}/x", BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert receiver.received[0].headers["host"] == f"{host}:{receiver.port}"
         assert tls[1] == ["hook.example"]
 
@@ -502,7 +523,7 @@ class TestTls:
         start: Start,
         outbox: Outbox,
         receivers: Callable[..., Receiver],
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
         tls: tuple[ssl.SSLContext, list[str | None]],
         is_known: bool,
@@ -514,7 +535,7 @@ class TestTls:
         host = "other.example" if is_known else "hook.example"
         outbox.add("r", f"https://{host}:{receiver.port}/x", BODY)
         start()
-        assert "CERTIFICATE_VERIFY_FAILED" in failure(valkey, "r")
+        assert "CERTIFICATE_VERIFY_FAILED" in failure(shared_valkey, "r")
         assert receiver.received == []
 
 
@@ -524,14 +545,14 @@ class TestRetries:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "pause_after", lambda attempts, age: 0.0)
         receiver.answers += [status(500), status(500)]
         outbox.add("r", receiver.url, BODY)
         start(secret=SECRET)
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert [each.id for each in receiver.received] == ["r"] * 3
         assert len({each.json["webhook_sent_at"] for each in receiver.received}) == 3
         assert len({each.headers["webhook-signature"] for each in receiver.received}) == 3
@@ -541,7 +562,7 @@ class TestRetries:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         pauses: list[tuple[int, float]] = []
@@ -554,32 +575,17 @@ class TestRetries:
         receiver.answers += [status(500)] * 3
         outbox.add("r", receiver.url, BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert [attempts for attempts, _ in pauses] == [1, 2, 3]
         assert pauses[0][1] < pauses[1][1] < pauses[2][1]
         assert pauses[2][1] >= 0.2
-
-    def test_survive_a_restart_of_process_and_redis(
-        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
-    ) -> None:
-        receiver.answers.append(status(500))
-        outbox.add("r", receiver.url, BODY)
-        first = start()
-        failure(valkey, "r")
-        first.stop(0)
-        valkey.stop()
-        valkey.start()
-        make_due(valkey)
-        start()
-        eventually(lambda: is_empty(valkey))
-        assert [each.id for each in receiver.received] == ["r", "r"]
 
     def test_end_in_a_dead_letter_that_can_be_retried(
         self,
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "pause_after", lambda attempts, age: None)
@@ -589,10 +595,10 @@ class TestRetries:
         [letter] = eventually(lambda: outbox.dead(10))
         assert (letter.run_id, letter.url) == ("r", receiver.url)
         assert (letter.attempts, letter.error) == (1, "the answer was 500")
-        assert is_empty(valkey)
+        assert is_empty(shared_valkey)
         outbox.retry("r")
         deliveries.wake()
-        eventually(lambda: len(receiver.received) == 2 and is_empty(valkey))
+        eventually(lambda: len(receiver.received) == 2 and is_empty(shared_valkey))
         assert outbox.dead(10) == []
 
 
@@ -628,7 +634,7 @@ class TestASlowReceiver:
         outbox: Outbox,
         receiver: Receiver,
         receivers: Callable[..., Receiver],
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
     ) -> None:
         go_on = held("/slow")
@@ -643,7 +649,7 @@ class TestASlowReceiver:
         eventually(lambda: all(other.received for other in others))
         assert len(receiver.received) == module.PER_RECEIVER
         go_on.set()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert Counter(each.id for each in receiver.received) == {f"slow{n}": 1 for n in range(20)}
 
     def test_has_one_place_where_many_are_slow(
@@ -652,7 +658,7 @@ class TestASlowReceiver:
         outbox: Outbox,
         receiver: Receiver,
         receivers: Callable[[], Receiver],
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
@@ -669,7 +675,7 @@ class TestASlowReceiver:
         start()
         eventually(lambda: other.received)
         go_on.set()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert len(receiver.received) == 120
 
     def test_leaves_places_where_it_is_not_alone(
@@ -677,7 +683,7 @@ class TestASlowReceiver:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(module, "CONCURRENCY", 3)
@@ -698,7 +704,7 @@ class TestASlowReceiver:
         for number in range(9):
             outbox.add(f"r{number}", f"http://host{number}.example:{receiver.port}/", BODY)
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert most == [3]
         assert len(receiver.received) == 9
 
@@ -708,7 +714,7 @@ class TestAStop:
         self,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
         in_thread: Callable[..., threading.Thread],
     ) -> None:
@@ -722,14 +728,14 @@ class TestAStop:
         go_on.set()
         stopping.join(PATIENCE)
         assert [each.id for each in receiver.received] == ["r"]
-        assert valkey.client.zcard(f"{{test}}:outbox:127.0.0.1:{receiver.port}") == 1
+        assert shared_valkey.client.zcard(f"{{test}}:outbox:127.0.0.1:{receiver.port}") == 1
 
     def test_gives_back_what_takes_longer(
         self,
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
     ) -> None:
         go_on = held("/slow")
@@ -737,10 +743,10 @@ class TestAStop:
         first = start()
         eventually(lambda: receiver.received)
         first.stop(0)
-        assert valkey.client.hget("{test}:webhook:r", "attempts") == b"0"
+        assert shared_valkey.client.hget("{test}:webhook:r", "attempts") == b"0"
         go_on.set()
         start()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert [each.id for each in receiver.received] == ["r", "r"]
 
     def test_is_over_at_once_where_nothing_is_under_way(self, start: Start, outbox: Outbox) -> None:
@@ -770,12 +776,12 @@ signal.pause()
 
 
 @pytest.fixture
-def processes(valkey: RedisServer) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def processes(shared_valkey: RedisServer) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts processes that deliver, and kills them with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(*secret: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", PROGRAM, valkey.url, *secret]
+        command = [sys.executable, "-c", PROGRAM, shared_valkey.url, *secret]
         started.append(subprocess.Popen(command, cwd=ROOT))
         return started[-1]
 
@@ -790,7 +796,7 @@ class TestProcesses:
         self,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
         processes: Callable[..., subprocess.Popen[bytes]],
     ) -> None:
@@ -801,7 +807,7 @@ class TestProcesses:
         processes(SECRET)
         eventually(lambda: len(receiver.received) == 2 * module.PER_RECEIVER)
         go_on.set()
-        eventually(lambda: is_empty(valkey))
+        eventually(lambda: is_empty(shared_valkey))
         assert Counter(each.id for each in receiver.received) == {f"r{n}": 1 for n in range(100)}
         signed = ["webhook-signature" in each.headers for each in receiver.received]
         assert min(signed.count(True), signed.count(False)) >= module.PER_RECEIVER
@@ -811,7 +817,7 @@ class TestProcesses:
         start: Start,
         outbox: Outbox,
         receiver: Receiver,
-        valkey: RedisServer,
+        shared_valkey: RedisServer,
         held: Callable[[str], threading.Event],
         processes: Callable[..., subprocess.Popen[bytes]],
     ) -> None:
@@ -823,14 +829,36 @@ class TestProcesses:
         process.wait(PATIENCE)
         go_on.set()
         deliveries = start()
-        lease = valkey.client.zrange("{test}:outbox", 0, -1, withscores=True)[0][1]
+        lease = shared_valkey.client.zrange("{test}:outbox", 0, -1, withscores=True)[0][1]
         assert lease / 1000 > time.time()
-        make_due(valkey)
+        make_due(shared_valkey)
         deliveries.wake()
+        eventually(lambda: is_empty(shared_valkey))
+        assert [each.id for each in receiver.received] == ["r", "r"]
+
+
+class TestARedisThatGoesAway:
+    @pytest.fixture
+    def shared_valkey(self, valkey: RedisServer) -> RedisServer:
+        """In place of the shared one, for the storage too."""
+        return valkey
+
+    def test_a_webhook_survives_its_restart_and_that_of_the_process(
+        self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
+    ) -> None:
+        receiver.answers.append(status(500))
+        outbox.add("r", receiver.url, BODY)
+        first = start()
+        failure(valkey, "r")
+        first.stop(0)
+        valkey.stop()
+        valkey.start()
+        make_due(valkey)
+        start()
         eventually(lambda: is_empty(valkey))
         assert [each.id for each in receiver.received] == ["r", "r"]
 
-    def test_deliver_once_though_redis_is_away_when_it_is_to_be_noted(
+    def test_what_was_delivered_while_it_was_away_is_delivered_once(
         self,
         start: Start,
         outbox: Outbox,
@@ -848,7 +876,7 @@ class TestProcesses:
         eventually(lambda: is_empty(valkey))
         assert [each.id for each in receiver.received] == ["r"]
 
-    def test_find_what_is_due_once_redis_is_back_without_being_told(
+    def test_what_is_due_once_it_is_back_is_found_without_being_told(
         self, start: Start, outbox: Outbox, receiver: Receiver, valkey: RedisServer
     ) -> None:
         outbox.add("r", receiver.url, BODY)

@@ -4,7 +4,7 @@ import time
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runwait.webhooks import targets as webhooks
@@ -18,8 +18,6 @@ from runwait.webhooks.targets import (
     is_public,
     target_of,
 )
-
-ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 OPEN = WebhookRules()
 
@@ -113,7 +111,6 @@ def test_an_address_not_everybody_can_reach_is_not_public(text):
     assert not is_public(ip_address(text))
 
 
-@ANY_SPEED
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_what_is_public_is_global_to_the_standard_library_too(address):
     if is_public(address) and not getattr(address, "ipv4_mapped", None):
@@ -121,7 +118,6 @@ def test_what_is_public_is_global_to_the_standard_library_too(address):
         assert not address.is_multicast
 
 
-@ANY_SPEED
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_is_as_public_as_its_mapped_and_nat64_forms(address):
     assert is_public(IPv6Address(f"::ffff:{address}")) is is_public(address)
@@ -607,7 +603,6 @@ class TestParse:
             WebhookRules.parse("http://a.b", None, True)
 
 
-@ANY_SPEED
 @given(st.text(max_size=40))
 def test_any_text_is_a_target_or_refused(text):
     try:
