@@ -238,12 +238,14 @@ def test_the_python_sdk_has_its_answer_although_the_worker_was_killed(
     }
     killed, _ = server.workers()
     with (
-        running(kind, server.port, tmp_path) as url,
         ThreadPoolExecutor() as pool,
         pytest.warns(UserWarning, match="attempting reconnect"),
+        contextlib.ExitStack() as stack,
     ):
-        client = get_sync_client(url=url)
         with only(server, killed):
+            # Begun here, so that the connections that nginx keeps are that worker's.
+            url = stack.enter_context(running(kind, server.port, tmp_path))
+            client = get_sync_client(url=url)
             answer = pool.submit(client.runs.wait, None, "steps_sync", **given)
             assert has_headers.wait(PATIENCE)
             os.kill(killed, signal.SIGKILL)
