@@ -233,7 +233,7 @@ def test_500_clients_that_wait_a_second_are_all_answered_right(serve, valkey, gr
         print(f"\n500 waits on {graph}: {most}")
 
 
-def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, valkey):
+def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, valkey, gate):
     server = serve(
         # Threads need room for their stacks; the limits that platforms set cannot be set here.
         command=["prlimit", f"--as={1 << 30}", *COMMAND],
@@ -242,8 +242,12 @@ def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, 
         WEB_CONCURRENCY=1,
     )
     with ThreadPoolExecutor(150) as pool:
-        body = {"assistant_id": "sleep_sync", "input": {"seconds": 0.5}}
+        body = {"assistant_id": "sleep_sync", "input": gate.input}
         url = f"{server.url}/runs/wait"
-        answers = list(pool.map(lambda _: httpx.post(url, json=body, timeout=PATIENCE), range(150)))
-    assert [each.json() for each in answers] == [{"seconds": 0.5, "done": True}] * 150
+        waits = [pool.submit(httpx.post, url, json=body, timeout=PATIENCE) for _ in range(150)]
+        # None ends before all are there, and want a thread.
+        eventually(lambda: len(valkey.client.keys("{runwait}:run:*")) == 150)
+        gate.open()
+        answers = [each.result().json() for each in waits]
+    assert answers == [{**gate.input, "done": True}] * 150
     assert not server.logged("Traceback")

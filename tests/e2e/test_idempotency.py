@@ -169,7 +169,7 @@ def test_a_repeated_resume_is_answered_as_the_first_although_nothing_waits_any_m
 def test_the_answer_outlives_the_result_and_a_restart(serve, valkey):
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RESULT_TTL_SECONDS=0)
     first = send(server, "a-key", assistant_id="echo", input={"value": 1})
-    assert fresh_get(server, first.headers["Location"]).status_code == 404
+    eventually(lambda: fresh_get(server, first.headers["Location"]).status_code == 404)
     server.stop()
     valkey.stop()
     valkey.start()

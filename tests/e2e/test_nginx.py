@@ -24,6 +24,7 @@ from tests.e2e.calls import (
     begun,
     document,
     joined,
+    lines,
     only,
     output,
     read_newlines,
@@ -179,8 +180,14 @@ class TestDisconnects:
         output(zoo, "sleep_async", input={"seconds": 10 * FOREVER["seconds"]})
         assert len(notes.read_text().splitlines()) <= ended + 1
 
-    def test_of_a_join_stop_the_run_if_they_are_to_cancel_it(self, zoo: Server, nginx: str) -> None:
-        with begun(zoo, "steps_sync", input=FOREVER, config=UNLIMITED) as response:
+    def test_of_a_join_stop_the_run_if_they_are_to_cancel_it(
+        self, zoo: Server, nginx: str, tmp_path: Path
+    ) -> None:
+        notes = tmp_path / "notes"
+        given = {**FOREVER, "file": str(notes)}
+        with begun(zoo, "steps_sync", input=given, config=UNLIMITED) as response:
+            # The second step begins once the process knows what the first made.
+            eventually(lambda: len(lines(notes)) > 1)
             with joined(zoo, response, nginx, cancel_on_disconnect="true"):
                 pass
             assert document(response)["n"] == FOREVER["n"]
