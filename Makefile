@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PROCESSES ?= 2
+PROCESSES ?= 4
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Of what pip prints, a dot for each package; errors and warnings are shown as they come. The exit
 # code says whether pip came to its end.
