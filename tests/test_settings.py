@@ -111,3 +111,20 @@ def test_without_a_redis_url_the_embedded_server_of_the_data_folder_is_used(tmp_
     given = Settings(redis_url="redis://host")
     assert not given.embedded
     assert given.storage_url == "redis://host"
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ({}, "127.0.0.1"),
+        ({"PORT": "5000"}, "0.0.0.0"),
+        ({"PORT": "5000", "HOST": "10.0.0.1"}, "10.0.0.1"),
+        ({"HOST": "::1"}, "::1"),
+    ],
+)
+def test_it_is_reached_from_elsewhere_where_a_port_is_given(monkeypatch, environment, host):
+    for name in ("PORT", "HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env().host == host

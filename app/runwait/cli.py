@@ -82,6 +82,8 @@ def serve(config: Path | None, port: int | None) -> None:
     """
     _use(config)
     if port is not None:
+        if "PORT" not in os.environ:
+            os.environ.setdefault("HOST", "127.0.0.1")  # as without a port
         os.environ["PORT"] = str(port)
     gunicorn = ["-P", "-c", _GUNICORN, "-c", "python:runwait.server.gunicorn", "runwait.wsgi:app"]
     os.execv(sys.executable, [sys.executable, *gunicorn])
@@ -117,6 +119,8 @@ def check(config: Path | None) -> None:
         file = read(Settings.from_env().langgraph_config)
     except (SettingsError, GraphLoadError) as error:
         raise OneLine(str(error)) from None
+    if file.warning:
+        click.echo(f"note   {file.warning}", err=True)
     faults = 0
     for graph_id, found in load_each(file):
         if isinstance(found, GraphLoadError):

@@ -32,6 +32,7 @@ class Settings:
     field's name in capitals.
     """
 
+    host: str = "127.0.0.1"
     port: int = 8000
     web_concurrency: int = 2
     redis_url: str | None = None
@@ -83,6 +84,8 @@ class Settings:
                 del os.environ[each.name.upper()]
         env = Env(eager=False)
         read: dict[str, Any] = {
+            # A platform that says which port to serve on means that others reach it.
+            "host": env.str("HOST", "0.0.0.0" if "PORT" in os.environ else cls.host),
             "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)

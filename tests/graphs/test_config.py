@@ -60,7 +60,6 @@ def test_keys_that_only_the_official_tools_use_are_ignored(write):
                 "$schema": "https://example.com/schema.json",
                 "python_version": "3.11",
                 "dockerfile_lines": [],
-                "store": {"index": {"dims": 1536}},
                 "graphs": {"agent": {"path": TARGET, "color": "blue"}},
             }
         )
@@ -213,3 +212,32 @@ def test_an_env_file_that_is_not_utf_8_is_one_line(write, tmp_path):
 
     with pytest.raises(GraphLoadError, match=r"env: latin\.env can't be read"):
         read(write({"graphs": {"a": TARGET}, "env": "latin.env"}))
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        ({"auth": {"path": "./auth.py:auth"}}, "auth"),
+        ({"encryption": {"path": "./a.py:b"}}, "encryption"),
+        ({"webhooks": {"url": {"require_https": True}}}, "webhooks.url"),
+        ({"http": {"disable_store": True}}, "http.disable_store"),
+    ],
+)
+def test_what_would_keep_somebody_out_is_refused_until_it_works(write, document, key):
+    with pytest.raises(GraphLoadError, match=f"langgraph.json: {key}: not supported yet"):
+        read(write({"graphs": {"a": TARGET}, **document}))
+
+
+def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
+    document = {
+        "http": {"app": "./app.py:app", "cors": {"allow_origins": ["*"]}, "disable_mcp": False},
+        "store": {"index": {"dims": 1536}},
+        "checkpointer": {"ttl": {"default_ttl": 10}},
+        "ui": {"agent": "./ui.tsx"},
+        "python_version": "3.11",
+    }
+    path = write({"graphs": {"a": TARGET}, **document})
+
+    names = "checkpointer, ui, http.app, http.cors, store.index"
+    assert read(path).warning == f"{path}: of no effect yet: {names}"
+    assert read(write({"graphs": {"a": TARGET}})).warning is None

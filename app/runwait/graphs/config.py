@@ -1,7 +1,8 @@
 """langgraph.json, the file that names a project's graphs.
 
-It is read as the official tools read it: keys that mean nothing here (`python_version`,
-`dockerfile_lines`, `store`, ...) are left alone. One key is ours: a graph given as an object may
+It is read as the official tools read it: keys that are about images (`python_version`,
+`dockerfile_lines`, ...) are left alone. What is not supported yet is refused where it would keep
+somebody out, and else told of at the start. One key is ours: a graph given as an object may
 say `"execution": "sync"` or `"async"`, which overrides how it would be run.
 """
 
@@ -16,6 +17,14 @@ from dotenv.main import DotEnv
 Execution = Literal["sync", "async"]
 
 logger = logging.getLogger("runwait.graphs")
+
+
+# Keys inside others that would change an answer elsewhere.
+_UNSUPPORTED = {
+    "http": ("app", "cors", "configurable_headers", "mount_prefix", "enable_custom_route_auth"),
+    "store": ("index", "ttl"),
+    "webhooks": ("headers",),
+}
 
 
 class GraphLoadError(Exception):
@@ -52,13 +61,26 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class LanggraphConfig:
-    """What langgraph.json says. `path` is absolute; `env` is what the file sets, whether or not the
-    process's environment already has it."""
+    """What langgraph.json says.
+
+    Attributes:
+        path: where it is; absolute.
+        env: what it sets, whether or not the process's environment already has it.
+        unsupported: keys that would change an answer elsewhere, and do nothing here.
+    """
 
     path: Path
     graphs: dict[str, GraphSpec]
     dependencies: tuple[str, ...]
     env: dict[str, str]
+    unsupported: tuple[str, ...] = ()
+
+    @property
+    def warning(self) -> str | None:
+        """What whoever starts the service should know, or None."""
+        if not self.unsupported:
+            return None
+        return f"{self.path}: of no effect yet: {', '.join(self.unsupported)}"
 
     @property
     def local_dependencies(self) -> list[Path]:
@@ -86,12 +108,36 @@ def read(path: Path) -> LanggraphConfig:
         raise GraphLoadError(path, f"not valid JSON: {exc}") from exc
     if not isinstance(document, dict):
         raise GraphLoadError(path, "must hold a JSON object")
+    _refuse_what_keeps_out(path, document)
     return LanggraphConfig(
         path=path,
         graphs=_graphs(path, document.get("graphs")),
         dependencies=_dependencies(path, document.get("dependencies", [])),
         env=_env(path, document.get("env", {})),
+        unsupported=tuple(_unsupported(document)),
     )
+
+
+def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
+    """Refuse a file that relies on a protection which is not there yet."""
+    http, webhooks = (_object(document.get(key)) for key in ("http", "webhooks"))
+    asked = [key for key in ("auth", "encryption") if document.get(key)]
+    asked += [f"http.{key}" for key, on in http.items() if key.startswith("disable_") and on]
+    asked += ["webhooks.url"] if webhooks.get("url") else []
+    if asked:
+        reason = "not supported yet, and without it more would be let in than is meant: remove it"
+        raise GraphLoadError(path, ", ".join(asked), reason)
+
+
+def _unsupported(document: dict[str, Any]) -> list[str]:
+    found = [key for key in ("checkpointer", "ui") if document.get(key)]
+    for key, names in _UNSUPPORTED.items():
+        found += [f"{key}.{name}" for name in names if _object(document.get(key)).get(name)]
+    return found
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _graphs(path: Path, graphs: Any) -> dict[str, GraphSpec]:

@@ -53,7 +53,11 @@ except SettingsError as error:
 logconfig_dict = logs.config_for(_settings)
 logger_class = GunicornLogger
 
-bind = f"0.0.0.0:{_settings.port}"
+bind = (
+    f"[{_settings.host}]:{_settings.port}"
+    if ":" in _settings.host
+    else (f"{_settings.host}:{_settings.port}")
+)
 workers = _settings.web_concurrency
 worker_class = "runwait.server.worker.Worker"
 # Those that wait, and those that are idle between requests.
@@ -75,7 +79,8 @@ def on_starting(server: Any) -> None:
     """Make sure of what the workers need, so that what is wrong is said once."""
     server.stop = partial(_stop, server.stop)
     try:
-        read(_settings.langgraph_config)
+        if warning := read(_settings.langgraph_config).warning:
+            logging.getLogger("runwait.graphs").warning(warning)
         WebhookRules.parse(
             _settings.webhook_base_url,
             _settings.webhook_allowed_hosts,

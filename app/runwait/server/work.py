@@ -31,7 +31,10 @@ def work() -> None:
         dictConfig(logs.config_for(settings))
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
-        service = Service(settings, load(read(settings.langgraph_config)))
+        config = read(settings.langgraph_config)
+        if config.warning:
+            log.warning(config.warning)
+        service = Service(settings, load(config))
         service.start(claims=True)
     except (
         SettingsError,
