@@ -122,6 +122,7 @@ def check(
     """Has `runwait check` look at a langgraph.json: its exit code, and what it printed."""
     # The command sets it, and it is not to last.
     monkeypatch.setenv("LANGGRAPH_CONFIG", "")
+    monkeypatch.chdir(Path.cwd())
 
     def called(config: Path) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:

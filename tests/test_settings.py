@@ -19,7 +19,7 @@ def nothing_set(monkeypatch):
 
 def test_nothing_has_to_be_set(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
+    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES, data_dir=tmp_path / "data")
 
 
 def test_what_is_set_to_nothing_is_not_set(monkeypatch, tmp_path):
@@ -27,15 +27,15 @@ def test_what_is_set_to_nothing_is_not_set(monkeypatch, tmp_path):
     for each in fields(Settings):
         monkeypatch.setenv(each.name.upper(), "")
     monkeypatch.setenv("API_KEYS", "")
-    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES)
+    assert Settings.from_env() == Settings(langgraph_config=EXAMPLES, data_dir=tmp_path / "data")
 
 
 def test_a_langgraph_json_in_the_folder_comes_before_the_examples(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("langgraph.json").touch()
-    assert Settings.from_env().langgraph_config == Path("langgraph.json")
+    assert Settings.from_env().langgraph_config == tmp_path / "langgraph.json"
     monkeypatch.setenv("LANGGRAPH_CONFIG", "other.json")
-    assert Settings.from_env().langgraph_config == Path("other.json")
+    assert Settings.from_env().langgraph_config == tmp_path / "other.json"
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,9 @@ def check(config: Path | None) -> None:
 
     _use(config)
     try:
-        file = read(Settings.from_env().langgraph_config)
+        settings = Settings.from_env()
+        file = read(settings.langgraph_config)
+        settings.enter_project()
     except (SettingsError, GraphLoadError) as error:
         raise OneLine(str(error)) from None
     if file.warning:

@@ -71,6 +71,11 @@ class Settings:
         """The URL of the Redis to use: the given one, else the embedded server's."""
         return self.redis_url or embedded.url(self.data_dir)
 
+    def enter_project(self) -> None:
+        """Make the project's folder the working folder, for what graphs open by a relative path."""
+        if self.langgraph_config.parent.is_dir():
+            os.chdir(self.langgraph_config.parent)
+
     @classmethod
     def from_env(cls) -> Settings:
         """Read the settings from the process's environment.
@@ -143,6 +148,9 @@ class Settings:
             env.seal()
         except EnvValidationError as error:
             raise SettingsError(_one_line(error.error_messages)) from error
+        # Processes go elsewhere later (`enter_project`).
+        for name in ("langgraph_config", "data_dir"):
+            read[name] = read[name].absolute()
         return cls(**read)
 
 

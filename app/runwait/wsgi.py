@@ -7,7 +7,9 @@ from runwait.graphs.config import GraphLoadError
 from runwait.settings import Settings
 
 try:
-    app = create_app(Settings.from_env())
+    settings = Settings.from_env()
+    settings.enter_project()
+    app = create_app(settings)
 except GraphLoadError as error:
     print(f"runwait: {error}", file=sys.stderr, flush=True)
     # gunicorn's code for a worker that cannot start: its master stops, and does not try again.

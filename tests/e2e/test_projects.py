@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,15 @@ import httpx
 import pytest
 
 from tests.e2e.calls import output
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory
+from tests.servers import (
+    PATIENCE,
+    PROJECTS,
+    ROOT,
+    RedisServer,
+    Server,
+    ServerFactory,
+    eventually,
+)
 
 
 def config_of(project: str) -> str:
@@ -283,3 +295,41 @@ class TestSettingsThatCannotBeUsed:
         server = serve(started=False, PORT="http", LOG_FORMAT="xml", WAITERS_MAX="-1")
         (told,) = stopped(server)
         assert all(name in told for name in ("PORT", "LOG_FORMAT", "WAITERS_MAX"))
+
+
+READER = """
+from pathlib import Path
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+
+class State(TypedDict, total=False):
+    text: str
+
+AT_IMPORT = Path("prompts/x.txt").read_text()
+
+def read(state):
+    return {"text": AT_IMPORT + Path("prompts/x.txt").read_text()}
+
+graph = StateGraph(State).add_node(read).add_edge(START, "read").compile()
+"""
+
+
+def test_the_working_folder_is_the_projects(
+    serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    (project / "prompts").mkdir(parents=True)
+    (project / "prompts" / "x.txt").write_text("Be brief.")
+    (project / "reader.py").write_text(READER)
+    (project / "langgraph.json").write_text('{"graphs": {"reader": "./reader.py:graph"}}')
+    # Relative to where it is started, which is another folder.
+    config = os.path.relpath(project / "langgraph.json", ROOT)
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=1)
+    assert output(server, "reader") == {"text": "Be brief.Be brief."}
+    assert server.process is not None
+    before = server.workers()
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: (now := server.workers()) and not set(now) & set(before))
+    assert output(server, "reader") == {"text": "Be brief.Be brief."}
+    check = [sys.executable, "-m", "runwait.cli", "check", "-c", config]
+    assert subprocess.run(check, cwd=ROOT, capture_output=True).returncode == 0

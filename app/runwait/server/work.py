@@ -31,6 +31,7 @@ def work() -> None:
         dictConfig(logs.config_for(settings))
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
+        settings.enter_project()
         config = read(settings.langgraph_config)
         if config.warning:
             log.warning(config.warning)
