@@ -125,6 +125,13 @@ class TestIds:
     def test_that_are_none_are_named(self, ids, bad):
         assert ids(str(UUID(int=1)), bad) == "run_id: must be a UUID"
 
+    def test_that_are_words_of_another_method_are_refused_with_that(self, app, ids):
+        app.add_url_rule("/search/<run_id>", view_func=lambda run_id: "ok", methods=["POST"])
+        response = app.test_client().get(f"/search/{UUID(int=1)}")
+        assert response.status_code == 405
+        assert response.headers["Allow"] == "POST, OPTIONS"
+        assert ids("other", str(UUID(int=1))) == "thread_id: must be a UUID"
+
     def test_are_all_named_at_once(self, ids):
         assert ids("x", "y") == "thread_id: must be a UUID; run_id: must be a UUID"
 

@@ -257,3 +257,17 @@ class TestANodeThatIsGone:
                 command={"resume": "yes"},
                 checkpoint_id=oldest["checkpoint_id"],
             )
+
+
+@pytest.mark.parametrize("answer", [{}, [], False, 0, ""])
+def test_an_empty_answer_is_one(saver, answer):
+    graph = StateGraph(State).add_node("ask", asking("ask")).add_edge(START, "ask").compile()
+    executed(graph, {"names": []}, "r0", saver)
+    first = started(graph, saver, "r1", 1, command={"resume": answer})
+    assert executed(graph, first.input, "r1", saver) == {"names": [f"ask {answer}"]}
+
+
+def test_an_empty_answer_where_several_wait_names_none_of_them(saver):
+    executed(ASKING, {"names": []}, "r0", saver)
+    with pytest.raises(NothingToResume, match="several interrupts wait"):
+        started(ASKING, saver, "r1", 1, command={"resume": {}})

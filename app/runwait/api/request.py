@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from flask import Flask, current_app, g, request
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed
 
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
 from runwait.api.json_body import InvalidJSON, parse
@@ -67,9 +67,22 @@ def _check_ids() -> None:
     """Raise InvalidRequest unless all ids in the path are UUIDs; views get them in lower case."""
     given = request.view_args or {}
     ids = {name: given[name] for name in _IDS if name in given}
-    if bad := [(name, "must be a UUID") for name, each in ids.items() if not is_uuid(each)]:
-        raise InvalidRequest(problems(bad))
+    if bad := {name for name, each in ids.items() if not is_uuid(each)}:
+        if methods := _methods_without(bad):
+            raise MethodNotAllowed(methods)
+        raise InvalidRequest(problems([(name, "must be a UUID") for name in ids if name in bad]))
     given.update((name, each.lower()) for name, each in ids.items())
+
+
+def _methods_without(bad: set[str]) -> list[str]:
+    """The methods of the path where what is no id is a word of its own, as in /threads/search."""
+    adapter = current_app.create_url_adapter(request)
+    assert adapter is not None
+    return [
+        method
+        for method in adapter.allowed_methods()
+        if not bad & adapter.match(method=method)[1].keys()
+    ]
 
 
 def query_choice(name: str, choices: Sequence[str], default: str | None = None) -> Any:

@@ -7,6 +7,7 @@ LangGraph copies the config's metadata there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -112,7 +113,12 @@ def start(
         if point := request.starting_point:
             saved = saver.get_tuple({"configurable": {"thread_id": thread_id, **point}})
         check_start(request, graph_id, saved, graph, saver)
-    return Start(request.graph_input())
+    given = request.graph_input()
+    if request.resumes and given.resume == {}:
+        # LangGraph would take it for answers by the interrupts' ids, of which there are none.
+        waiting = waiting_interrupts(saved, graph_id)
+        given = replace(given, resume={each.id: {} for each in waiting})
+    return Start(given)
 
 
 def check_start(
