@@ -15,6 +15,8 @@ from runwait.settings import Settings
 # What a record has without anyone having added it.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+_TALKATIVE = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "langsmith", "urllib3")
+
 # All but tabs and line ends, which tracebacks have.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -55,6 +57,7 @@ def config_for(settings: Settings) -> dict[str, Any]:
     style = settings.log_format
     if style == "auto":
         style = "text" if sys.stderr.isatty() else "json"
+    ours = {"level": settings.log_level, "handlers": ["stderr"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -72,10 +75,14 @@ def config_for(settings: Settings) -> dict[str, Any]:
                 "formatter": style,
             }
         },
-        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        # The graphs' own lines.
+        "root": {"level": settings.log_level, "handlers": ["stderr"]},
         "loggers": {
-            "runwait": {"level": settings.log_level},
-            "gunicorn.error": {"level": settings.log_level, "propagate": True, "handlers": []},
+            # Not by way of the root, whose handlers a graph may replace (`logging.basicConfig`).
+            "runwait": ours,
+            "gunicorn.error": ours,
+            # A line for each request that a model or a tool sends is not what a graph says.
+            **{name: {"level": "WARNING"} for name in _TALKATIVE},
         },
     }
 

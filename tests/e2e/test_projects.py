@@ -333,3 +333,39 @@ def test_the_working_folder_is_the_projects(
     assert output(server, "reader") == {"text": "Be brief.Be brief."}
     check = [sys.executable, "-m", "runwait.cli", "check", "-c", config]
     assert subprocess.run(check, cwd=ROOT, capture_output=True).returncode == 0
+
+
+TALKER = """
+import logging
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+
+logging.basicConfig(level="ERROR", force={force})
+logging.getLogger("talker").setLevel("NOTSET")
+
+class State(TypedDict, total=False):
+    text: str
+
+def talk(state):
+    for level in ("debug", "info", "warning"):
+        getattr(logging.getLogger("talker"), level)("a line at %s", level)
+    return {{}}
+
+graph = StateGraph(State).add_node(talk).add_edge(START, "talk").compile()
+"""
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_log_has_what_graphs_say_and_no_graph_can_silence_the_service(
+    serve: ServerFactory, valkey: RedisServer, tmp_path: Path, force: bool
+) -> None:
+    (tmp_path / "talker.py").write_text(TALKER.format(force=force))
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"talker": "./talker.py:graph"}}')
+    config = str(tmp_path / "langgraph.json")
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=1)
+    output(server, "talker")
+    eventually(lambda: server.logged('"run ended"'))
+    # A graph that takes the root's handlers and level has said what it wants to see of itself.
+    assert server.logged("a line at info") is not force
+    assert not server.logged("a line at debug")
+    assert server.logged("a line at warning") is not force
