@@ -297,6 +297,33 @@ def test_a_reload_serves_on_and_lets_runs_end(serve, valkey, tmp_path):
     assert wait_for(server, "echo", input={"value": 2}) == {"value": 2}
 
 
+def test_a_reload_refuses_nobody_who_keeps_a_connection(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+    file = tmp_path / "file"
+    with (
+        ThreadPoolExecutor() as pool,
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as kept,
+        Gate(tmp_path) as gate,
+    ):
+
+        def echo(value: int) -> None:
+            asked = {"assistant_id": "echo", "input": {"value": value}}
+            response = kept.post("/runs/wait", json=asked)
+            assert (response.status_code, response.json()) == (200, {"value": value})
+
+        body = {"assistant_id": "sleep_async", "input": {**gate.input, "file": str(file)}}
+        answer = pool.submit(httpx.post, f"{server.url}/runs/wait", json=body, timeout=PATIENCE)
+        eventually(lambda: lines(file))
+        echo(-1)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: server.log.read_text().count("worker serves") == 2)
+        # The process that has the connection stops, and still has a run.
+        for value in range(20):
+            echo(value)
+        gate.open()
+        assert answer.result().json()["done"] is True
+
+
 # Processes that die
 
 

@@ -17,6 +17,7 @@ from gunicorn.workers.base import Worker
 from runwait.api.stream import Stream
 from runwait.pool import Pool
 from runwait.runs.events import Cut, End, Follower
+from runwait.server import connections
 from runwait.server.arrival import Limits
 from runwait.server.connections import AHEAD_BYTES, Connections, Handler, Rules
 from tests.servers import PATIENCE, eventually
@@ -173,7 +174,36 @@ class TestRequests:
         client = Client(service, GET)
         client.until(b"\r\n\r\n/")
         service.gunicorn.last = True
-        service.call(service.connections.stop)
+        client.socket.sendall(GET)
+        assert b"Connection: close" in client.until(b"\r\n\r\n/")
+        assert client.ends()
+
+    def test_are_answered_although_idle_connections_are_ended(self, service, monkeypatch):
+        monkeypatch.setattr(connections, "PAUSE_SECONDS", 0.0)
+        idle, waiting = Client(service), Client(service, GET.replace(b" / ", b" /wait "))
+        waiting.until(b"\r\n\r\n")
+        arriving = Client(service, GET[:-2])
+        eventually(lambda: service.connections.arriving.since)
+        service.call(service.connections.close_unused)
+        assert idle.ends()
+        assert service.connections.used
+        arriving.socket.sendall(GET[-2:])
+        arriving.until(b"\r\n\r\n/")
+        wait_for_follower(service).give(End(b"{}"))
+        waiting.until(b"{}\r\n0\r\n\r\n")
+        eventually(lambda: service.events == ["delivered", "closed"])
+        service.call(service.connections.close_unused)
+        assert arriving.ends()
+        assert waiting.ends()
+        assert not service.connections.used
+
+    def test_may_follow_an_answer_that_did_not_end_the_connection(self, service):
+        client = Client(service, GET.replace(b" / ", b" /wait "))
+        assert b"Connection: keep-alive" in client.until(b"\r\n\r\n")
+        service.gunicorn.last = True
+        wait_for_follower(service).give(End(b"{}"))
+        client.until(b"0\r\n\r\n")
+        service.call(service.connections.close_unused)
         client.socket.sendall(GET)
         assert b"Connection: close" in client.until(b"\r\n\r\n/")
         assert client.ends()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
@@ -187,15 +188,24 @@ class Service:
         self._worker.start(executes=self.settings.claim_runs if claims is None else claims)
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
-    def stop(self, grace: float) -> None:
+    def stop(
+        self, grace: float, take_last_requests: Callable[[float], None] = lambda seconds: None
+    ) -> None:
         """Take nothing more, let runs end, and give up what has not after `grace` seconds.
 
         Returns when no run is left and everyone who follows one has been given something.
+
+        Args:
+            grace: seconds for runs to end.
+            take_last_requests: blocks until clients ask for nothing more, for so many seconds at
+                most; what they ask for after that is refused.
         """
+        deadline = time.monotonic() + grace
         self._stopping.set()
-        self._hub.close()
         self._worker.stop()
-        self._runner.wait_until_idle(grace)
+        take_last_requests(grace)
+        self._hub.close()
+        self._runner.wait_until_idle(deadline - time.monotonic())
         self._runner.hand_back()
         # Those whose end is just being recorded.
         self._runner.wait_until_idle(LAST_SECONDS)

@@ -52,6 +52,8 @@ LINGER_SECONDS = 2.0
 AHEAD_BYTES = 65_536
 # What is given to the kernel at once, of what it did not take at first.
 WRITE_BYTES = 262_144
+# A client that had an answer so long ago, in seconds, is not taken to be about to ask again.
+PAUSE_SECONDS = 0.25
 # Files and connections that are left to the graphs, whatever the clients do.
 SPARE_DESCRIPTORS = 100
 
@@ -125,7 +127,6 @@ class Connections:
         """
         self.rules = rules
         self.loop = loop
-        self.stopping = False
         self._threads = threads
         self._handle = handle
         self.open: set[Connection] = set()
@@ -222,9 +223,19 @@ class Connections:
         min(oldest)[2].close()
         return True
 
-    def stop(self) -> None:
-        """Answer no more than what was asked: each answer from now on ends its connection."""
-        self.stopping = True
+    def close_unused(self) -> None:
+        """End connections whose clients ask for nothing, so that they connect to another process.
+
+        Not where a client may just be about to ask: it would take the end for a fault.
+        """
+        moment = time.monotonic() - PAUSE_SECONDS
+        for each in list(self.open):
+            each.close_if_unused_since(moment)
+
+    @property
+    def used(self) -> bool:
+        """Whether there is a connection of which the client knows no end yet."""
+        return any(not each.is_closing for each in list(self.open))
 
     @property
     def answering(self) -> bool:
@@ -292,6 +303,11 @@ class Connection:
     def is_answering(self) -> bool:
         """Whether it has a request that is not answered yet."""
         return self._answering
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is read of it."""
+        return self._closing
 
     def was_used_since(self, moment: float) -> bool:
         """Whether it was, or is being, worked on, so that it has not been idle since then."""
@@ -382,7 +398,7 @@ class Connection:
         except OSError:
             self._gone = True
             sent = 0
-        if sent < len(data) or ahead or not keep or self._gone or self._all.stopping:
+        if sent < len(data) or ahead or not keep or self._gone:
             self._all.loop.call_soon_threadsafe(self._answer, data[sent:], ahead, keep, stream)
             return
         # Nothing is left for the loop to do, which need not be woken.
@@ -469,7 +485,7 @@ class Connection:
         """An answer was sent."""
         self._end_stream(gone=False)
         self._used = time.monotonic()
-        if self._gone or not self._reusable or self._all.stopping:
+        if self._gone or not self._reusable:
             self._close_gently()
             return
         self._answering = False
@@ -592,6 +608,11 @@ class Connection:
             self._all.until_due(self._all.idle, self)
         else:
             self.close()
+
+    def close_if_unused_since(self, moment: float) -> None:
+        """End it in an orderly way, unless it was, or is being, worked on since then."""
+        if not (self._closing or self.was_used_since(moment)):
+            self._close_gently()
 
     def close(self) -> None:
         """Close it. Never while a thread has its request: its number may be given to another."""

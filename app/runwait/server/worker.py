@@ -161,17 +161,27 @@ class Worker(BaseWorker):
         for listener in self.sockets:
             self._loop.remove_reader(listener.fileno())
             listener.close()
-        self.connections.stop()
 
     def _see_to_the_end(self, seconds: float) -> None:
         """On a thread: the loop goes on sending answers meanwhile."""
-        self.runwait.service.stop(seconds)
+        self.runwait.service.stop(seconds, self._take_last_requests)
         deadline = time.monotonic() + LAST_WORDS_SECONDS + (seconds and 4.0)
         while self.connections.answering and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.05)
         logging.shutdown()
         # Not sys.exit: it would wait for every thread, and a graph may hang on one.
         os._exit(0)
+
+    def _take_last_requests(self, seconds: float) -> None:
+        """Serve clients on the connections that they have, for as long as they use them.
+
+        Each is told with its next answer that the connection ends. Who was not told, and finds it
+        closed or is refused, takes that for a fault.
+        """
+        deadline = time.monotonic() + seconds
+        while self.connections.used and time.monotonic() < deadline:
+            self._loop.call_soon_threadsafe(self.connections.close_unused)
+            time.sleep(0.05)
 
 
 def _descriptors() -> int:
