@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict, cast
@@ -49,6 +50,8 @@ def made_by(config: RunnableConfig, runtime: ServerRuntime) -> Any:
     assert isinstance(runtime.store, InMemoryStore)
     if config["configurable"]["node"] == "bad":
         raise ValueError("no luck")
+    if config["configurable"]["node"] == "exit":
+        sys.exit("no more")
     return a_graph(config["configurable"]["node"])
 
 
@@ -436,4 +439,7 @@ class TestLooking:
             assistants.graph(graph_id)
         made = assistants.create(asked("made", context={"node": "bad"}))
         with pytest.raises(GraphNotMade, match="ValueError: no luck"):
+            assistants.schemas(made.assistant_id)
+        made = assistants.create(asked("made", context={"node": "exit"}))
+        with pytest.raises(GraphNotMade, match="SystemExit: no more"):
             assistants.schemas(made.assistant_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -72,6 +73,8 @@ class Service:
             response = stream.response({})
             self.followers.append(follower)
             return response(environ, start_response)
+        if environ["PATH_INFO"] == "/exit":
+            sys.exit("said by a graph")
         body = environ["wsgi.input"].read() or environ["PATH_INFO"].encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
@@ -170,6 +173,11 @@ class TestRequests:
         assert b"400 Bad Request" in client.until(b"</html>\n")
         assert client.ends()
 
+    def test_that_make_a_graph_exit_are_answered_with_a_500(self, service):
+        client = Client(service, GET.replace(b" / ", b" /exit "))
+        assert b"500 Internal Server Error" in client.until(b"</html>\n")
+        assert client.ends()
+
     def test_after_a_stop_are_answered_once_more_and_end_the_connection(self, service):
         client = Client(service, GET)
         client.until(b"\r\n\r\n/")
@@ -192,12 +200,17 @@ class TestRequests:
         wait_for_follower(service).give(End(b"{}"))
         waiting.until(b"{}\r\n0\r\n\r\n")
         eventually(lambda: service.events == ["delivered", "closed"])
-        service.call(service.connections.close_unused)
+
+        def ended() -> bool:
+            service.call(service.connections.close_unused)
+            return not service.connections.used
+
+        eventually(ended)
         assert arriving.ends()
         assert waiting.ends()
-        assert not service.connections.used
 
-    def test_may_follow_an_answer_that_did_not_end_the_connection(self, service):
+    def test_may_follow_an_answer_that_did_not_end_the_connection(self, service, monkeypatch):
+        monkeypatch.setattr(connections, "PAUSE_SECONDS", PATIENCE)
         client = Client(service, GET.replace(b" / ", b" /wait "))
         assert b"Connection: keep-alive" in client.until(b"\r\n\r\n")
         service.gunicorn.last = True

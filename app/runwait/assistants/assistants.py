@@ -316,7 +316,7 @@ class Assistants:
                 return look(made)
         except StorageUnavailable:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.warning("graph %r was not made to be looked at", assistant.graph_id, exc_info=error)
             text = f"{type(error).__name__}: {error}"
             raise GraphNotMade(f"graph {assistant.graph_id!r} was not made: {text}") from error

@@ -704,7 +704,7 @@ class Handler:
             keep = not response.should_close() and _is_read(parser)
         except (StopIteration, NoMoreData):
             pass  # there was nothing to be answered
-        except Exception as error:
+        except BaseException as error:  # SystemExit of a graph's too: nobody else would answer
             if isinstance(error, UnsupportedTransferCoding | ConfigurationProblem):
                 # gunicorn answers these with a 5xx, and it is the client that sent them.
                 error = InvalidHeader(str(error), req=request)
