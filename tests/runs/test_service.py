@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from runwait.runs import ending
 from runwait.runs.events import RunNotFound
+from runwait.runs.request import RunRequest
+from runwait.runs.run import Run
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.records import Admission, RunRecord, RunStatus
 
 
 @pytest.mark.parametrize(
@@ -41,3 +47,42 @@ def test_a_run_is_deleted_whatever_it_does_meanwhile(monkeypatch, removed, cance
         with pytest.raises(outcome):
             service.delete("t", "r")
     assert list(answers) == []
+
+
+@pytest.mark.parametrize("redis_is_away", [False, True])
+def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
+    monkeypatch, redis_is_away
+):
+    # Where RESULT_TTL_SECONDS is 0, an end leaves nothing that says that it was.
+    service = Service(Settings(), {})
+    runner, recorded = service._runner, []
+    record = RunRecord(
+        run_id="r",
+        thread_id="t",
+        assistant_id="a",
+        graph_id="g",
+        metadata={},
+        status=RunStatus.RUNNING,
+        kwargs={},
+    )
+    run = Run(record, RunRequest(assistant_id="g", request_id=""))
+
+    def admit(*args: Any, **kwargs: Any) -> Admission:
+        runner.finish(run, ending.succeeded({}))
+        recorded.append("start")
+        if redis_is_away:
+            raise StorageUnavailable("perhaps it was taken")
+        return Admission("running", token=7)
+
+    def finish(*args: Any, token: int | None, **kwargs: Any) -> bool:
+        recorded.append(f"end with {token}")
+        return True
+
+    monkeypatch.setattr(service._records, "admit", admit)
+    monkeypatch.setattr(service._records, "finish", finish)
+    runner.record_start(run)
+    if redis_is_away:
+        runner.record_ends()
+    token = None if redis_is_away else 7
+    assert recorded == ["end with None", "start", f"end with {token}"]
+    assert runner.get("r") is None

@@ -165,9 +165,14 @@ class Runner:
         try:
             admission = self._records.admit(run.record, lease, may_start=True)
             run.token = admission.token or run.token
+            if run.ending is not None and admission.token is not None:
+                # Its end was recorded first, and may have left nothing that says so.
+                self.record_end(run)
         except StorageUnavailable as error:
             # The next beat that finds Redis back records it; so does the run's end.
             log.debug("run %s starts unrecorded: %s", run.run_id, error)
+            if run.ending is not None:
+                self._unrecorded[run.run_id] = run
 
     def record_again(self, run: Run) -> bool:
         """Tell Redis of a run that it lost; whether the run is this process's, again or still."""
