@@ -16,8 +16,11 @@ log = logging.getLogger("runwait.runs")
 class Observer(Protocol):
     """Hears of transitions, on the thread that makes them; it must not block, nor raise."""
 
+    def started(self, run: Run) -> None:
+        """A run executes here from now on, admitted here or claimed."""
+
     def claimed(self, run: Run) -> None:
-        """The process claimed a run that was ready, and starts it."""
+        """The process claimed a run that was ready, and is about to start it."""
 
     def postponed(self, record: RunRecord) -> None:
         """A claimed run was left to a process that has its graph."""
@@ -30,9 +33,16 @@ class Observer(Protocol):
     def left(self, run: Run, error: BaseException) -> None:
         """A run is left to another process."""
 
+    def handed_back(self, run: Run) -> None:
+        """The process stops, and gave a run up for others to claim."""
+
 
 class LogLines:
     """Writes a line for each transition that somebody may look for."""
+
+    def started(self, run: Run) -> None:
+        """For debugging alone: each run has a line at its end."""
+        log.debug("run started", extra={"run_id": run.run_id, "attempt": run.attempt})
 
     def claimed(self, run: Run) -> None:
         """At which attempt it is goes along."""
@@ -68,3 +78,7 @@ class LogLines:
     def left(self, run: Run, error: BaseException) -> None:
         """A warning: it takes longer now."""
         log.warning("run %s goes on elsewhere: %s", run.run_id, error)
+
+    def handed_back(self, run: Run) -> None:
+        """It goes on with another line, in another process."""
+        log.info("run handed back", extra={"run_id": run.run_id, "attempt": run.attempt})

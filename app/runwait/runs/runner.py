@@ -115,6 +115,7 @@ class Runner:
             # One that was ended since it was claimed has been forgotten already, for good.
             if run.executing:
                 self.enter(run)
+        self._observer.started(run)
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
         run.leased_until = time.monotonic() + self._settings.run_lease_seconds
@@ -409,6 +410,7 @@ class Runner:
             # Not an end: the client joins, and is answered by the run's next process. One whose run
             # Redis did not take is told there that it is not to be found.
             self._hub.publish(run.run_id, Cut.ELSEWHERE)
+            self._observer.handed_back(run)
             self._forget(run)
 
     # Feedback
