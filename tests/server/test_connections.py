@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import sys
 import threading
@@ -322,7 +323,48 @@ class TestReading:
         assert client.is_reset()
 
 
+class Exhausted:
+    """A listener, for whose first connections no file descriptor is left."""
+
+    def __init__(self, listener: socket.socket, refusals: int) -> None:
+        self.listener = listener
+        self.refusals = refusals
+
+    def accept(self) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return self.listener.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listener, name)
+
+
 class TestRoom:
+    @pytest.mark.parametrize("rest", [0.01, PATIENCE])
+    def test_that_the_machine_does_not_give_is_not_asked_for_all_the_time(
+        self, service, monkeypatch, rest
+    ):
+        monkeypatch.setattr(connections, "REST_SECONDS", rest)
+        waiting = Client(service, GET.replace(b" / ", b" /wait "))
+        waiting.until(b"\r\n\r\n")
+        exhausted = Exhausted(service.listener, 1000 if rest == PATIENCE else 3)
+
+        def exhaust() -> None:
+            service.loop.remove_reader(service.listener)
+            service.loop.add_reader(exhausted, service.connections.accept, exhausted)
+
+        service.call(exhaust)
+        client = Client(service, GET)
+        if rest == PATIENCE:
+            eventually(lambda: exhausted.refusals < 1000)
+            for _ in range(20):
+                turn = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), service.loop)
+                turn.result(PATIENCE)
+            assert exhausted.refusals == 999
+        else:
+            client.until(b"\r\n\r\n/")
+
     def test_is_made_by_those_who_do_nothing(self, serve):
         service = serve(connections=10)
         idle = [Client(service) for _ in range(30)]

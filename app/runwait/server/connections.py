@@ -54,6 +54,8 @@ AHEAD_BYTES = 65_536
 WRITE_BYTES = 262_144
 # A client that had an answer so long ago, in seconds, is not taken to be about to ask again.
 PAUSE_SECONDS = 0.25
+# Seconds until it is tried again to accept a connection for which no file descriptor was left.
+REST_SECONDS = 1.0
 # Files and connections that are left to the graphs, whatever the clients do.
 SPARE_DESCRIPTORS = 100
 
@@ -154,6 +156,10 @@ class Connections:
                     "no file descriptor is left for a client",
                     extra={"connections_from_now_on": self._most},
                 )
+                if not self._drop_one():
+                    # The client who waits to be accepted would wake the loop again at once.
+                    self.loop.remove_reader(listener)
+                    self.loop.call_later(REST_SECONDS, self._go_on_accepting, listener)
             elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
             return
@@ -161,6 +167,10 @@ class Connections:
         if client.family != socket.AF_UNIX:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         Connection(self, client, address, listener.getsockname())
+
+    def _go_on_accepting(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:  # it was not closed meanwhile, by a stop
+            self.loop.add_reader(listener, self.accept, listener)
 
     def give_to_thread(self, connection: Connection, arrival: Arrival) -> None:
         """Have a request answered."""
