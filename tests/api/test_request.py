@@ -129,7 +129,7 @@ class TestIds:
         app.add_url_rule("/search/<run_id>", view_func=lambda run_id: "ok", methods=["POST"])
         response = app.test_client().get(f"/search/{UUID(int=1)}")
         assert response.status_code == 405
-        assert response.headers["Allow"] == "POST, OPTIONS"
+        assert response.headers["Allow"] == "OPTIONS, POST"
         assert ids("other", str(UUID(int=1))) == "thread_id: must be a UUID"
 
     def test_are_all_named_at_once(self, ids):

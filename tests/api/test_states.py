@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from runwait.api import errors, request, states
-from runwait.threads.fit import StateUnfit
+from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import LATEST, At, CheckpointNotFound, NoGraph, UpdateRefused
 
 THREAD, CHECKPOINT = str(UUID(int=1)), str(UUID(int=2))
@@ -241,7 +241,7 @@ def test_a_checkpoint_s_id_by_itself_goes_before_the_one_within(http, asked):
     [
         (CheckpointNotFound("c"), 404, "checkpoint c not found"),
         (NoGraph("no graph"), 400, "no graph"),
-        (StateUnfit("channel 'x'"), 409, "channel 'x'"),
+        (StateIncompatible("channel 'x'"), 409, "channel 'x'"),
         (UpdateRefused("as_node: ..."), 422, "as_node: ..."),
     ],
 )

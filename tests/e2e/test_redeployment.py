@@ -132,7 +132,7 @@ def test_a_graph_that_is_made_for_the_run_refuses_it_then(before, after, fields)
     thread_id, _ = keep(before, "made", input={"text": "x"})
     known = stands(before, thread_id)
     answer = wait_on(after, thread_id, "made", **fields)
-    assert answer.json() == {"__error__": {"error": "StateUnfit", "message": GONE}}
+    assert answer.json() == {"__error__": {"error": "StateIncompatible", "message": GONE}}
     assert stands(before, thread_id) == known
     assert get(after, f"/threads/{thread_id}/runs")[0]["status"] == "error"
     assert wait_on(before, thread_id, "made", command={"resume": "me"}).json() == {"text": "me"}
@@ -148,7 +148,7 @@ def test_what_a_run_comes_before_is_refused_in_its_turn(before, after, tmp_path)
         eventually(lambda: len(get(before, f"/threads/{thread_id}/runs")) == 2)
         gate.open()
     assert "__interrupt__" in first.result().json()
-    assert second.result().json() == {"__error__": {"error": "StateUnfit", "message": GONE}}
+    assert second.result().json() == {"__error__": {"error": "StateIncompatible", "message": GONE}}
     thread = get(before, f"/threads/{thread_id}")
     assert (thread["status"], thread["error"]) == ("interrupted", None)
     answer = wait_on(before, thread_id, "asks", command={"resume": "me"})

@@ -14,7 +14,7 @@ from runwait.runs import resume
 from runwait.runs.executor import Start
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import EndedBefore, NothingToResume, check_resume, waiting_interrupts
-from runwait.threads.fit import StateUnfit
+from runwait.threads.compatibility import StateIncompatible
 
 
 class State(TypedDict, total=False):
@@ -224,7 +224,9 @@ class TestANodeThatIsGone:
         ],
     )
     def test_is_nothing_to_go_on_with(self, saver, after, fields):
-        with pytest.raises(StateUnfit, match="node 'ask', which the graph does not have any more"):
+        with pytest.raises(
+            StateIncompatible, match="node 'ask', which the graph does not have any more"
+        ):
             started(after, saver, "r1", 1, **fields)
 
     @pytest.mark.parametrize("fields", [{"input": {"names": []}}, {"command": {"goto": "a"}}])
@@ -234,7 +236,7 @@ class TestANodeThatIsGone:
     def test_ends_a_run_that_an_earlier_attempt_brought_there(self, saver, after):
         with pytest.raises(EndedBefore) as ended:
             started(after, saver, "r0", 2, input={"names": []})
-        assert ended.value.outcome.error["error"] == "StateUnfit"
+        assert ended.value.outcome.error["error"] == "StateIncompatible"
         assert "node 'ask'" in ended.value.outcome.error["message"]
 
     def test_may_be_of_an_older_state_than_the_one_to_go_on_from(self, saver, after):
@@ -248,7 +250,7 @@ class TestANodeThatIsGone:
             and saver.get_tuple(config).metadata["run_id"] == "r0"
         )
         started(after, saver, "r2", 1, command={"resume": "yes"})
-        with pytest.raises(StateUnfit, match="node 'ask'"):
+        with pytest.raises(StateIncompatible, match="node 'ask'"):
             started(
                 after,
                 saver,

@@ -17,8 +17,8 @@ from runwait.storage import threads as module
 from runwait.storage.connection import Script, Storage, StorageUnavailable
 from runwait.storage.metadata import contains, index_terms
 from runwait.storage.threads import (
+    RemovalUnfinished,
     ThreadBusy,
-    ThreadDoomed,
     ThreadExists,
     ThreadNotFound,
     ThreadQuery,
@@ -153,8 +153,8 @@ def test_every_call_may_arrive_twice(storage, redis_server):
     records.note_state(thread_id, True)
     assert ids(records, metadata={"b": 2}, status="interrupted") == [thread_id]
     assert records.count(ThreadQuery()) == 1
-    doomed = records.delete(thread_id)
-    records.cleaned(doomed)
+    left_over = records.delete(thread_id)
+    records.cleaned(left_over)
     assert stray_keys(redis_server) == set()
 
 
@@ -201,7 +201,7 @@ def test_a_removal_takes_ended_runs_along_and_has_the_others_end(records, storag
     listener = client.pubsub(ignore_subscribe_messages=True)
     listener.psubscribe("{test}:told:*")
     listener.get_message(timeout=5)
-    doomed = records.delete(thread_id)
+    left_over = records.delete(thread_id)
     told = [listener.get_message(timeout=5) for _ in range(2)]
     assert [(each["channel"], each["data"]) for each in told] == [
         (b"{test}:told:p1", b"cancel r1 interrupt"),
@@ -214,19 +214,19 @@ def test_a_removal_takes_ended_runs_along_and_has_the_others_end(records, storag
         assert left == [b"interrupt", b"1", None]
         client.delete(f"{{test}}:run:{run}")
     client.delete("{test}:ready", "{test}:leases")
-    records.cleaned(doomed)
+    records.cleaned(left_over)
     assert stray_keys(redis_server) == set()
 
 
 def test_a_removed_thread_is_doomed_until_it_is_cleaned(records):
     thread_id = new(records)
-    doomed = records.delete(thread_id)
-    assert doomed.thread_id == thread_id
-    assert records.sweep() == ([doomed], False)
-    with pytest.raises(ThreadDoomed) as refused:
+    left_over = records.delete(thread_id)
+    assert left_over.thread_id == thread_id
+    assert records.sweep() == ([left_over], False)
+    with pytest.raises(RemovalUnfinished) as refused:
         records.create(thread_id, {})
-    assert refused.value.doomed == doomed
-    records.cleaned(doomed)
+    assert refused.value.left_over == left_over
+    records.cleaned(left_over)
     assert records.sweep() == ([], False)
     records.create(thread_id, {})
 
@@ -254,25 +254,25 @@ def test_a_thread_that_is_built_may_be_given_up(records, redis_server, how):
     thread_id = str(uuid4())
     token = records.reserve(thread_id)
     if how == "abandoned":
-        doomed = records.abandon(thread_id, token)
+        left_over = records.abandon(thread_id, token)
     elif how == "an hour ago":
         token = int(redis_server.client.time()[0] - 3600) * 1_000_000
         redis_server.client.zadd("{test}:threads:building", {thread_id: token})
-        (doomed,), _ = records.sweep()
+        (left_over,), _ = records.sweep()
     else:
-        with pytest.raises(ThreadDoomed) as refused:
+        with pytest.raises(RemovalUnfinished) as refused:
             if how == "created":
                 records.create(thread_id, {})
             else:
                 records.reserve(thread_id)
-        doomed = refused.value.doomed
-    assert doomed.thread_id == thread_id
-    assert doomed.token > token
+        left_over = refused.value.left_over
+    assert left_over.thread_id == thread_id
+    assert left_over.token > token
     assert records.abandon(thread_id, token) is None
     with pytest.raises(ThreadBusy):
         records.create(thread_id, {}, token=token)
-    assert records.sweep()[0] == [doomed]
-    records.cleaned(doomed)
+    assert records.sweep()[0] == [left_over]
+    records.cleaned(left_over)
     assert stray_keys(redis_server) == set()
     records.create(thread_id, {})
 
@@ -291,8 +291,8 @@ def test_a_late_cleaner_does_not_unmark_a_later_removal(records):
 def test_the_token_of_a_removal_is_higher_than_those_before_and_lower_than_those_after(records):
     first = new(records)
     held = records.hold(first)
-    doomed = records.delete(first)
-    assert held < doomed.token < records.hold(new(records))
+    left_over = records.delete(first)
+    assert held < left_over.token < records.hold(new(records))
 
 
 def test_a_thread_that_a_run_has_is_not_held(records, storage):
@@ -329,10 +329,10 @@ def test_an_expired_thread_goes_whole(records, redis_server):
     expired, other = new(records, {"a": 1}, ttl=60_000), new(records, {"a": 1}, ttl=90_000)
     assert records.sweep()[0] == []
     expire(redis_server, expired)
-    (doomed,), more = records.sweep()
-    assert doomed.thread_id == expired
+    (left_over,), more = records.sweep()
+    assert left_over.thread_id == expired
     assert not more
-    records.cleaned(doomed)
+    records.cleaned(left_over)
     assert ids(records, metadata={"a": 1}) == [other]
     assert not [key for key in stray_keys(redis_server) if expired.encode() in key]
 
@@ -374,12 +374,12 @@ def test_the_service_may_give_all_threads_a_life_and_a_thread_may_have_its_own(s
 def test_a_sweep_removes_at_most_a_hundred_and_says_that_there_is_more(records, redis_server):
     for _ in range(120):
         expire(redis_server, new(records, ttl=60_000))
-    doomed, more = records.sweep()
-    assert (len(doomed), more) == (100, True)
-    for each in doomed:
+    left_over, more = records.sweep()
+    assert (len(left_over), more) == (100, True)
+    for each in left_over:
         records.cleaned(each)
-    doomed, more = records.sweep()
-    assert (len(doomed), more) == (20, False)
+    left_over, more = records.sweep()
+    assert (len(left_over), more) == (20, False)
 
 
 # Temporary threads

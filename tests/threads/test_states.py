@@ -33,7 +33,7 @@ from runwait.graphs.loader import load
 from runwait.serialization import dumps
 from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of
 from runwait.storage.connection import Storage, StorageUnavailable
-from runwait.threads.fit import StateUnfit, raised_in
+from runwait.threads.compatibility import StateIncompatible, raised_in
 from runwait.threads.states import (
     EMPTY,
     At,
@@ -923,9 +923,11 @@ class TestAfterADeployment:
         thread = world.run("model", {"number": 1})
         world.add("model", _strict_model())
         for call in (world.states.get, world.states.history):
-            with pytest.raises(StateUnfit, match="channel 'number': Input should be a valid list"):
+            with pytest.raises(
+                StateIncompatible, match="channel 'number': Input should be a valid list"
+            ):
                 call(thread, "model")
-        with pytest.raises(StateUnfit, match="channel 'number'"):
+        with pytest.raises(StateIncompatible, match="channel 'number'"):
             world.states.update(thread, "model", {"number": [1]}, "one")
 
     def test_a_channel_whose_reducer_cannot_take_the_old_value_is_named(self, world):
@@ -947,7 +949,7 @@ class TestAfterADeployment:
         thread = world.run("asks", {"text": "x"})
         world.add("asks", _asking("question"))
         with pytest.raises(
-            StateUnfit, match=r"channel 'branch:to:ask': .* node 'ask', .* any more$"
+            StateIncompatible, match=r"channel 'branch:to:ask': .* node 'ask', .* any more$"
         ):
             world.states.get(thread, "asks")
         latest = world.states.history(thread, "asks")[0]
@@ -973,7 +975,7 @@ class TestAfterADeployment:
         assert world.get(thread, "asks")["next"] == ["ask"]
         world.add("asks", _asking_after_two(node, joined=joined, defer=defer))
         with pytest.raises(
-            StateUnfit, match=rf"^channel 'join:a\+b:ask': .* node 'ask', .*{reason}"
+            StateIncompatible, match=rf"^channel 'join:a\+b:ask': .* node 'ask', .*{reason}"
         ):
             world.states.get(thread, "asks")
 
@@ -991,7 +993,7 @@ class TestAfterADeployment:
         at = At(checkpoint_ns=task["checkpoint"]["checkpoint_ns"])
         world.add("outer", _around(_asking("question"), checkpointer))
         for place, options in ((At(), {"subgraphs": True}), (at, {})):
-            with pytest.raises(StateUnfit, match="node 'ask'"):
+            with pytest.raises(StateIncompatible, match="node 'ask'"):
                 world.states.get(thread, "outer", place, **options)
         assert world.get(thread, "outer")["interrupts"] == task["interrupts"]
 
@@ -1033,7 +1035,7 @@ class TestAfterADeployment:
         world.add("sends", build("work"))
         thread = world.run("sends", {"text": "x"})
         world.add("sends", build("job"))
-        with pytest.raises(StateUnfit, match=r"channel '__pregel_tasks': .* node 'work'"):
+        with pytest.raises(StateIncompatible, match=r"channel '__pregel_tasks': .* node 'work'"):
             world.states.get(thread, "sends")
 
     def test_a_thread_at_its_end_fits_whatever_became_of_its_nodes(self, world):
@@ -1045,9 +1047,9 @@ class TestAfterADeployment:
     def test_a_graph_that_is_gone_is_named(self, world):
         thread = world.run("plain", {"text": "x"})
         for call in (world.states.get, world.states.history):
-            with pytest.raises(StateUnfit, match="graph 'gone' is not served here any more"):
+            with pytest.raises(StateIncompatible, match="graph 'gone' is not served here any more"):
                 call(thread, "gone")
-        with pytest.raises(StateUnfit, match="'gone'"):
+        with pytest.raises(StateIncompatible, match="'gone'"):
             world.states.update(thread, "gone", {})
 
 
@@ -1083,9 +1085,9 @@ class TestAValueThatCannotBeRevived:
 
     def test_is_named_with_its_channel(self, redis_world, thread):
         for call in (redis_world.states.get, redis_world.states.history):
-            with pytest.raises(StateUnfit, match=r"channel 'text': .*Fact"):
+            with pytest.raises(StateIncompatible, match=r"channel 'text': .*Fact"):
                 call(thread, "fact")
-        with pytest.raises(StateUnfit, match=r"channel 'text': .*Fact"):
+        with pytest.raises(StateIncompatible, match=r"channel 'text': .*Fact"):
             redis_world.states.update(thread, "fact", {"text": "y"}, "node")
 
     def test_leaves_the_thread_without_values(self, redis_world, thread):

@@ -281,11 +281,11 @@ class TestDelete:
 
     def test_that_comes_late_leaves_a_later_thread_alone(self, world, threads):
         thread_id = threads.create()["thread_id"]
-        doomed = world.records.delete(thread_id)
-        threads.clean(doomed)
+        left_over = world.records.delete(thread_id)
+        threads.clean(left_over)
         threads.create(thread_id=thread_id)
         world.run(thread_id, "note", {"text": "new"})
-        threads.clean(doomed)
+        threads.clean(left_over)
         assert threads.get(thread_id)["values"]["seen"] == ["new"]
 
     def test_stands_although_the_checkpoints_could_not_be_deleted_yet(

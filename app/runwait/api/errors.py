@@ -31,7 +31,7 @@ from runwait.storage.connection import StorageUnavailable
 from runwait.storage.records import UnreadableRecord
 from runwait.storage.store import UnfitQuery, UnstorableItem
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
-from runwait.threads.fit import StateUnfit
+from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound, NoGraph, UpdateRefused
 from runwait.webhooks.targets import WebhookRefused
 
@@ -83,7 +83,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     AssistantExists: (HTTPStatus.CONFLICT, "{}"),
     CheckpointNotFound: (HTTPStatus.NOT_FOUND, "checkpoint {} not found"),
     NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
-    StateUnfit: (HTTPStatus.CONFLICT, "{}"),
+    StateIncompatible: (HTTPStatus.CONFLICT, "{}"),
     UpdateRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnreadableRecord: (HTTPStatus.INTERNAL_SERVER_ERROR, "{}"),
 }

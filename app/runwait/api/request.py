@@ -80,7 +80,7 @@ def _methods_without(bad: set[str]) -> list[str]:
     assert adapter is not None
     return [
         method
-        for method in adapter.allowed_methods()
+        for method in sorted(adapter.allowed_methods())
         if not bad & adapter.match(method=method)[1].keys()
     ]
 

@@ -41,8 +41,8 @@ from runwait.storage.records import (
     RunRecords,
     RunStatus,
 )
-from runwait.storage.threads import Doomed, ThreadBusy, ThreadNotFound, ThreadRecords
-from runwait.threads.fit import StateUnfit
+from runwait.storage.threads import LeftOver, ThreadBusy, ThreadNotFound, ThreadRecords
+from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound
 from runwait.threads.threads import Threads
 from runwait.webhooks.targets import WebhookRules, check_target
@@ -154,7 +154,7 @@ class Admission:
             KeyReused, KeyInFlight: its idempotency key was used before.
             ThreadNotFound, CheckpointNotFound: there is no such thread, or checkpoint on it.
             NothingToResume: no interrupt waits for what the resume brings.
-            StateUnfit: the thread is to go on with a node that the graph lacks.
+            StateIncompatible: the thread is to go on with a node that the graph lacks.
             NoRoom: no place to wait for a name to resolve.
             StorageUnavailable: it needs Redis, which is away.
         """
@@ -275,9 +275,9 @@ class Admission:
                 seen = verdict.metadata
                 assert seen is not None and thread is not None
                 thread = with_ids(seen, record, thread)
-            elif verdict.verdict == "doomed":
+            elif verdict.verdict == "left over":
                 assert verdict.token is not None
-                self._threads.clean(Doomed(record.thread_id, verdict.token))
+                self._threads.clean(LeftOver(record.thread_id, verdict.token))
             else:
                 return verdict
         raise ThreadBusy(record.thread_id)
@@ -311,7 +311,7 @@ class Admission:
             return
         try:
             resume.check_start(request, graph.graph_id, found, graph.compiled, saver)
-        except (resume.NothingToResume, StateUnfit):
+        except (resume.NothingToResume, StateIncompatible):
             # What waits may come with the runs before it; it is looked for again in its turn.
             if point or self._thread_records.get(thread_id).status != "busy":
                 raise

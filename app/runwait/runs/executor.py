@@ -115,7 +115,7 @@ class Execution:
     interrupted: bool = False
     task: asyncio.Task[None] | None = None
 
-    def take(self, chunk: Any) -> None:
+    def note(self, chunk: Any) -> None:
         """Note a streamed chunk."""
         mode, payload = chunk
         if mode == "values":
@@ -211,13 +211,13 @@ class Executor:
         job = execution.job
         with contextlib.ExitStack() as stack:
             try:
-                graph = stack.enter_context(job.graph.make(*_surroundings(job)))
+                graph = stack.enter_context(job.graph.make(*_for_factories(job)))
                 if job.graph.execution is None and not proven_sync(graph):
                     self._spawn(execution, self._continue_async(execution, graph, stack.pop_all()))
                     return
                 arguments = _arguments(execution, graph)
                 for chunk in graph.stream(**arguments):
-                    execution.take(chunk)
+                    execution.note(chunk)
                 stack.close()
             except BaseException as raised:
                 error: BaseException | None = raised
@@ -227,7 +227,7 @@ class Executor:
 
     async def _run_async(self, execution: Execution) -> None:
         job = execution.job
-        async with job.graph.amake(*_surroundings(job)) as graph:
+        async with job.graph.amake(*_for_factories(job)) as graph:
             await self._stream(execution, graph)
 
     async def _continue_async(
@@ -249,7 +249,7 @@ class Executor:
         chunks = cast(AsyncGenerator[Any], graph.astream(**arguments))
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
-                execution.take(chunk)
+                execution.note(chunk)
 
     def _spawn(self, execution: Execution, work: Coroutine[Any, Any, None]) -> None:
         async def see_to_its_end() -> None:
@@ -283,7 +283,7 @@ class Executor:
                 log.warning("a graph raised %s on the event loop", type(error).__name__)
 
 
-def _surroundings(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
+def _for_factories(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
     """What a factory may ask for."""
     return job.config, job.context, job.store
 

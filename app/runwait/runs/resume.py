@@ -26,7 +26,7 @@ from runwait.runs import ending
 from runwait.runs.ending import Outcome
 from runwait.runs.executor import Start
 from runwait.runs.request import RunRequest
-from runwait.threads.fit import StateUnfit, check_next
+from runwait.threads.compatibility import StateIncompatible, check_next
 
 
 class NothingToResume(Exception):
@@ -94,7 +94,7 @@ def start(
 
     Raises:
         NothingToResume: its resume finds nothing.
-        StateUnfit: it would go on with a node that the graph lacks.
+        StateIncompatible: it would go on with a node that the graph lacks.
         EndedBefore: it had come to its end.
     """
     saved = latest(saver, thread_id)
@@ -104,7 +104,7 @@ def start(
                 raise EndedBefore(ending.interrupted(_values(graph, saver, saved), []))
             try:
                 check_next(saved, graph, saver)
-            except StateUnfit as error:
+            except StateIncompatible as error:
                 # The thread does not stand as it did before this run.
                 raise EndedBefore(ending.failed(error)) from error
             return Start(None, from_latest=True)
@@ -135,7 +135,7 @@ def check_start(
 
     Raises:
         NothingToResume: the request's resume finds nothing.
-        StateUnfit: the graph lacks a node to go on with.
+        StateIncompatible: the graph lacks a node to go on with.
     """
     if request.resumes:
         check_resume((request.command or {})["resume"], waiting_interrupts(saved, graph_id))

@@ -29,7 +29,7 @@ from runwait.runs.ending import Outcome
 from runwait.runs.events import Cut, End, Hub
 from runwait.runs.executor import Execution, Executor, Job
 from runwait.runs.observer import Observer
-from runwait.runs.patience import Patient
+from runwait.runs.retrying import RetryingRunner
 from runwait.runs.run import Ending, Phase, Run
 from runwait.runs.savers import Savers
 from runwait.runs.timers import Timers
@@ -45,7 +45,7 @@ from runwait.storage.records import (
     RunRecords,
     RunStatus,
 )
-from runwait.threads.fit import raised_in
+from runwait.threads.compatibility import raised_in
 
 log = logging.getLogger("runwait.runs")
 
@@ -119,10 +119,10 @@ class Runner:
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
         run.leased_until = time.monotonic() + self._settings.run_lease_seconds
-        patient = Patient(self._storage, run)
+        retrying = RetryingRunner(self._storage, run)
         if run.kept:
             assert run.token is not None
-            checkpointer = partial(self._savers.of, runner=patient, token=run.token)
+            checkpointer = partial(self._savers.of, runner=retrying, token=run.token)
             if run.attempt > 1 or request.goes_on:
                 prepare = partial(
                     resume.start,
@@ -141,7 +141,7 @@ class Runner:
             interrupt_before=request.interrupt_before,
             interrupt_after=request.interrupt_after,
             named_nodes=request.named_nodes,
-            store=self._store(patient),
+            store=self._store(retrying),
             checkpointer=checkpointer,
             durability=request.effective_durability,
             prepare=prepare,

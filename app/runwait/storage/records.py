@@ -240,11 +240,11 @@ class Admission:
     Attributes:
         verdict: `running` here; `pending`, for its time, its turn or a free process. Not taken in:
             `ended`, before; `missing`, there is no such thread; `busy`, another run has it;
-            `doomed`, what an earlier thread of this id left has to be cleaned away first;
+            `left over`, what an earlier thread of this id left has to be cleaned away first;
             `metadata`, the thread's own has to be sent along; `replayed`, `in flight` and `other`:
             the idempotency key was used before, by a run that ended, by one that has not, or with
             another request.
-        token: the fencing token, where it is running; that for cleaning, where it is doomed.
+        token: the fencing token, where it is running; that to clean up with, else.
         metadata: the thread's metadata as it is stored.
         run_id, thread_id: those of the run that had the key.
         document: that run's answer.
@@ -256,7 +256,7 @@ class Admission:
         "ended",
         "missing",
         "busy",
-        "doomed",
+        "left over",
         "metadata",
         "replayed",
         "in flight",
@@ -270,7 +270,7 @@ class Admission:
 
 
 def _admission(verdict: Any, rest: list[bytes]) -> Admission:
-    if verdict in ("running", "doomed"):
+    if verdict in ("running", "left over"):
         return Admission(verdict, token=int(rest[0]))
     if verdict == "metadata":
         return Admission(verdict, metadata=rest[0])

@@ -84,17 +84,17 @@ class ThreadBusy(Exception):
     """A run has the thread of this id."""
 
 
-class ThreadDoomed(Exception):
+class RemovalUnfinished(Exception):
     """A thread of this id was removed, and its checkpoints are still there."""
 
-    def __init__(self, doomed: Doomed) -> None:
+    def __init__(self, left_over: LeftOver) -> None:
         """Say which."""
-        super().__init__(doomed.thread_id)
-        self.doomed = doomed
+        super().__init__(left_over.thread_id)
+        self.left_over = left_over
 
 
 @dataclass(frozen=True)
-class Doomed:
+class LeftOver:
     """A removed thread whose checkpoints are to be deleted, and the fencing token to do it with."""
 
     thread_id: str
@@ -208,7 +208,7 @@ class ThreadRecords:
         """
         self._storage = InTime(storage)
         self._tag = "{" + prefix + "}"
-        self._doomed = f"{self._tag}:doomed"
+        self._left_over = f"{self._tag}:doomed"
         self._ttl = None if ttl_seconds is None else round(ttl_seconds * 1000)
 
     def create(
@@ -233,7 +233,7 @@ class ThreadRecords:
 
         Raises:
             ThreadExists: there is one.
-            ThreadDoomed: there was one, and its checkpoints must be deleted first.
+            RemovalUnfinished: there was one, and its checkpoints must be deleted first.
             ThreadBusy: what was built has been given up since.
         """
         ttl = self._ttl if ttl is None else ttl
@@ -253,7 +253,7 @@ class ThreadRecords:
             ),
         )
         if isinstance(answer, bytes):
-            raise ThreadDoomed(Doomed(thread_id, int(answer)))
+            raise RemovalUnfinished(LeftOver(thread_id, int(answer)))
         if answer == 0:
             raise ThreadExists(thread_id)
         if answer == -1:
@@ -267,19 +267,19 @@ class ThreadRecords:
 
         Raises:
             ThreadExists: there is one.
-            ThreadDoomed: there was one, and its checkpoints must be deleted first.
+            RemovalUnfinished: there was one, and its checkpoints must be deleted first.
         """
         answer = self._storage.call(_RESERVE, [self._thread(thread_id)], [self._tag, thread_id])
         if isinstance(answer, bytes):
-            raise ThreadDoomed(Doomed(thread_id, int(answer)))
+            raise RemovalUnfinished(LeftOver(thread_id, int(answer)))
         if answer == 0:
             raise ThreadExists(thread_id)
         return int(answer[0])
 
-    def abandon(self, thread_id: str, token: int) -> Doomed | None:
+    def abandon(self, thread_id: str, token: int) -> LeftOver | None:
         """Give up a thread that is being built; what is left of it to be deleted, if anything."""
-        doomed = self._storage.call(_ABANDON, [], [self._tag, thread_id, token])
-        return None if doomed is None else Doomed(thread_id, int(doomed))
+        left_over = self._storage.call(_ABANDON, [], [self._tag, thread_id, token])
+        return None if left_over is None else LeftOver(thread_id, int(left_over))
 
     def get(self, thread_id: str) -> ThreadRecord:
         """A thread, for someone who uses it: that puts off its expiry.
@@ -344,7 +344,7 @@ class ThreadRecords:
             [self._tag, thread_id, "interrupted" if waiting else "idle"],
         )
 
-    def delete(self, thread_id: str) -> Doomed:
+    def delete(self, thread_id: str) -> LeftOver:
         """Remove a thread and its runs; what executes on it is told to stop.
 
         Returns:
@@ -354,29 +354,29 @@ class ThreadRecords:
         Raises:
             ThreadNotFound: there is none.
         """
-        token = self._storage.call(_DELETE, [self._doomed], [self._tag, thread_id])
+        token = self._storage.call(_DELETE, [self._left_over], [self._tag, thread_id])
         if token is None:
             raise ThreadNotFound(thread_id)
-        return Doomed(thread_id, int(token))
+        return LeftOver(thread_id, int(token))
 
-    def cleaned(self, doomed: Doomed) -> None:
+    def cleaned(self, left_over: LeftOver) -> None:
         """Note that the checkpoints of a removed thread are deleted."""
-        self._storage.call(_CLEANED, [self._doomed], [doomed.thread_id, doomed.token])
+        self._storage.call(_CLEANED, [self._left_over], [left_over.thread_id, left_over.token])
 
-    def sweep(self) -> tuple[list[Doomed], bool]:
+    def sweep(self) -> tuple[list[LeftOver], bool]:
         """Remove threads that expired, at most 100.
 
         Returns:
             Removed threads whose checkpoints are to be deleted, at most 100, and whether there may
             be more to do at once.
         """
-        more, doomed = self._storage.call(
+        more, left_over = self._storage.call(
             _SWEEP_OUT,
-            [f"{self._tag}:threads:expiry", self._doomed, f"{self._tag}:threads:building"],
+            [f"{self._tag}:threads:expiry", self._left_over, f"{self._tag}:threads:building"],
             [self._tag, _SWEEP],
         )
-        pairs = zip(doomed[::2], doomed[1::2], strict=True)
-        return [Doomed(thread_id.decode(), int(token)) for thread_id, token in pairs], bool(more)
+        pairs = zip(left_over[::2], left_over[1::2], strict=True)
+        return [LeftOver(thread_id.decode(), int(token)) for thread_id, token in pairs], bool(more)
 
     def search(self, query: ThreadQuery, keep: Keep | None = None) -> ThreadPage:
         """The threads that match, in order.

@@ -40,9 +40,9 @@ from runwait.graphs.langgraph import (
     without_tasks,
 )
 from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
-from runwait.threads.fit import (
+from runwait.threads.compatibility import (
     ELSEWHERE,
-    StateUnfit,
+    StateIncompatible,
     channel_of,
     check_seen,
     noting,
@@ -201,7 +201,7 @@ class States:
 
         Raises:
             CheckpointNotFound: `at` names a checkpoint that is not there.
-            StateUnfit: the state does not fit the graph.
+            StateIncompatible: the state does not fit the graph.
             StorageUnavailable: the checkpoints can't be read.
         """
         config = at.config(thread_id)
@@ -240,7 +240,7 @@ class States:
             at: whose namespace is meant; with an id, only that checkpoint.
 
         Raises:
-            StateUnfit: one of them does not fit the graph.
+            StateIncompatible: one of them does not fit the graph.
             StorageUnavailable: the checkpoints can't be read.
         """
         if graph_id is None:
@@ -264,7 +264,7 @@ class States:
         """The output of a run as of its last checkpoint, None if it has none, and what waits there.
 
         Raises:
-            StateUnfit: the checkpoint does not fit the graph.
+            StateIncompatible: the checkpoint does not fit the graph.
             StorageUnavailable: the checkpoints can't be read.
         """
 
@@ -285,7 +285,7 @@ class States:
 
         Raises:
             NoGraph: there is no graph.
-            StateUnfit: the graph is gone.
+            StateIncompatible: the graph is gone.
             UpdateRefused: the graph has no such node or subgraph.
         """
         self._check(graph_id, [[StateUpdate(values, as_node)]], at, _ALONE)
@@ -342,7 +342,7 @@ class States:
             NoGraph: there is no graph.
             CheckpointNotFound: `at` names a checkpoint that is not there.
             UpdateRefused: the graph does not take it.
-            StateUnfit: what is there does not fit the graph.
+            StateIncompatible: what is there does not fit the graph.
             Fenced: somebody else has taken the thread since.
             StorageUnavailable: Redis is not there.
         """
@@ -376,7 +376,7 @@ class States:
         """Whether the thread has a node to go on with."""
         try:
             return bool(self.get(thread_id, graph_id)["next"])
-        except StateUnfit:
+        except StateIncompatible:
             # Something is left that could not be done.
             return True
 
@@ -465,7 +465,7 @@ class States:
                     return await asyncio.to_thread(work, made)
 
             return cast(T, self._run_on_loop(on_loop()))
-        except (*ELSEWHERE, StateUnfit):
+        except (*ELSEWHERE, StateIncompatible):
             raise
         except (Exception, SystemExit) as error:
             if channel_of(error) is None:
@@ -476,7 +476,7 @@ class States:
     def _graph(self, graph_id: str) -> Graph:
         graph = self._graphs.get(graph_id)
         if graph is None:
-            raise StateUnfit(f"the thread's graph {graph_id!r} is not served here any more")
+            raise StateIncompatible(f"the thread's graph {graph_id!r} is not served here any more")
         return graph
 
     def _surroundings(
@@ -487,8 +487,8 @@ class States:
         return config, {}, self._store
 
     @staticmethod
-    def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateUnfit:
-        return StateUnfit(
+    def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateIncompatible:
+        return StateIncompatible(
             f"what thread {thread_id} holds does not fit graph {graph_id!r}: {text_of(error)}"
         )
 

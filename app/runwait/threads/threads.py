@@ -16,10 +16,10 @@ from runwait.storage.checkpoint import Fenced, RedisSaver
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.metadata import contains
 from runwait.storage.threads import (
-    Doomed,
     Keep,
+    LeftOver,
+    RemovalUnfinished,
     ThreadBusy,
-    ThreadDoomed,
     ThreadExists,
     ThreadNotFound,
     ThreadQuery,
@@ -101,7 +101,8 @@ class Threads:
         Raises:
             ThreadExists: there is one, and `if_exists` is "raise".
             ThreadBusy: others make and remove it over and over.
-            NoGraph, StateUnfit, UpdateRefused: the supersteps cannot be done; there is no thread.
+            NoGraph, StateIncompatible, UpdateRefused: the supersteps cannot be done; there is no
+                thread.
         """
         metadata = metadata or {}
         graph_id = metadata.get("graph_id")
@@ -261,28 +262,28 @@ class Threads:
         """
         more = True
         while more:
-            doomed, more = self._records.sweep()
-            if not self._clean_if_possible(doomed):
+            left_over, more = self._records.sweep()
+            if not self._clean_if_possible(left_over):
                 return
 
-    def clean(self, doomed: Doomed) -> None:
+    def clean(self, left_over: LeftOver) -> None:
         """Delete what a removed thread left.
 
         Where a thread of the same id was made since and has run, nothing is.
         """
         saver = self._saver
         if isinstance(saver, RedisSaver):
-            saver = saver.fenced(doomed.token)
+            saver = saver.fenced(left_over.token)
         try:
-            saver.delete_thread(doomed.thread_id)
+            saver.delete_thread(left_over.thread_id)
         except Fenced:
-            log.warning("thread %s was made anew", doomed.thread_id)
-        self._records.cleaned(doomed)
+            log.warning("thread %s was made anew", left_over.thread_id)
+        self._records.cleaned(left_over)
 
-    def _clean_if_possible(self, doomed: Iterable[Doomed]) -> bool:
+    def _clean_if_possible(self, left_over: Iterable[LeftOver]) -> bool:
         """Whether it was; the next sweep tries again."""
         try:
-            for each in doomed:
+            for each in left_over:
                 self.clean(each)
         except StorageUnavailable as error:
             log.warning("checkpoints of removed threads are deleted later: %s", error)
@@ -293,8 +294,8 @@ class Threads:
         for _ in range(TRIES):
             try:
                 return self._records.create(thread_id, metadata, **options)
-            except ThreadDoomed as error:
-                self.clean(error.doomed)
+            except RemovalUnfinished as error:
+                self.clean(error.left_over)
             except ThreadNotFound:
                 pass  # removed before it was read
         raise ThreadBusy(thread_id)
@@ -321,16 +322,16 @@ class Threads:
         except Exception:
             # Else the sweep does it, an hour later.
             with contextlib.suppress(StorageUnavailable):
-                if doomed := self._records.abandon(thread_id, token):
-                    self.clean(doomed)
+                if left_over := self._records.abandon(thread_id, token):
+                    self.clean(left_over)
             raise
 
     def _reserve(self, thread_id: str) -> int:
         for _ in range(TRIES):
             try:
                 return self._records.reserve(thread_id)
-            except ThreadDoomed as error:
-                self.clean(error.doomed)
+            except RemovalUnfinished as error:
+                self.clean(error.left_over)
         raise ThreadBusy(thread_id)
 
     def _with(self, values: Mapping[str, Any] | None) -> Keep | None:

@@ -16,7 +16,7 @@
 --       graph         the graph's and assistant's ids
 --       seen          the thread's metadata as read before: they are replaced only if they still stand
 -- Returns {verdict, ...}: 'running' and the token; 'pending'; and where nothing was recorded: 'ended'
--- (before), 'missing' (no thread), 'busy' (to be rejected), 'doomed' and a token (the old thread of
+-- (before), 'missing' (no thread), 'busy' (to be rejected), 'left over' and a token (the old thread of
 -- this id has to be cleaned away first), 'metadata' and what the thread has (it must be given with
 -- the graph's and assistant's ids laid over), 'replayed', run id, thread id and document (the key's
 -- run ended), 'in flight', run id and thread id (it has not), 'other' (the key had another request).
@@ -45,8 +45,8 @@ if kept then
   if not there[1] or there[2] then
     if there[2] or a.missing == 'reject' then return {'missing'} end
     if a.missing == 'again' and redis.call('EXISTS', p .. ':gone:' .. thread) == 1 then return {'missing'} end
-    local doomed = thread_doomed(p, thread)
-    if doomed then return {'doomed', doomed} end
+    local left_over = thread_left_over(p, thread)
+    if left_over then return {'left over', left_over} end
     thread_create(p, thread, now, a.metadata, a.terms, a.thread_ttl or '', '{}')
     redis.call('HSET', KEYS[1], 'made_thread', '1')
     redis.call('HSET', key, 'graph', a.graph)

@@ -11,8 +11,8 @@ local p, id = a.prefix, a.id
 local found = redis.call('HMGET', KEYS[1], 'created', 'nonce')
 if found[1] then return found[2] == a.nonce and 1 or 0 end
 if not a.token then
-  local doomed = thread_doomed(p, id)
-  if doomed then return doomed end
+  local left_over = thread_left_over(p, id)
+  if left_over then return left_over end
 elseif not thread_is_built_with(p, id, a.token) then
   return -1
 end

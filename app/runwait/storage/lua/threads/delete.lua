@@ -1,5 +1,5 @@
--- Removes a thread with its runs; its checkpoints are doomed.
--- KEYS  1 doomed
+-- Removes a thread with its runs; its checkpoints are to be deleted.
+-- KEYS  1 what removed threads left
 -- ARGV  1 tag of all keys, 2 thread id
 -- Returns the fencing token for deleting its checkpoints (also when repeated), false if there is no
 -- such thread.

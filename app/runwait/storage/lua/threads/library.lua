@@ -27,7 +27,7 @@ end
 
 -- The fencing token as text, with which the checkpoints of an earlier thread of this id are to be deleted
 -- before there is another one; false for none. What is being built under this id is given up.
-local function thread_doomed(p, id)
+local function thread_left_over(p, id)
   -- No write where there is none to give up: after the first, a Redis that is full takes all others too.
   if redis.call('ZSCORE', p .. ':threads:building', id) then
     redis.call('ZADD', p .. ':doomed', next_token(p), id)
@@ -94,7 +94,7 @@ local function thread_set(p, id, now, fields)
   return true
 end
 
--- Removes the thread's record and runs; its checkpoints are doomed. The mark has a fencing token: what
+-- Removes the thread's record and runs; its checkpoints are to be deleted. The mark has a fencing token: what
 -- a thread made anew under the same id writes, carries a higher one. Returns whether there was one.
 local function thread_remove(p, id, now)
   local key = thread_key(p, id)

@@ -1,6 +1,6 @@
 -- Removes threads that were not used for as long as they live, unless a run is scheduled on them, and gives
 -- up those that somebody began to build an hour ago.
--- KEYS  1 expiry, 2 doomed, 3 building
+-- KEYS  1 expiry, 2 what removed threads left, 3 building
 -- ARGV  1 tag of all keys, 2 most to remove
 -- Returns {1 if there may be more to do, else 0, ids and fencing tokens of threads whose checkpoints are
 -- to be deleted, in turn}.
@@ -26,9 +26,9 @@ end
 -- The token that a thread is built with tells since when, in microseconds.
 local hour_ago = string.format('%.0f', (now - 3600000) * 1000)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', hour_ago, 'LIMIT', 0, ARGV[2])) do
-  thread_doomed(p, id)
+  thread_left_over(p, id)
 end
-local doomed = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1, 'WITHSCORES')
-for i = 2, #doomed, 2 do doomed[i] = string.format('%.0f', doomed[i]) end
-local more = redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 or redis.call('ZCARD', KEYS[2]) > #doomed / 2
-return {more and 1 or 0, doomed}
+local left_over = redis.call('ZRANGE', KEYS[2], 0, ARGV[2] - 1, 'WITHSCORES')
+for i = 2, #left_over, 2 do left_over[i] = string.format('%.0f', left_over[i]) end
+local more = redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 or redis.call('ZCARD', KEYS[2]) > #left_over / 2
+return {more and 1 or 0, left_over}

@@ -13,7 +13,7 @@ from runwait.storage.connection import AnyScript, Storage, StorageUnavailable, p
 LONGEST_PAUSE_SECONDS = 1.0
 
 
-class Patient:
+class RetryingRunner:
     """Runs the scripts of a run's checkpointer, again and again while Redis is away.
 
     Only for as long as no other process can have taken the run; then it raises StorageUnavailable,

@@ -39,7 +39,7 @@ ELSEWHERE = (StorageUnavailable, Fenced)
 """Faults that are not of the state, its graph or the request."""
 
 
-class StateUnfit(Exception):
+class StateIncompatible(Exception):
     """What the thread holds does not fit its graph, which has changed since or is gone."""
 
     # A run that fails with it leaves its thread as it was.
@@ -50,7 +50,7 @@ def check_next(saved: CheckpointTuple | None, pregel: AnyPregel, saver: Saver) -
     """Refuse to go on from a checkpoint with a node which the graph, or a subgraph, lacks.
 
     Raises:
-        StateUnfit: it would be passed over, and the thread come to its end as if all were done.
+        StateIncompatible: it would be passed over, and the thread end as if all were done.
         Fenced, StorageUnavailable: as the saver does.
     """
     if saved is None:
@@ -72,7 +72,7 @@ def check_seen(seen: Iterable[CheckpointTuple], pregel: AnyPregel) -> None:
     """Refuse checkpoints, of the graph or its subgraphs, that go on with a node which is gone.
 
     Raises:
-        StateUnfit: one of them does.
+        StateIncompatible: one of them does.
     """
     graphs = dict(_graphs(pregel))
     for saved in seen:
@@ -103,7 +103,7 @@ def _check(checkpoint: Checkpoint, pregel: AnyPregel) -> None:
             known = node in pregel.nodes
             if known and (channel in pregel.channels or not channel.startswith(JOIN)):
                 continue
-            raise StateUnfit(
+            raise StateIncompatible(
                 f"channel {channel!r}: the thread is to go on with node {node!r}, which the graph "
                 f"does not {'come to in this way' if known else 'have'} any more"
             )
