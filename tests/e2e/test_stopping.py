@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -322,6 +324,26 @@ def test_a_reload_refuses_nobody_who_keeps_a_connection(serve, valkey, tmp_path)
             echo(value)
         gate.open()
         assert answer.result().json()["done"] is True
+
+
+def test_a_second_master_takes_over(serve, valkey):
+    # The real command: gunicorn starts the second master as this one was started.
+    command = [str(Path(sys.executable).with_name("runwait")), "serve"]
+    server = serve(REDIS_URL=valkey.url, WEB_CONCURRENCY=1, command=command)
+    assert server.process is not None
+    workers = set(server.workers())
+    server.process.send_signal(signal.SIGUSR2)
+    eventually(lambda: server.log.read_text().count("worker serves") == 2)
+    (second,) = (psutil.Process(pid) for pid in set(server.workers()) - workers)
+    family = [second, *second.children()]
+    try:
+        assert server.stop() == 0
+        assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
+    finally:
+        second.terminate()
+        _, alive = psutil.wait_procs(family, PATIENCE)
+        for each in alive:
+            each.kill()
 
 
 # Processes that die

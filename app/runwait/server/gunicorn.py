@@ -78,6 +78,8 @@ forwarder_headers = ""
 def on_starting(server: Any) -> None:
     """Make sure of what the workers need, so that what is wrong is said once."""
     server.stop = partial(_stop, server.stop)
+    # With SIGUSR2 gunicorn starts a second master, by sys.argv, in which Python's options lack.
+    server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     try:
         if warning := read(_settings.langgraph_config).warning:
             logging.getLogger("runwait.graphs").warning(warning)
