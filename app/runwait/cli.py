@@ -77,8 +77,9 @@ def main() -> None:
 def serve(config: Path | None, port: int | None) -> None:
     """Serve the graphs over HTTP, with gunicorn.
 
-    gunicorn's options come from the settings; what GUNICORN_CMD_ARGS adds counts too. Ctrl-C or
-    SIGTERM ends it once the runs had time to end (SHUTDOWN_GRACE_SECONDS).
+    gunicorn's options come from the settings; what GUNICORN_CMD_ARGS adds counts too. SIGTERM ends
+    it once the runs had time to end (SHUTDOWN_GRACE_SECONDS), Ctrl-C at once. What has not ended
+    goes on where it is served next.
     """
     _use(config)
     if port is not None:

@@ -120,11 +120,12 @@ class TestTaken:
         assert stream.take() == []
         assert stream.is_cut and not stream.is_whole
 
-    def test_closes_the_response_with_the_body_once(self, recorder):
+    @pytest.mark.parametrize("first", ["body", "response"])
+    def test_is_closed_with_the_response_once_whichever_the_server_closes(self, recorder, first):
         response = recorder.respond()
         response.call_on_close(lambda: recorder.events.append("response closed"))
-        response.response.close()
-        response.response.close()
-        response.close()
-        assert recorder.events.count("closed") == 1
-        assert "response closed" in recorder.events
+        ends = {"body": response.response.close, "response": response.close}
+        for each in (ends.pop(first), *ends.values()):
+            each()
+            each()
+        assert sorted(recorder.events) == ["closed", "response closed"]

@@ -152,7 +152,7 @@ def test_a_command_that_arrives_after_it_was_given_up_starts_nothing(server, net
     storage.start()
     late = records.RunRecords(storage, "runwait", "a-process", 300)
     late.withdraw(run)
-    assert late.admit(run, 15, may_start=False).verdict == "ended"
+    assert late.admit(run, 15, may_start=False).kind == "ended"
     assert valkey.client.zcard("{runwait}:ready") == 0
 
 

@@ -13,7 +13,7 @@ from runwait.runs.run import Run
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.records import Admission, RunRecord, RunStatus
+from runwait.storage.records import RunRecord, RunStatus, Verdict
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
         recorded.append("start")
         if redis_is_away:
             raise StorageUnavailable("perhaps it was taken")
-        return Admission("running", token=7)
+        return Verdict("running", token=7)
 
     def finish(*args: Any, token: int | None, **kwargs: Any) -> bool:
         recorded.append(f"end with {token}")

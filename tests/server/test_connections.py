@@ -312,6 +312,13 @@ class TestWaits:
         client.socket.close()
         eventually(lambda: service.events == ["gone", "closed"])
 
+    def test_where_no_body_is_asked_for_are_over_at_once(self, service):
+        client = Client(service, GET.replace(b"GET / ", b"HEAD /wait "))
+        client.until(b"\r\n\r\n")
+        eventually(lambda: service.events == ["closed"])
+        client.socket.sendall(GET)
+        client.until(b"\r\n\r\n/")
+
 
 class TestReading:
     def test_nothing_for_long_ends_the_connection(self, serve):

@@ -122,7 +122,7 @@ def test_the_first_end_stands_against_another_process(storage):
 def test_a_create_that_arrives_after_the_end_changes_nothing(storage, redis_server):
     records = records_of(storage)
     records.finish(ended(), b"1")
-    assert records.admit(a_run(), LEASE, may_start=True).verdict == "ended"
+    assert records.admit(a_run(), LEASE, may_start=True).kind == "ended"
     assert records.read("r1").record.status is RunStatus.SUCCESS
     assert redis_server.client.zcard("{test}:leases") == 0
 
@@ -285,7 +285,7 @@ def test_who_lost_a_run_that_another_ended_and_that_was_removed_does_not_bring_i
     assert one.read("r1", follow=True).document == b"{}"
     error = ThreadEnd("error", {"error": "E", "message": ""})
     assert not one.finish(ended(), b"{}", token=token, thread=error)
-    assert admit(one, missing="again").verdict == "missing"
+    assert admit(one, missing="again").kind == "missing"
     assert one.read("r1", follow=True) is None
     assert thread_of(redis_server)["status"] == "idle"
     assert two.of_thread("t1", 10, 0, None) == []
@@ -346,7 +346,7 @@ def test_an_idempotency_key_lives_as_long_as_its_run_and_then_its_time(storage, 
     token = records.admit(a_run(), LEASE, may_start=True, key=KEY).token
     [name] = redis_server.client.keys("*idempotency*")
     assert redis_server.client.pttl(name) == -1
-    assert records.repeated(KEY).verdict == "in flight"
+    assert records.repeated(KEY).kind == "in flight"
     records.finish(ended(), b"1", token=token)
     assert 50_000 < redis_server.client.pttl(name) <= 60_000
     assert records.repeated(KEY).document == b"1"
@@ -357,7 +357,7 @@ def test_the_key_of_a_run_that_redis_lost_is_free(storage, redis_server):
     records.admit(a_run(), LEASE, may_start=True, key=KEY)
     redis_server.client.delete("{test}:run:r1")
     assert records.repeated(KEY) is None
-    assert records.admit(a_run("r2"), LEASE, may_start=True, key=KEY).verdict == "running"
+    assert records.admit(a_run("r2"), LEASE, may_start=True, key=KEY).kind == "running"
     assert records.repeated(KEY).run_id == "r2"
 
 
@@ -369,7 +369,7 @@ def test_a_run_answers_for_its_own_key_alone(storage, redis_server):
     records.admit(a_run("r2"), LEASE, may_start=True, key=KEY)
     records.finish(ended(), b'"of the first"', token=token)
     records.withdraw(a_run())
-    assert records.repeated(KEY).verdict == "in flight"
+    assert records.repeated(KEY).kind == "in flight"
 
 
 def test_what_is_taken_in_too_late_is_not_taken_in(storage, redis_server):
@@ -479,7 +479,7 @@ def thread_of(redis_server: RedisServer) -> dict[str, str]:
 def test_a_run_on_a_thread_makes_it_busy_and_its_end_makes_it_idle(storage, redis_server):
     records = records_of(storage)
     admission = admit(records)
-    assert admission.verdict == "running"
+    assert admission.kind == "running"
     assert thread_of(redis_server)["status"] == "busy"
     assert thread_of(redis_server)["active"] == "r1"
     assert records.finish(ended(), b"1", token=admission.token, thread=ThreadEnd("idle"))
@@ -516,7 +516,7 @@ def test_runs_wait_for_their_thread_in_the_order_of_their_arrival(storage, redis
     one, two = records_of(storage, "one"), records_of(storage, "two")
     token = admit(one, "r1").token
     for n in range(2, 6):
-        assert admit((one, two)[n % 2], f"r{n}").verdict == "pending"
+        assert admit((one, two)[n % 2], f"r{n}").kind == "pending"
     assert one.claim(LEASE) == (None, None)
     for n in range(1, 5):
         one.finish(ended(f"r{n}"), b"1", token=token, thread=ThreadEnd("idle"))
@@ -534,7 +534,7 @@ def test_runs_wait_for_their_thread_in_the_order_of_their_arrival(storage, redis
 def test_a_busy_thread_is_refused_to_who_does_not_want_to_wait(storage, redis_server):
     records = records_of(storage)
     admit(records)
-    assert admit(records, "r2", strategy="reject").verdict == "busy"
+    assert admit(records, "r2", strategy="reject").kind == "busy"
     assert records.read("r2") is None
 
 
@@ -545,7 +545,7 @@ def test_a_strategy_stops_the_run_that_has_the_thread_and_those_that_wait(
     records = records_of(storage)
     token = admit(records).token
     admit(records, "r2")
-    assert admit(records, "r3", strategy=strategy).verdict == "pending"
+    assert admit(records, "r3", strategy=strategy).kind == "pending"
     assert records.beat([("r1", token)], LEASE).cancelled == [("r1", strategy)]
     claim, _ = records.claim(LEASE)
     assert (claim.record.run_id, claim.cancel) == ("r2", strategy)
@@ -573,7 +573,7 @@ def test_what_was_undone_is_seen_only_by_those_who_waited_for_it(storage):
 
 def test_a_thread_that_is_not_there_is_missing_unless_it_is_to_be_made(storage, redis_server):
     records = records_of(storage)
-    assert admit(records, missing="reject").verdict == "missing"
+    assert admit(records, missing="reject").kind == "missing"
     assert redis_server.client.keys("*") == []
 
 
@@ -583,13 +583,13 @@ def test_an_idle_thread_with_metadata_of_its_own_is_given_the_graphs_once(storag
     records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
     redis_server.client.hset("{test}:thread:t1", mapping={"metadata": '{"own":1}', "graph": ""})
     admission = admit(records, "r2")
-    assert (admission.verdict, admission.metadata) == ("metadata", b'{"own":1}')
+    assert (admission.kind, admission.metadata) == ("metadata", b'{"own":1}')
     assert records.read("r2") is None
-    assert admit(records, "r2", seen_metadata=b'{"own":2}').verdict == "metadata"
+    assert admit(records, "r2", seen_metadata=b'{"own":2}').kind == "metadata"
     token = admit(records, "r2", seen_metadata=b'{"own":1}').token
     assert thread_of(redis_server)["metadata"] == '{"n": 1}'
     records.finish(ended("r2"), b"1", token=token, thread=ThreadEnd("idle"))
-    assert admit(records, "r3").verdict == "running"
+    assert admit(records, "r3").kind == "running"
 
 
 def test_a_thread_that_was_made_anew_does_not_become_that_of_a_run_on_the_old_one(
@@ -610,7 +610,7 @@ def test_a_busy_thread_becomes_another_graphs_only_when_that_has_its_turn(storag
     token = admit(records).token
     other = replace(a_run("r2"), graph_id="other")
     thread = NewThread({"n": 2}, ["n=2"], None)
-    assert records.admit(other, LEASE, may_start=True, thread=thread).verdict == "pending"
+    assert records.admit(other, LEASE, may_start=True, thread=thread).kind == "pending"
     assert thread_of(redis_server)["graph"] == "g a1"
     records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
     claim, _ = records.claim(LEASE)
@@ -646,7 +646,7 @@ def test_an_admission_that_is_withdrawn_leaves_nothing_and_frees_the_thread(stor
 
 def test_without_a_place_a_run_is_ready_for_any_process(storage):
     one, two = records_of(storage, "one"), records_of(storage, "two")
-    assert admit(one, may_start=False).verdict == "pending"
+    assert admit(one, may_start=False).kind == "pending"
     claim, _ = two.claim(LEASE)
     assert (claim.record.run_id, claim.attempt, claim.kept) == ("r1", 1, True)
     assert one.claim(LEASE) == (None, None)

@@ -15,6 +15,18 @@ from flask import Response
 from runwait.runs.events import Cut, End, Follower
 
 
+class _Response(Response):
+    """Closes once, whether the server closes it or its body."""
+
+    _closed = False
+
+    def close(self) -> None:
+        """Close the body, and do what is to be done then."""
+        if not self._closed:
+            self._closed = True
+            super().close()
+
+
 class Stream:
     """A response's body that follows a run: a heartbeat now and then, and the document.
 
@@ -45,7 +57,7 @@ class Stream:
         """The response that has this body; with its length, where all of it is there already."""
         self._pieces = self._taken()
         # Passed on as it is, the body reaches the server unwrapped. Its closing is the response's.
-        response = Response(
+        response = _Response(
             self, headers=headers, mimetype="application/json", direct_passthrough=True
         )
         if self.is_whole:

@@ -33,13 +33,11 @@ from runwait.settings import Settings
 from runwait.storage.checkpoint import UnrevivableValue
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
 from runwait.storage.records import (
-    Admission as Verdict,
-)
-from runwait.storage.records import (
     IdempotencyKey,
     RunRecord,
     RunRecords,
     RunStatus,
+    Verdict,
 )
 from runwait.storage.threads import LeftOver, ThreadBusy, ThreadNotFound, ThreadRecords
 from runwait.threads.compatibility import StateIncompatible
@@ -240,18 +238,18 @@ class Admission:
                     self._executor.help(self._runner.on_faults)
             raise
         finally:
-            started = verdict is not None and verdict.verdict == "running"
+            started = verdict is not None and verdict.kind == "running"
             if may_start and not started:
                 self._executor.release()
-        if verdict.verdict == "missing":
+        if verdict.kind == "missing":
             raise ThreadNotFound(record.thread_id)
-        if verdict.verdict == "busy":
+        if verdict.kind == "busy":
             raise ThreadBusy(record.thread_id)
-        if verdict.verdict == "running":
+        if verdict.kind == "running":
             run = Run(record, request, token=verdict.token)
             self._runner.start_run(run)
             return run
-        return None if verdict.verdict == "pending" else _replay(verdict)
+        return None if verdict.kind == "pending" else _replay(verdict)
 
     def _ask(self, candidate: Candidate, may_start: bool, followed: bool) -> Verdict:
         record, request = candidate.record, candidate.request
@@ -270,12 +268,12 @@ class Admission:
                 seen_metadata=seen,
                 followed=followed,
             )
-            if verdict.verdict == "metadata":
+            if verdict.kind == "metadata":
                 # The thread has metadata of its own, and another graph or none: it gets this run's.
                 seen = verdict.metadata
                 assert seen is not None and thread is not None
                 thread = with_ids(seen, record, thread)
-            elif verdict.verdict == "left over":
+            elif verdict.kind == "left over":
                 assert verdict.token is not None
                 self._threads.clean(LeftOver(record.thread_id, verdict.token))
             else:
@@ -323,9 +321,9 @@ def _replay(before: Verdict) -> Replay:
     Raises:
         KeyReused, KeyInFlight: there is none.
     """
-    if before.verdict == "other":
+    if before.kind == "other":
         raise KeyReused("Idempotency-Key: was used with another body")
-    if before.verdict == "in flight":
+    if before.kind == "in flight":
         raise KeyInFlight(before.thread_id, before.run_id)
     return Replay(before.thread_id, before.run_id, before.document)
 

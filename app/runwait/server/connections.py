@@ -543,6 +543,7 @@ class Connection:
     def _send(self, data: bytes, then: Callable[[], None] | None) -> None:
         """Send, and do something once all is sent."""
         if self._out:
+            self._left += len(data)
             self._out = memoryview(bytes(self._out) + data)
             self._sent = then
             return

@@ -38,7 +38,9 @@ log = logging.getLogger("runwait.requests")
 
 # Threads that answer requests; none of them waits for a run, or for a client.
 REQUEST_THREADS = 24
-# Time for the last answers to be written, where runs are given none to end.
+# Time for the last answers to be written, where runs had time to end and where they had none.
+# The graceful_timeout of gunicorn has more than that on top of the time for runs.
+LAST_ANSWERS_SECONDS = 4.0
 LAST_WORDS_SECONDS = 1.0
 # How often the master is told that the worker lives.
 NOTIFY_SECONDS = 1.0
@@ -164,13 +166,17 @@ class Worker(BaseWorker):
 
     def _see_to_the_end(self, seconds: float) -> None:
         """On a thread: the loop goes on sending answers meanwhile."""
-        self.runwait.service.stop(seconds, self._take_last_requests)
-        deadline = time.monotonic() + LAST_WORDS_SECONDS + (seconds and 4.0)
-        while self.connections.answering and time.monotonic() < deadline:
-            time.sleep(0.05)
-        logging.shutdown()
-        # Not sys.exit: it would wait for every thread, and a graph may hang on one.
-        os._exit(0)
+        try:
+            self.runwait.service.stop(seconds, self._take_last_requests)
+            deadline = time.monotonic() + (LAST_ANSWERS_SECONDS if seconds else LAST_WORDS_SECONDS)
+            while self.connections.answering and time.monotonic() < deadline:
+                time.sleep(0.05)
+        except Exception:
+            log.exception("fault while stopping")
+        finally:
+            logging.shutdown()
+            # Not sys.exit: it would wait for every thread, and a graph may hang on one.
+            os._exit(0)
 
     def _take_last_requests(self, seconds: float) -> None:
         """Serve clients on the connections that they have, for as long as they use them.

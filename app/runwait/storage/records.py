@@ -234,11 +234,11 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True)
-class Admission:
-    """What became of a run that was to be taken in.
+class Verdict:
+    """What became of a run that was to be admitted.
 
     Attributes:
-        verdict: `running` here; `pending`, for its time, its turn or a free process. Not taken in:
+        kind: `running` here; `pending`, for its time, its turn or a free process. Not taken in:
             `ended`, before; `missing`, there is no such thread; `busy`, another run has it;
             `left over`, what an earlier thread of this id left has to be cleaned away first;
             `metadata`, the thread's own has to be sent along; `replayed`, `in flight` and `other`:
@@ -250,7 +250,7 @@ class Admission:
         document: that run's answer.
     """
 
-    verdict: Literal[
+    kind: Literal[
         "running",
         "pending",
         "ended",
@@ -269,14 +269,14 @@ class Admission:
     document: bytes = b""
 
 
-def _admission(verdict: Any, rest: list[bytes]) -> Admission:
-    if verdict in ("running", "left over"):
-        return Admission(verdict, token=int(rest[0]))
-    if verdict == "metadata":
-        return Admission(verdict, metadata=rest[0])
-    if verdict in ("replayed", "in flight"):
-        return Admission(verdict, None, None, rest[0].decode(), rest[1].decode(), *rest[2:])
-    return Admission(verdict)
+def _verdict(kind: Any, rest: list[bytes]) -> Verdict:
+    if kind in ("running", "left over"):
+        return Verdict(kind, token=int(rest[0]))
+    if kind == "metadata":
+        return Verdict(kind, metadata=rest[0])
+    if kind in ("replayed", "in flight"):
+        return Verdict(kind, None, None, rest[0].decode(), rest[1].decode(), *rest[2:])
+    return Verdict(kind)
 
 
 @dataclass(frozen=True)
@@ -375,7 +375,7 @@ class RunRecords:
         missing: Literal["create", "reject", "again"] = "create",
         seen_metadata: bytes | None = None,
         followed: bool = True,
-    ) -> Admission:
+    ) -> Verdict:
         """Admit a run.
 
         Args:
@@ -416,14 +416,14 @@ class RunRecords:
                 "graph": _ids(record),
                 "seen": seen_metadata,
             }
-        verdict, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
-        return _admission(verdict.decode(), rest)
+        kind, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
+        return _verdict(kind.decode(), rest)
 
-    def repeated(self, key: IdempotencyKey) -> Admission | None:
+    def repeated(self, key: IdempotencyKey) -> Verdict | None:
         """What `admit` would say of a key that was used before; None for a new one."""
         given = named(prefix=self._tag, fingerprint=key.request)
         answer = self._storage.call(_REPEATED, [self._key(key)], given)
-        return _admission(answer[0].decode(), answer[1:]) if answer else None
+        return _verdict(answer[0].decode(), answer[1:]) if answer else None
 
     def withdraw(self, record: RunRecord) -> None:
         """Take back an admission of which it is not known whether it happened."""
