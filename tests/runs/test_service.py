@@ -67,7 +67,7 @@ def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
     )
     run = Run(record, RunRequest(assistant_id="g", request_id=""))
 
-    def admit(*args: Any, **kwargs: Any) -> Admission:
+    def admit(*args: Any, **kwargs: Any) -> Verdict:
         runner.finish(run, ending.succeeded({}))
         recorded.append("start")
         if redis_is_away:
