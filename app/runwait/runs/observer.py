@@ -37,16 +37,21 @@ class Observer(Protocol):
         """The process stops, and gave a run up for others to claim."""
 
 
+def _extra(run: Run) -> dict[str, object]:
+    ids = {"run_id": run.run_id, "request_id": run.request.request_id}
+    return {**ids, "attempt": run.attempt}
+
+
 class LogLines:
     """Writes a line for each transition that somebody may look for."""
 
     def started(self, run: Run) -> None:
         """For debugging alone: each run has a line at its end."""
-        log.debug("run started", extra={"run_id": run.run_id, "attempt": run.attempt})
+        log.debug("run started", extra=_extra(run))
 
     def claimed(self, run: Run) -> None:
         """At which attempt it is goes along."""
-        log.info("run taken", extra={"run_id": run.run_id, "attempt": run.attempt})
+        log.info("run taken", extra=_extra(run))
 
     def postponed(self, record: RunRecord) -> None:
         """A warning, since somebody may have forgotten to roll out a graph."""
@@ -81,4 +86,4 @@ class LogLines:
 
     def handed_back(self, run: Run) -> None:
         """It goes on with another line, in another process."""
-        log.info("run handed back", extra={"run_id": run.run_id, "attempt": run.attempt})
+        log.info("run handed back", extra=_extra(run))
