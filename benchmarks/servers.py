@@ -160,6 +160,8 @@ class Loading:
     def __init__(self, client: redis.Redis, answer: Any) -> None:
         self._client = client
         self._answer = answer
+        # What is loaded here is never late.
+        self.clock = None
         self._known: set[str] = set()
         self._pipeline = client.pipeline(transaction=False)
 
