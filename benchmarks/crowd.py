@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import statistics
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
+from benchmarks.graph import State, sleep_async
 from benchmarks.servers import Server, served
 
 # Room for all of them, whichever of the two workers they come to.
@@ -64,6 +67,11 @@ def measure(rounds: int) -> None:
             f"{f' (at most {crowd.threads})' if crowd.threads else ''}, "
             f"late p50 {statistics.median(late):.2f} s, p99 {p99:.2f} s (at most {crowd.late:g})"
         )
+    late = sorted(_by_themselves(CROWDS[0]))
+    print(
+        f"the first by LangGraph alone, in two processes: late p50 {statistics.median(late):.2f} s, "
+        f"p99 {late[int(len(late) * 0.99)]:.2f} s"
+    )
     with served() as server:
         without, with_them = asyncio.run(_beside_idle(server))
     print(f"{IDLE} idle connections, {TRICKLING} of them sending a byte a second, in turns:")
@@ -105,6 +113,31 @@ class Watch:
             self.threads = max(self.threads, sum(each.num_threads() for each in ours))
             pss = sum(each.memory_full_info().pss for each in every)
             self.megabytes = max(self.megabytes, pss / 1e6)
+
+
+def _by_themselves(crowd: Crowd) -> list[float]:
+    """How late the same graphs are in two processes that do nothing else, in seconds."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        counts = [crowd.clients // 2] * 2
+        # Once for nothing, so that what is imported does not count.
+        list(processes.map(_stream, [1, 1], [0.0, 0.0]))
+        return [
+            each for found in processes.map(_stream, counts, [crowd.seconds] * 2) for each in found
+        ]
+
+
+def _stream(count: int, seconds: float) -> list[float]:
+    async def one() -> float:
+        began = time.perf_counter()
+        given: State = {"value": {"seconds": seconds}}
+        async for _ in sleep_async.astream(given, stream_mode=["updates", "values"]):
+            pass
+        return time.perf_counter() - began - seconds
+
+    async def every() -> list[float]:
+        return await asyncio.gather(*(one() for _ in range(count)))
+
+    return asyncio.run(every())
 
 
 async def _wait(server: Server, crowd: Crowd) -> list[float]:

