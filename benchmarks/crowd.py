@@ -69,8 +69,8 @@ def measure(rounds: int) -> None:
         )
     late = sorted(_by_themselves(CROWDS[0]))
     print(
-        f"the first by LangGraph alone, in two processes: late p50 {statistics.median(late):.2f} s, "
-        f"p99 {late[int(len(late) * 0.99)]:.2f} s"
+        f"the first, by LangGraph alone in two processes: late p50 {statistics.median(late):.2f} s,"
+        f" p99 {late[int(len(late) * 0.99)]:.2f} s"
     )
     with served() as server:
         without, with_them = asyncio.run(_beside_idle(server))
