@@ -431,25 +431,33 @@ class TestAssistants:
 
 
 class TestAConnectionThatBreaks:
+    # Says when headers have come: only then has the program anywhere to go on.
+    TELLING = """
+const plain = globalThis.fetch;
+globalThis.fetch = async (...request) => {
+  const response = await plain(...request);
+  console.error("headers");
+  return response;
+};
+"""
+
     def test_is_got_over_as_the_docs_show(self, serve: ServerFactory, valkey: RedisServer) -> None:
         page = (ROOT / "docs" / "clients.md").read_text()
         program = page.partition("```js\n")[2].partition("```")[0]
         server = serve(REDIS_URL=valkey.url, RUN_LEASE_SECONDS=1, WEB_CONCURRENCY=1)
-        with ThreadPoolExecutor() as pool:
-            printed = pool.submit(
-                subprocess.run,
-                [
-                    *(require("node"), "--input-type=module", "--eval"),
-                    program.replace("http://localhost:8000", server.url),
-                ],
-                cwd=javascript_sdk(),
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
-            eventually(lambda: valkey.client.zcard("{runwait}:leases"))
-            # The headers went out together with the record.
-            [killed] = server.workers()
-            os.kill(killed, signal.SIGKILL)
-            done = printed.result()
-        assert json.loads(done.stdout) == {"seconds": 3, "slept": 3}, done.stderr
+        asking = subprocess.Popen(
+            [
+                *(require("node"), "--input-type=module", "--eval"),
+                self.TELLING + program.replace("http://localhost:8000", server.url),
+            ],
+            cwd=javascript_sdk(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stderr is not None
+        assert asking.stderr.readline() == "headers\n"
+        [killed] = server.workers()
+        os.kill(killed, signal.SIGKILL)
+        printed, failed = asking.communicate(timeout=PATIENCE)
+        assert json.loads(printed) == {"seconds": 3, "slept": 3}, failed
