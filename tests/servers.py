@@ -37,7 +37,7 @@ COMMAND = (sys.executable, "-m", "runwait.cli", "serve")
 # CPU each, for connections that know no TLS.
 httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
-# As many threads as tests need: the start tries whether there are as many as there may be.
+# As many runs and clients at once as tests need.
 FEW = {"RUN_CONCURRENCY": "60", "WAITERS_MAX": "60"}
 # How long anything may take that takes milliseconds on an idle machine.
 PATIENCE = 60.0

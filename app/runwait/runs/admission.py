@@ -8,7 +8,6 @@ there is a place, and Redis hears of it later (docs/decisions/recorded-once-if-s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,8 +43,6 @@ from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound
 from runwait.threads.threads import Threads
 from runwait.webhooks.targets import WebhookRules, check_target
-
-log = logging.getLogger("runwait.runs")
 
 
 class ConflictingRequest(Exception):
@@ -115,6 +112,7 @@ class Admission:
         runner: Runner,
         worker: Worker,
         hub: Hub,
+        webhook_rules: WebhookRules,
     ) -> None:
         """Prepare."""
         self._settings = settings
@@ -130,11 +128,7 @@ class Admission:
         self._runner = runner
         self._worker = worker
         self._hub = hub
-        self._webhook_rules = WebhookRules.parse(
-            settings.webhook_base_url,
-            settings.webhook_allowed_hosts,
-            settings.webhook_require_https,
-        )
+        self._webhook_rules = webhook_rules
         # Runs of which it is not known whether Redis took them in; nobody was told of them.
         self._doubtful: list[RunRecord] = []
 

@@ -107,6 +107,11 @@ class Service:
         )
 
         # Runs.
+        webhook_rules = WebhookRules.parse(
+            settings.webhook_base_url,
+            settings.webhook_allowed_hosts,
+            settings.webhook_require_https,
+        )
         self._hub = Hub(
             records,
             executor,
@@ -148,15 +153,10 @@ class Service:
             self._runner,
             self._worker,
             self._hub,
+            webhook_rules,
         )
         self._deliveries = Deliveries(
-            Outbox(storage, prefix),
-            WebhookRules.parse(
-                settings.webhook_base_url,
-                settings.webhook_allowed_hosts,
-                settings.webhook_require_https,
-            ),
-            settings.webhook_secret,
+            Outbox(storage, prefix), webhook_rules, settings.webhook_secret
         )
         self._subscriber = Subscriber(
             settings.storage_url, records.channels, self._hear, self._look_again

@@ -7,7 +7,7 @@ work.
 
 A connection is at any time one of
 
-- idle: nothing of a next request is here, for `keepalive` seconds at most;
+- idle: nothing of a next request is here, for `keepalive` seconds, or up to twice that;
 - arriving: a request has begun, and has to be here whole in time;
 - answering: a thread has its request, or its answer comes in pieces;
 - closing: all is sent, and the client has a moment to take it (RFC 9112, section 9.6).
@@ -363,6 +363,11 @@ class Connection:
             self._reading = False
             self._all.loop.remove_reader(self._socket)
 
+    def _read_on(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._all.loop.add_reader(self._socket, self._read)
+
     def _feed(self, data: bytes) -> None:
         data, self._ahead = self._ahead + data, b""
         arrival = self._arrival
@@ -513,9 +518,7 @@ class Connection:
             elif not self._answering:
                 self.close()
             return
-        if not self._reading:
-            self._reading = True
-            self._all.loop.add_reader(self._socket, self._read)
+        self._read_on()
         if self._ahead:
             self._feed(b"")
 
@@ -608,9 +611,7 @@ class Connection:
             self.close()
             return
         self._all.until_due(self._all.closing, self)
-        if not self._reading:
-            self._reading = True
-            self._all.loop.add_reader(self._socket, self._read)
+        self._read_on()
 
     def close_if_idle(self) -> None:
         """It was opened, or found to be used, as long ago as a connection may be idle."""
