@@ -48,6 +48,7 @@ class Settings:
     run_max_attempts: int = 3
     shutdown_grace_seconds: float = 20.0
     result_ttl_seconds: float = 300.0
+    stream_events_max: int = 10_000
     thread_ttl_seconds: float | None = None
     idempotency_ttl_seconds: float = 86_400.0
     langgraph_aes_key: str | None = field(default=None, repr=False)
@@ -119,6 +120,9 @@ class Settings:
             ),
             "result_ttl_seconds": env.float(
                 "RESULT_TTL_SECONDS", cls.result_ttl_seconds, validate=Range(0, 31_536_000)
+            ),
+            "stream_events_max": env.int(
+                "STREAM_EVENTS_MAX", cls.stream_events_max, validate=Range(1, 10_000_000)
             ),
             "thread_ttl_seconds": env.float("THREAD_TTL_SECONDS", None, validate=_POSITIVE),
             "idempotency_ttl_seconds": env.float(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runwait.api.stream import Stream
+from runwait.api.stream import Document
 from runwait.runs.events import Cut, End, Follower
 
 FOR_EVER = 1000.0
@@ -24,7 +24,7 @@ class Recorder:
         self.follower.on_close = lambda: self.events.append("closed")
 
     def respond(self, pause: float = FOR_EVER) -> Any:
-        return Stream(self.follower, pause).response({"Location": "/join"})
+        return Document(self.follower, pause).response({"Location": "/join"})
 
 
 @pytest.fixture

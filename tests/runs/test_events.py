@@ -12,6 +12,7 @@ from runwait.runs.events import Cut, End, Follower, Hub, NoRoom, RunNotFound
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.events import EventRecords
 from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
 from tests.servers import PATIENCE
 
@@ -24,7 +25,7 @@ class Redis:
         self.reads = 0
         self.gone = False
 
-    def read(self, run_id: str, *, follow: bool = False) -> StoredRun | None:
+    def read(self, run_id: str, *, follow: bool = False, streams: bool = False) -> StoredRun | None:
         assert follow
         self.reads += 1
         answer = self.answers.pop(0) if self.answers else None
@@ -66,6 +67,7 @@ def hub_of(redis: Redis | None = None, places: int = 100) -> Hub:
     fakes: tuple[Any, ...] = (redis or Redis(), AtOnce())
     return Hub(
         cast(RunRecords, fakes[0]),
+        cast(EventRecords, fakes[0]),
         cast(Executor, fakes[1]),
         cast(Timers, fakes[1]),
         places,

@@ -16,7 +16,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.workers.base import Worker
 
-from runwait.api.stream import Stream
+from runwait.api.stream import Document
 from runwait.pool import Pool
 from runwait.runs.events import Cut, End, Follower
 from runwait.server import connections
@@ -70,7 +70,7 @@ class Service:
             follower.on_close = lambda: self.events.append("closed")
             if environ["QUERY_STRING"]:
                 follower.give(End(environ["QUERY_STRING"].encode()))
-            stream = Stream(follower, PATIENCE)
+            stream = Document(follower, PATIENCE)
             response = stream.response({})
             self.followers.append(follower)
             return response(environ, start_response)

@@ -28,6 +28,7 @@ from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.events import ForgottenEvent, UnknownEvent
 from runwait.storage.records import UnreadableRecord
 from runwait.storage.store import UnfitQuery, UnstorableItem
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
@@ -85,6 +86,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
     StateIncompatible: (HTTPStatus.CONFLICT, "{}"),
     UpdateRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    UnknownEvent: (HTTPStatus.UNPROCESSABLE_ENTITY, "Last-Event-ID: run {} has no such event"),
     UnreadableRecord: (HTTPStatus.INTERNAL_SERVER_ERROR, "{}"),
 }
 
@@ -99,6 +101,7 @@ def register(app: Flask) -> None:
     for kind, (status, text) in _ANSWERS.items():
         app.register_error_handler(kind, _handler(status, text))
     app.register_error_handler(KeyInFlight, _in_flight)
+    app.register_error_handler(ForgottenEvent, _forgotten)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _fault)
     app.after_request(_without_type)
@@ -120,6 +123,12 @@ def _in_flight(error: KeyInFlight) -> Response:
     response = _answer(HTTPStatus.CONFLICT, str(error))
     response.headers["Location"] = f"/threads/{error.thread_id}/runs/{error.run_id}/join"
     return response
+
+
+def _forgotten(error: ForgottenEvent) -> Response:
+    first = "none is kept" if error.first is None else f"the first that is kept is {error.first}"
+    detail = f"Last-Event-ID: that event is not kept any more; {first}; -1 begins with it"
+    return _answer(HTTPStatus.GONE, detail)
 
 
 def _http(error: HTTPException) -> Response:

@@ -20,6 +20,8 @@ STREAM_MODES = [
     "events",
     "debug",
     "custom",
+    "tools",
+    "lifecycle",
 ]
 
 
@@ -126,6 +128,28 @@ class ThreadRunBody(RunBody):
         configurable = given.get("config", {}).get("configurable", {})
         if found := _CHECKPOINT_BODY.validate(configurable):
             raise ValidationError({"config": {"configurable": found}})
+
+
+def batch_of(body: Body, value: Any) -> list[dict[str, Any]]:
+    """The valid fields of each object in a list.
+
+    Raises:
+        InvalidRequest: it is no such list; the text names the places of those that are not right.
+    """
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest("the body must be a list of one run or more")
+    valid, wrong = [], []
+    for place, each in enumerate(value):
+        if not isinstance(each, dict):
+            wrong.append((str(place), "must be an object"))
+            continue
+        try:
+            valid.append(body.load(each))
+        except ValidationError as error:
+            wrong += _flat(error.messages, str(place))
+    if wrong:
+        raise InvalidRequest(problems(wrong))
+    return valid
 
 
 class CancelBody(Body):

@@ -1,4 +1,7 @@
-"""Answers that come in pieces: headers, heartbeats while a run works, then what it gives.
+"""Answers that come in pieces: headers, heartbeats while a run works, and what it gives.
+
+The body of a client that waits ends with the run's document; that of one that streams has all its
+events (contract section 7).
 
 One body has two drivers. The worker of `runwait serve` hands it to the loop that has the client's
 connection (server/connections.py), so that a client who waits holds no thread. Under any other WSGI
@@ -12,7 +15,10 @@ from collections.abc import Callable, Iterator
 
 from flask import Response
 
-from runwait.runs.events import Cut, End, Follower
+from runwait.runs import events
+from runwait.runs.events import Cut, Event, Follower, Given
+from runwait.serialization import dumps
+from runwait.storage.events import text_of
 
 
 class _Response(Response):
@@ -28,15 +34,17 @@ class _Response(Response):
 
 
 class Stream:
-    """A response's body that follows a run: a heartbeat now and then, and the document.
+    """A response's body that follows a run: a heartbeat now and then, and what the run gives.
 
     Attributes:
-        heartbeat: what is sent to keep the connection from looking idle; JSON parsers skip it.
+        heartbeat: what is sent to keep the connection from looking idle; no parser sees it.
+        mimetype: of the body.
         is_whole: there is nothing to come after what there is.
-        is_cut: there will be no document here.
+        is_cut: it will not become whole here.
     """
 
-    heartbeat = b"\n"
+    heartbeat = b""
+    mimetype = ""
 
     def __init__(self, follower: Follower, pause: float) -> None:
         """Prepare.
@@ -57,9 +65,7 @@ class Stream:
         """The response that has this body; with its length, where all of it is there already."""
         self._pieces = self._taken()
         # Passed on as it is, the body reaches the server unwrapped. Its closing is the response's.
-        response = _Response(
-            self, headers=headers, mimetype="application/json", direct_passthrough=True
-        )
+        response = _Response(self, headers=headers, mimetype=self.mimetype, direct_passthrough=True)
         if self.is_whole:
             response.headers["Content-Length"] = str(sum(map(len, self._pieces)))
         self._on_close = response.close
@@ -72,15 +78,16 @@ class Stream:
 
     def _taken(self) -> list[bytes]:
         pieces = []
-        for event in self._follower.take():
+        for given in self._follower.take():
             if self.is_whole or self.is_cut:
                 break  # what was given first counts
-            if isinstance(event, End):
-                self.is_whole = True
-                pieces.append(event.document)
-            elif isinstance(event, Cut):
-                self.is_cut = True
+            if piece := self._piece_of(given):
+                pieces.append(piece)
         return pieces
+
+    def _piece_of(self, given: Given) -> bytes:
+        """What is sent for something that the follower was given."""
+        raise NotImplementedError
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Have `wake` called, from any thread, whenever there is something to be taken."""
@@ -112,9 +119,83 @@ class Stream:
                     continue
                 yield from self.take()
                 if self.is_cut:
-                    # An answer without a document must not look whole.
+                    # An answer that has no end must not look whole.
                     raise ConnectionResetError(errno.ECONNRESET, "the answer is elsewhere")
         except GeneratorExit:
             self.client_gone()
             raise
         self.delivered()
+
+
+class Document(Stream):
+    """The body of a client that waits for a run's document."""
+
+    heartbeat = b"\n"  # JSON parsers skip it
+    mimetype = "application/json"
+
+    def _piece_of(self, given: Given) -> bytes:
+        if isinstance(given, events.End):
+            self.is_whole = True
+            return given.document
+        self.is_cut = isinstance(given, Cut)
+        return b""
+
+
+class EventStream(Stream):
+    """The body of a client that streams a run: server-sent events."""
+
+    heartbeat = b": heartbeat\r\n\r\n"
+    mimetype = "text/event-stream"
+
+    def __init__(
+        self, follower: Follower, pause: float, names: frozenset[str] | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            follower: streams the run; closed with the response.
+            pause: seconds between heartbeats.
+            names: those of the events that are wanted; None for all. What begins, fails and ends
+                the run is always wanted.
+        """
+        super().__init__(follower, pause)
+        self._names = names
+        self._begun = False
+
+    def _piece_of(self, given: Given) -> bytes:
+        if given is Cut.TOO_SLOW:
+            self.is_whole = True
+            text = f"{given.value}: come again and ask for what is missing"
+            return frame(Event(events.ERROR, dumps({"error": "TooSlow", "message": text})))
+        if not isinstance(given, Event):
+            self.is_cut = True
+            return b""
+        piece = b""
+        if not self._begun and given.name != events.METADATA:
+            # It ended before it was ever started.
+            piece = frame(events.metadata_of(self._follower.thread_id, self._follower.run_id, 1))
+        self._begun = True
+        self.is_whole = given.name == events.END
+        name = given.name.partition("|")[0]
+        if self._names is not None and name not in self._names and name not in _ALWAYS:
+            return piece
+        return piece + frame(given)
+
+
+_ALWAYS = frozenset({events.METADATA, events.ERROR, events.END, "feedback"})
+# Line ends for some readers, and for others none.
+_ESCAPED = (
+    ("\x85".encode(), b"\\u0085"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
+
+
+def frame(event: Event) -> bytes:
+    """An event as it is sent."""
+    data = event.data
+    if not data.isascii():
+        for char, escape in _ESCAPED:
+            data = data.replace(char, escape)  # in JSON, they stand in strings alone
+    place = b"" if event.id is None else f"id: {text_of(event.id)}\r\n".encode()
+    return b"event: %b\r\ndata: %b\r\n%b\r\n" % (event.name.encode(), data, place)

@@ -8,7 +8,7 @@ there is a place, and Redis hears of it later (docs/decisions/recorded-once-if-s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,9 @@ from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound
 from runwait.threads.threads import Threads
 from runwait.webhooks.targets import WebhookRules, check_target
+
+# How many runs of a batch are taken in by one call. Redis answers nobody else meanwhile.
+TOGETHER = 1000
 
 
 class ConflictingRequest(Exception):
@@ -163,19 +166,28 @@ class Admission:
             # A name may take its time to resolve: that is a wait like any other.
             with self._hub.place():
                 check_target(request.webhook, self._webhook_rules)
-        key = self._key_of(request)
+        key = self.key_of(request.idempotency_key, request.fingerprint, request.thread_id)
         if key is not None and (before := self._records.repeated(key)) is not None:
             return _replay(before)
         if request.thread_id is not None:
             self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
         return Candidate(_new_record(request, assistant), request, key)
 
-    def admit(self, candidate: Candidate, *, followed: bool = True) -> Run | Replay | None:
+    def admit(
+        self,
+        candidate: Candidate,
+        *,
+        followed: bool = True,
+        streamed: bool = False,
+        answer: bytes | None = None,
+    ) -> Run | Replay | None:
         """Take in a run: start it here if it is its turn and there is a place.
 
         Args:
             candidate: what `check` found right.
             followed: whether somebody in this process follows the run.
+            streamed: whether that somebody is to be given all its events.
+            answer: the answer to the request, where that does not wait for the run's end.
 
         Returns:
             The run, if it started here; None if it has to wait for its time, its turn or a process
@@ -189,17 +201,58 @@ class Admission:
             StorageUnavailable: it needs Redis, which is away.
         """
         request = candidate.request
-        if request.kept or request.delay > 0 or request.webhook or candidate.key is not None:
-            return self._take_in(candidate, followed)
+        # What can be joined is there in all processes from the beginning.
+        needs_redis = request.kept or request.delay > 0 or request.stream_resumable or not followed
+        if needs_redis or request.webhook or candidate.key is not None:
+            return self._take_in(candidate, followed, streamed, answer)
         # Runs that are ready and wait for a place come first.
         if not self._worker.starved and self._executor.reserve():
             run = Run(candidate.record, request)
             self._runner.start_run(run)
             return run
         try:
-            return self._take_in(candidate, followed)
+            return self._take_in(candidate, followed, streamed, answer)
         except StorageUnavailable as error:
             raise NoRoom("all places to execute runs are taken") from error
+
+    def admit_all(
+        self, candidates: Sequence[Candidate], key: IdempotencyKey | None, answer: bytes
+    ) -> Replay | None:
+        """Take in runs that nobody waits for, all or none; each starts where there is a place.
+
+        Args:
+            candidates: what `check` found right; none is on a thread that is there already.
+            key: what the request may be repeated with.
+            answer: the answer to it.
+
+        Returns:
+            The answer to the same request made before, if it was.
+
+        Raises:
+            KeyReused: the key was used with another request.
+            StorageUnavailable: Redis is away, or has no room for them all.
+        """
+        runs = []
+        for each in candidates:
+            thread = thread_of(each.record, self._settings) if each.request.kept else None
+            runs.append((each.record, each.request.delay, thread))
+        records = [each.record for each in candidates]
+        for start in range(0, len(runs), TOGETHER):
+            try:
+                verdict = self._records.admit_all(
+                    runs[start : start + TOGETHER],
+                    self._settings.run_lease_seconds,
+                    key=key if start == 0 else None,
+                    answer=answer,
+                )
+            except StorageUnavailable as error:
+                taken_in = records[: start + TOGETHER] if error.doubtful else records[:start]
+                for record in taken_in:
+                    self._doubt(record)
+                raise
+            if verdict.kind != "pending":
+                return _replay(verdict)
+        return None
 
     def withdraw_doubtful(self) -> bool:
         """Take back what may have been taken in although its client was told that it was not.
@@ -216,20 +269,19 @@ class Admission:
                 return False
         return True
 
-    def _take_in(self, candidate: Candidate, followed: bool) -> Run | Replay | None:
+    def _take_in(
+        self, candidate: Candidate, followed: bool, streamed: bool, answer: bytes | None
+    ) -> Run | Replay | None:
         """Have Redis take in a run, and start it if it is its turn."""
         record, request = candidate.record, candidate.request
         may_start = request.delay <= 0 and not self._worker.starved
         may_start = may_start and self._executor.reserve()
         verdict = None
         try:
-            verdict = self._ask(candidate, may_start, followed)
+            verdict = self._ask(candidate, may_start, followed, streamed, answer)
         except StorageUnavailable as error:
             if error.doubtful:
-                self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
-                if self._storage.problem is None:
-                    # It was back before this was noted.
-                    self._executor.help(self._runner.on_faults)
+                self._doubt(record)
             raise
         finally:
             started = verdict is not None and verdict.kind == "running"
@@ -245,7 +297,21 @@ class Admission:
             return run
         return None if verdict.kind == "pending" else _replay(verdict)
 
-    def _ask(self, candidate: Candidate, may_start: bool, followed: bool) -> Verdict:
+    def _doubt(self, record: RunRecord) -> None:
+        """Take it back soon: it may have been taken in, although its client is told otherwise."""
+        self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
+        if self._storage.problem is None:
+            # It was back before this was noted.
+            self._executor.help(self._runner.on_faults)
+
+    def _ask(
+        self,
+        candidate: Candidate,
+        may_start: bool,
+        followed: bool,
+        streamed: bool,
+        answer: bytes | None,
+    ) -> Verdict:
         record, request = candidate.record, candidate.request
         thread = thread_of(record, self._settings) if request.kept else None
         create = request.thread_id is None or request.if_not_exists == "create"
@@ -261,6 +327,8 @@ class Admission:
                 missing="create" if create else "reject",
                 seen_metadata=seen,
                 followed=followed,
+                streamed=streamed,
+                answer=answer,
             )
             if verdict.kind == "metadata":
                 # The thread has metadata of its own, and another graph or none: it gets this run's.
@@ -274,13 +342,14 @@ class Admission:
                 return verdict
         raise ThreadBusy(record.thread_id)
 
-    def _key_of(self, request: RunRequest) -> IdempotencyKey | None:
-        if request.idempotency_key is None:
+    def key_of(
+        self, key: str | None, fingerprint: str, thread_id: str | None = None
+    ) -> IdempotencyKey | None:
+        """What a request that came with such a header may be repeated with."""
+        if key is None:
             return None
-        # Of one thread or of none: that is what the path tells apart.
-        name = f"{request.thread_id or ''} {request.idempotency_key}"
         ttl = self._settings.idempotency_ttl_seconds
-        return IdempotencyKey(name, request.fingerprint, ttl)
+        return IdempotencyKey(f"{thread_id or ''} {key}", fingerprint, ttl)
 
     def _refuse_what_the_thread_cannot(
         self, request: RunRequest, graph: Graph, thread_id: str

@@ -29,6 +29,12 @@ class Outcome:
     answer: Any
 
     @property
+    def has_interrupts(self) -> bool:
+        """Whether the graph waits for what its interrupts asked for."""
+        waits = self.status is RunStatus.INTERRUPTED and isinstance(self.answer, dict)
+        return waits and INTERRUPT in self.answer
+
+    @property
     def error(self) -> dict[str, str] | None:
         """The error that ended it, if one did: {error, message}."""
         if self.status not in (RunStatus.ERROR, RunStatus.TIMEOUT):

@@ -1,18 +1,23 @@
 """What happens to runs, for those who follow them.
 
 A run is a log of events, and its last event is its end. Whoever waits for a run in this process,
-for whatever process executes it, follows it through the process's one hub: the hub is told of the
-events of this process's own runs, and reads those of others from Redis when a message says that it
-should.
+or streams it, for whatever process executes it, follows it through the process's one hub: the hub
+is told of the events of this process's own runs, and reads those of others from Redis when a
+message says that it should.
+
+The events of a run that can be resumed are logged in Redis, and followers are given them only once
+they are there: nobody sees what a process that lost the run, or died, never logged. Any other run's
+events come from memory, and are logged only while another process asks for them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
@@ -21,7 +26,13 @@ from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.serialization import dumps
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.events import EventId, EventRecords
 from runwait.storage.records import RunRecords, StoredRun, UnreadableRecord
+
+# How much of its events a client may leave unread, in bytes.
+BACKLOG_BYTES = 4 * 1024 * 1024
+
+METADATA, ERROR, END = "metadata", "error", "end"
 
 
 class RunNotFound(Exception):
@@ -33,14 +44,32 @@ class NoRoom(Exception):
 
 
 @dataclass(frozen=True)
+class Event:
+    """One event of a run.
+
+    Attributes:
+        name: what a stream calls it, with the namespace of a subgraph: `updates|sub:<task id>`.
+        data: JSON.
+        id: its place in the run's log, if that is kept.
+    """
+
+    name: str
+    data: bytes
+    id: EventId | None = None
+
+
+@dataclass(frozen=True)
 class End:
-    """The last event of a run.
+    """The end of a run.
 
     Attributes:
         document: the answer, JSON.
+        events: the last events of its stream, `end` among them; none where they are to be had
+            from its log alone.
     """
 
     document: bytes
+    events: Sequence[Event] = field(default=(), compare=False)
 
 
 class Cut(Enum):
@@ -48,48 +77,138 @@ class Cut(Enum):
 
     CLIENT_GONE = "the client went away"
     ELSEWHERE = "this process stops; another one has the run"
+    TOO_SLOW = "the client does not read what it is sent"
 
 
-Event = End | Cut
+Given = Event | End | Cut
 
 
 class Follower:
     """One client that follows a run. Events are given to it by any thread; one takes them.
 
     Attributes:
+        streams: whether it is given all events, and the run's end as the event `end`; else it is
+            given an `End` alone.
         on_gone: called when the client closed its connection.
         on_close: called once, when the request is over.
         on_delivered: called when all was written to the client.
     """
 
-    def __init__(self, thread_id: str, run_id: str) -> None:
+    def __init__(
+        self, thread_id: str, run_id: str, *, streams: bool = False, behind: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            thread_id, run_id: the run.
+            streams: whether it is to be given all events.
+            behind: whether its next events are to be read from the run's log.
+        """
         self.thread_id = thread_id
         self.run_id = run_id
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._taken: list[Event] = []
+        self.streams = streams
+        # The last logged event that it was given; and whether there are later ones that have to be
+        # read from the log, before it can be given any as they come.
+        self.cursor: EventId = (0, 0)
+        self._behind = behind
+        self._missed = False
+        self._giving = threading.Lock()
+        self._events: queue.SimpleQueue[Given] = queue.SimpleQueue()
+        self._taken: list[Given] = []
+        self._backlog = 0
         self._wake: Callable[[], None] | None = None
+        self._is_awake = False
+        self.on_drained: Callable[[], None] = lambda: None
         self.on_gone: Callable[[], None] = lambda: None
         self.on_close: Callable[[], None] = lambda: None
         self.on_delivered: Callable[[], None] = lambda: None
         self._open = threading.Lock()
 
-    def give(self, event: Event) -> None:
+    def give(self, given: Given) -> None:
         """Give it an event; nothing counts after an end or a cut."""
-        self._events.put(event)
-        if (wake := self._wake) is not None:
+        if not self.streams:
+            if not isinstance(given, Event):
+                self._put(given)
+        elif isinstance(given, End):
+            for event in given.events:
+                self.give(event)
+        elif isinstance(given, Cut):
+            self._put(given)
+        else:
+            with self._giving:
+                if given.id is not None and self._behind:
+                    self._missed = True
+                elif not self._has_room_for(given):
+                    # What is logged can be read later.
+                    self._behind = given.id is not None
+                    if not self._behind:
+                        self._put(Cut.TOO_SLOW)
+                else:
+                    self._give_event(given)
+
+    def fall_behind(self) -> None:
+        """There may be events in the log that it was not given."""
+        with self._giving:
+            self._behind = True
+
+    def catch_up(self, events: Sequence[Event], *, to_the_end: bool) -> bool:
+        """Give it events that were read from the log, after its cursor.
+
+        Args:
+            events: the next ones.
+            to_the_end: whether there were no more.
+
+        Returns:
+            Whether there may be more, and room for them.
+        """
+        with self._giving:
+            missed, self._missed = self._missed, False
+            for event in events:
+                if not self._has_room_for(event):
+                    self._behind = True
+                    return False  # read again once some of them were taken
+                self._give_event(event)
+            self._behind = missed or not to_the_end
+            return self._behind
+
+    def _has_room_for(self, event: Event) -> bool:
+        # One event alone may be as large as it is.
+        return not self._backlog or self._backlog + len(event.data) <= BACKLOG_BYTES
+
+    def _give_event(self, event: Event) -> None:
+        if event.id is not None:
+            if event.id <= self.cursor:
+                return  # it has come by another way
+            self.cursor = event.id
+        self._backlog += len(event.data)
+        self._put(event)
+
+    def _put(self, given: Given) -> None:
+        self._events.put(given)
+        # One call wakes whoever takes the events, however many there are by then.
+        if (wake := self._wake) is not None and not self._is_awake:
+            self._is_awake = True
             wake()
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Have `wake` called, from any thread, when there are events; at once if there may be."""
         self._wake = wake
+        self._is_awake = True
         wake()
 
-    def take(self) -> list[Event]:
+    def take(self) -> list[Given]:
         """The events given since the last call."""
+        self._is_awake = False
         events, self._taken = self._taken, []
         with contextlib.suppress(queue.Empty):
             while True:
                 events.append(self._events.get_nowait())
+        if self.streams and events:
+            with self._giving:
+                self._backlog -= sum(len(each.data) for each in events if isinstance(each, Event))
+                drained = self._behind
+            if drained:
+                self.on_drained()
         return events
 
     def wait(self, seconds: float | None) -> bool:
@@ -99,7 +218,7 @@ class Follower:
                 self._taken.append(self._events.get(timeout=seconds))
         return bool(self._taken)
 
-    def result(self) -> Event:
+    def result(self) -> Given:
         """Block until the run ended, or is not to be followed here any more."""
         self.wait(None)
         return self._taken[0]
@@ -128,6 +247,7 @@ class Hub:
     def __init__(
         self,
         records: RunRecords,
+        logs: EventRecords,
         executor: Executor,
         timers: Timers,
         places: int,
@@ -138,6 +258,7 @@ class Hub:
 
         Args:
             records: the runs.
+            logs: their events, as far as they are logged.
             executor: for work that may block.
             timers: for looking again.
             places: how many may follow runs at once.
@@ -145,6 +266,7 @@ class Hub:
             document_of: makes the document of a kept run whose result is not there any more.
         """
         self._records = records
+        self._logs = logs
         self._executor = executor
         self._timers = timers
         self._places = threading.Semaphore(places)
@@ -153,6 +275,9 @@ class Hub:
         self._followers: dict[str, list[Follower]] = {}
         self._lock = threading.Lock()
         self._stopped = False
+        # Runs whose logs have events that were not read yet.
+        self._unread: set[str] = set()
+        self._reading = False
         # Whether a run is this process's, whose events come without Redis; set by the service.
         self.is_here: Callable[[str], bool] = lambda run_id: False
 
@@ -169,8 +294,14 @@ class Hub:
         finally:
             self._places.release()
 
-    def follow(self, thread_id: str, run_id: str) -> Follower:
+    def follow(
+        self, thread_id: str, run_id: str, *, streams: bool = False, behind: bool = False
+    ) -> Follower:
         """Follow a run from now on: what is published of it reaches the follower.
+
+        Args:
+            thread_id, run_id: the run.
+            streams, behind: see `Follower`.
 
         Returns:
             The follower, which must be closed.
@@ -179,21 +310,38 @@ class Hub:
             NoRoom: all places to wait are taken, or the process is stopping.
         """
         self._enter()
-        follower = Follower(thread_id, run_id)
+        follower = Follower(thread_id, run_id, streams=streams, behind=behind)
         follower.on_close = partial(self._leave, follower)
+        follower.on_drained = partial(self.look_at_events, run_id)
         with self._lock:
             self._followers.setdefault(run_id, []).append(follower)
         return follower
 
-    def publish(self, run_id: str, event: Event) -> None:
-        """Give all who follow a run its last event."""
+    def streams(self, run_id: str) -> bool:
+        """Whether anybody in this process is given all events of a run."""
+        return any(each.streams for each in self._followers.get(run_id, ()))
+
+    def append(self, run_id: str, events: Sequence[Event]) -> None:
+        """Give all who stream a run its next events."""
+        with self._lock:
+            followers = list(self._followers.get(run_id, ()))
+        for follower in followers:
+            for event in events:
+                follower.give(event)
+
+    def publish(self, run_id: str, last: End | Cut) -> None:
+        """Give all who follow a run its end; those who stream it, if its last events come along."""
         with self._lock:
             followers = self._followers.pop(run_id, [])
+            if isinstance(last, End) and not last.events:
+                if streaming := [each for each in followers if each.streams]:
+                    self._followers[run_id] = streaming
+                followers = [each for each in followers if not each.streams]
         for follower in followers:
-            follower.give(event)
+            follower.give(last)
 
     def read(self, follower: Follower) -> None:
-        """Have a follower given the events of a run that is not this process's.
+        """Have a follower given the end of a run that is not this process's.
 
         Raises:
             RunNotFound: there is no such run on that thread.
@@ -210,9 +358,63 @@ class Hub:
         elif stored.record.status.ended:
             raise RunNotFound(follower.run_id)
 
+    def read_stream(self, follower: Follower, after: EventId | None) -> None:
+        """Have a follower given the events of a run from its log, and what follows.
+
+        Args:
+            follower: listed, and behind.
+            after: the event after which it goes on; None for what comes from now on.
+
+        Raises:
+            RunNotFound, StorageUnavailable, UnreadableRecord: as `read` does.
+            UnknownEvent, ForgottenEvent: there was no such event, or its log is cut since.
+        """
+        run_id = follower.run_id
+        found = self._logs.follow(run_id, after)
+        if found is None or found.run.record.thread_id != follower.thread_id:
+            raise RunNotFound(run_id)
+        stored, ended = found.run, found.run.record.status.ended
+        if found.attempt and not (found.begins and found.after == (0, 0)):
+            follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
+        follower.cursor = found.after
+        if not ended:
+            self.look_at_events(run_id)
+            return
+        if (document := self._document(stored)) is None:
+            raise RunNotFound(run_id)
+        last = replay_of(run_id, document, str(stored.record.status), stored.error)
+        if after not in (None, (0, 0)) or found.begins and not found.at_the_end:
+            last = [each for each in last if each.name != "values"]
+        if found.at_the_end:
+            # Its events were not logged, or are not kept any more, or are not asked for.
+            for event in last:
+                follower.give(event)
+        else:
+            for event in last:
+                if event.name == "values":  # in place of what is not kept
+                    follower.give(event)
+            self.look_at_events(run_id)
+
+    def catch_up(self, run_id: str) -> None:
+        """Have all who stream a run given what other processes have logged of it."""
+        for follower in self._followers.get(run_id, ()):
+            follower.fall_behind()
+        self.look_at_events(run_id)
+
     def look(self, run_id: str) -> None:
         """Read a run of another process that is followed here, soon: it may have ended."""
         self._executor.help(partial(self._look, run_id))
+
+    def look_at_events(self, run_id: str) -> None:
+        """Read the log of a run of another process that is streamed here, soon: there is more."""
+        with self._lock:
+            if run_id not in self._followers:
+                return
+            self._unread.add(run_id)
+            if self._reading:
+                return
+            self._reading = True
+        self._executor.help(self._read_logs)
 
     def look_at_all(self) -> None:
         """Messages may have been lost: read all runs of other processes that are followed."""
@@ -254,25 +456,102 @@ class Hub:
 
     def _look(self, run_id: str, *, last_time: bool = False) -> None:
         with self._lock:
-            followers = self._followers.get(run_id)
-            thread_id = followers[0].thread_id if followers else None
-        if thread_id is None or self.is_here(run_id):
+            followers = list(self._followers.get(run_id, ()))
+        if not followers or self.is_here(run_id):
             return
+        streamed = any(each.streams for each in followers)
+        events: list[Event] = []
         try:
-            stored = self._records.read(run_id, follow=True)
+            stored = self._records.read(run_id, follow=True, streams=streamed)
             document = self._document(stored) if stored is not None else None
-            if stored is None and self._records.is_gone(thread_id):
+            if stored is None and self._records.is_gone(followers[0].thread_id):
                 # It went with its thread.
                 document = dumps(ending.cancelled(None).answer)
+            if streamed and stored is not None and stored.logged:
+                self._read_log(run_id)
+            elif document is not None:
+                status = str(stored.record.status) if stored is not None else "interrupted"
+                error = stored.error if stored is not None else None
+                events = replay_of(run_id, document, status, error, values=False)
         except StorageUnavailable:
             return  # looked at again once Redis is back
         except UnreadableRecord:
             return  # whoever claims it ends it, and says so
         if document is None and stored is None and last_time:
-            document = dumps(ending.lost().answer)
+            outcome = ending.lost()
+            document = dumps(outcome.answer)
+            events = replay_of(run_id, document, str(outcome.status), outcome.error)
         if document is not None:
-            self.publish(run_id, End(document))
+            self.publish(run_id, End(document, events))
         elif stored is None:
             # Redis lost the record. Whoever executes the run records it again with its beat.
             again = partial(self._look, run_id, last_time=True)
             self._timers.after(self._patience, lambda: self._executor.help(again))
+
+    def _read_logs(self) -> None:
+        while True:
+            with self._lock:
+                unread, self._unread = self._unread, set()
+                if not unread:
+                    self._reading = False
+                    return
+            with contextlib.suppress(StorageUnavailable):  # looked at again once Redis is back
+                for run_id in unread:
+                    self._read_log(run_id)
+
+    def _read_log(self, run_id: str) -> None:
+        """Give those who stream a run what was logged since they were given something."""
+        followers = [each for each in self._followers.get(run_id, ()) if each.streams]
+        while followers:
+            by_cursor: dict[EventId, list[Follower]] = {}
+            for each in followers:
+                by_cursor.setdefault(each.cursor, []).append(each)
+            followers = []
+            for cursor, those in by_cursor.items():
+                logged, to_the_end = self._logs.after(run_id, cursor)
+                events = [Event(each.name, each.data, each.id) for each in logged]
+                followers += [
+                    each for each in those if each.catch_up(events, to_the_end=to_the_end)
+                ]
+
+
+def metadata_of(thread_id: str, run_id: str, attempt: int) -> Event:
+    """The event that begins a run."""
+    return Event(METADATA, _json({"run_id": run_id, "attempt": attempt, "thread_id": thread_id}))
+
+
+def last_events(run_id: str, status: str, error: dict[str, str] | None) -> list[tuple[str, bytes]]:
+    """Names and data of the events that end a run."""
+    events = [(ERROR, dumps(error))] if error is not None else []
+    return [*events, (END, _json({"run_id": run_id, "status": status}))]
+
+
+def replay_of(
+    run_id: str,
+    document: bytes,
+    status: str | None,
+    error: dict[str, str] | None,
+    *,
+    values: bool = True,
+) -> list[Event]:
+    """What is left to be told of a run that ended and whose events were not logged.
+
+    Args:
+        run_id: the run.
+        document: its answer.
+        status: how it ended; None if nothing but the answer says so.
+        error: of a run that failed, if that is known.
+        values: whether to give its last values too.
+    """
+    if status is None or (error is None and status in ("error", "timeout")):
+        answer = json.loads(document)
+        fields = answer if isinstance(answer, dict) else {}
+        error = fields.get(ending.ERROR)
+        ended = "interrupted" if ending.INTERRUPT in fields else "success"
+        status = status or ("error" if error else ended)
+    events = [Event("values", document)] if values and error is None else []
+    return events + [Event(*each) for each in last_events(run_id, status, error)]
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

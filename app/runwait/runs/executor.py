@@ -37,6 +37,7 @@ from runwait.graphs.langgraph import (
 )
 from runwait.graphs.proof import proven_sync
 from runwait.pool import Pool
+from runwait.runs.translation import Namespace
 
 log = logging.getLogger("runwait.runs")
 
@@ -69,6 +70,10 @@ class Job:
         durability: when checkpoints are written; of no effect without a checkpointer.
         prepare: called with the graph and its checkpointer before it runs, on a thread that may
             block; says what it starts with in place of `input` and of the config's checkpoint.
+        modes: stream modes of LangGraph's that are wanted besides values and updates.
+        subgraphs: whether those of subgraphs are wanted too.
+        wants_events: whether LangChain's events are wanted; such a graph runs on the loop.
+        emit: called with the namespace, mode and payload of each chunk that is streamed.
     """
 
     graph: Graph
@@ -82,6 +87,10 @@ class Job:
     checkpointer: Callable[[AnyPregel], Saver] | None = None
     durability: Durability | None = None
     prepare: Callable[[AnyPregel, Saver], Start] | None = None
+    modes: frozenset[str] = frozenset()
+    subgraphs: bool = False
+    wants_events: bool = False
+    emit: Callable[[Namespace, str, Any], None] = lambda namespace, mode, payload: None
 
 
 @dataclass(frozen=True)
@@ -117,12 +126,14 @@ class Execution:
 
     def note(self, chunk: Any) -> None:
         """Note a streamed chunk."""
-        mode, payload = chunk
-        if mode == "values":
-            self.values = payload
-        elif isinstance(payload, dict) and INTERRUPT in payload:
-            self.interrupted = True
-            self.interrupts.extend(payload[INTERRUPT])
+        namespace, mode, payload = chunk if self.job.subgraphs else ((), *chunk)
+        if not namespace:
+            if mode == "values":
+                self.values = payload
+            elif mode == "updates" and isinstance(payload, dict) and INTERRUPT in payload:
+                self.interrupted = True
+                self.interrupts.extend(payload[INTERRUPT])
+        self.job.emit(namespace, mode, payload)
 
 
 class Executor:
@@ -170,7 +181,8 @@ class Executor:
                 (None) or raised, even if it was stopped before.
         """
         execution = Execution(job, lambda error: self._end(execution, error, ended))
-        if job.graph.execution == "async" or job.graph.is_async_factory:
+        on_loop = job.graph.execution == "async" or job.graph.is_async_factory
+        if on_loop or job.wants_events:
             self._spawn(execution, self._run_async(execution))
         else:
             self._pool.submit(Context().run, self._run_sync, execution)
@@ -246,10 +258,25 @@ class Executor:
             arguments = _arguments(execution, graph)
         else:
             arguments = await asyncio.to_thread(_arguments, execution, graph)
+        if execution.job.wants_events:
+            await self._stream_events(execution, graph, arguments)
+            return
         chunks = cast(AsyncGenerator[Any], graph.astream(**arguments))
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 execution.note(chunk)
+
+    async def _stream_events(
+        self, execution: Execution, graph: AnyPregel, arguments: dict[str, Any]
+    ) -> None:
+        """Run a graph whose callbacks' events are wanted: among them are the chunks."""
+        run_id = str(arguments["config"]["run_id"])
+        events = cast(AsyncGenerator[Any], graph.astream_events(**arguments, version="v2"))
+        async with contextlib.aclosing(events):
+            async for event in events:
+                if event["event"] == "on_chain_stream" and event["run_id"] == run_id:
+                    execution.note(event["data"]["chunk"])
+                execution.job.emit((), "events", event)
 
     def _spawn(self, execution: Execution, work: Coroutine[Any, Any, None]) -> None:
         async def see_to_its_end() -> None:
@@ -316,7 +343,8 @@ def _arguments(execution: Execution, graph: AnyPregel) -> dict[str, Any]:
         "input": start.input,
         "config": {**job.config, "configurable": configurable},
         "context": context,
-        "stream_mode": ["updates", "values"],
+        "stream_mode": list({"updates": None, "values": None} | dict.fromkeys(sorted(job.modes))),
+        "subgraphs": job.subgraphs,
         "output_keys": graph.output_channels,
         "interrupt_before": job.interrupt_before,
         "interrupt_after": job.interrupt_after,

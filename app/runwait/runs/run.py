@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -12,6 +13,8 @@ from typing import Any
 from runwait.runs.executor import Execution
 from runwait.runs.request import RunRequest
 from runwait.runs.timers import Timer
+from runwait.runs.translation import Pair, Translation
+from runwait.storage.events import EventId
 from runwait.storage.records import RunRecord, ThreadEnd, now
 
 
@@ -34,6 +37,8 @@ class Ending:
         rolled_back: nothing of it is to be left.
         thread: what becomes of its thread, if that outlives it.
         webhook: whom to notify of it, and of what.
+        events: the last events of its stream, names and data.
+        ids: their places in its log, if there is one.
         at: when, by the monotonic clock, in seconds.
     """
 
@@ -42,6 +47,8 @@ class Ending:
     rolled_back: bool
     thread: ThreadEnd | None
     webhook: tuple[str, bytes] | None
+    events: Sequence[Pair] = ()
+    ids: Sequence[EventId] | Sequence[None] = ()
     at: float = field(default_factory=time.monotonic)
 
 
@@ -57,6 +64,8 @@ class Run:
         unreadable: its record in Redis cannot be read.
         record_lost: Redis lost its record, while it executed.
         leased_until: until when, by the monotonic clock, no other process can have claimed it.
+        logged: whether its events are logged, so that they can be read in all processes.
+        translation: makes its events.
     """
 
     record: RunRecord
@@ -75,6 +84,22 @@ class Run:
     unreadable: bool = False
     record_lost: bool = False
     leased_until: float = 0.0
+    logged: bool = False
+    _numbered: int = 0
+
+    def __post_init__(self) -> None:
+        """Prepare to make its events."""
+        asked = self.request
+        self.logged = self.logged or asked.stream_resumable
+        self.translation = Translation(asked.stream_mode, subgraphs=asked.stream_subgraphs)
+
+    def next_ids(self, count: int) -> list[EventId] | list[None]:
+        """The places of its next events in the log, if there is one; with its lock held."""
+        if not self.logged or self.token is None:
+            return [None] * count
+        first = self._numbered + 1
+        self._numbered += count
+        return [(self.token, each) for each in range(first, first + count)]
 
     @property
     def run_id(self) -> str:

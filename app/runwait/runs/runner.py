@@ -17,22 +17,25 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from langgraph.store.base import BaseStore
 
 from runwait.graphs.graph import Graph
 from runwait.runs import ending, feedback, resume
 from runwait.runs.ending import Outcome
-from runwait.runs.events import Cut, End, Hub
+from runwait.runs.event_log import EventLog
+from runwait.runs.events import Cut, End, Event, Hub, last_events, metadata_of
 from runwait.runs.executor import Execution, Executor, Job
 from runwait.runs.observer import Observer
 from runwait.runs.retrying import RetryingRunner
 from runwait.runs.run import Ending, Phase, Run
 from runwait.runs.savers import Savers
 from runwait.runs.timers import Timers
+from runwait.runs.translation import Namespace, Pair
 from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.checkpoint import Fenced, ScriptRunner
@@ -69,6 +72,7 @@ class Runner:
         executor: Executor,
         timers: Timers,
         hub: Hub,
+        event_log: EventLog,
         observer: Observer,
     ) -> None:
         """Prepare; nothing executes before the executor is started."""
@@ -81,6 +85,7 @@ class Runner:
         self._executor = executor
         self._timers = timers
         self._hub = hub
+        self._event_log = event_log
         self._observer = observer
         self._runs: dict[str, Run] = {}
         self._unrecorded: dict[str, Run] = {}
@@ -116,6 +121,10 @@ class Runner:
             if run.executing:
                 self.enter(run)
         self._observer.started(run)
+        if run.attempt > 1 or run.logged:
+            self._hub.catch_up(run.run_id)
+        begun = metadata_of(record.thread_id, record.run_id, run.attempt)
+        self._emit_all(run, [(begun.name, begun.data)])
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
         run.leased_until = time.monotonic() + self._settings.run_lease_seconds
@@ -145,6 +154,10 @@ class Runner:
             checkpointer=checkpointer,
             durability=request.effective_durability,
             prepare=prepare,
+            modes=run.translation.modes,
+            subgraphs=run.translation.subgraphs,
+            wants_events=run.translation.wants_events,
+            emit=partial(self._emit, run),
         )
         if (limit := self._settings.run_timeout_seconds) is not None:
             late = partial(self._executor.help, partial(self._time_out, run))
@@ -189,6 +202,31 @@ class Runner:
         run.token = admission.token
         return True
 
+    # Events
+
+    def listen(self, run_id: str) -> None:
+        """A message asks for a run's events to be logged, since another process follows it."""
+        if run := self._runs.get(run_id):
+            with run.lock:
+                run.logged = run.token is not None
+
+    def _emit(self, run: Run, namespace: Namespace, mode: str, payload: Any) -> None:
+        """The graph streamed something; called on the thread or the loop that runs it."""
+        translation = run.translation
+        if run.logged or translation.is_stateful or self._hub.streams(run.run_id):
+            self._emit_all(run, list(translation.events(namespace, mode, payload)))
+
+    def _emit_all(self, run: Run, pairs: Sequence[Pair]) -> None:
+        with run.lock:
+            if not run.executing:
+                return
+            ids = run.next_ids(len(pairs))
+            events = [Event(*pair, at) for pair, at in zip(pairs, ids, strict=True)]
+            if run.logged and events:
+                self._event_log.append(run, events)
+                return
+        self._hub.append(run.run_id, events)
+
     # Ending
 
     def cancel(self, run: Run, action: Action = "interrupt") -> None:
@@ -222,6 +260,9 @@ class Runner:
         outcome = ending.cancelled(run.values)
         run.ending = Ending(dumps(outcome.answer), True, False, None, None)
         self._observer.finished(run, outcome, None, stands=True)
+        self._event_log.drop(run)
+        last = last_events(run.run_id, "interrupted", None)
+        run.ending = replace(run.ending, events=last, ids=[None] * len(last))
         self._publish(run)
         self._forget(run)
 
@@ -230,6 +271,7 @@ class Runner:
         if not run.decide(Phase.LEFT):
             return False
         self._observer.left(run, error)
+        self._event_log.drop(run)
         self._hub.look(run.run_id)
         self._forget(run)
         if run.execution is not None:
@@ -276,16 +318,24 @@ class Runner:
         """End a run, unless it ended already: record the end, then answer those who follow it."""
         if not run.decide(Phase.ENDING):
             return
+        urls = self._feedback_urls(run) if isinstance(outcome.answer, dict) else None
         try:
-            document = dumps(self._with_feedback(run, outcome))
+            document = values = dumps(outcome.answer)
+            if urls:
+                document = dumps({**outcome.answer, "__feedback__": urls})
         except Exception:
             log.exception("fault at the end of run %s", run.run_id)
             outcome = ending.faulted()
-            document = dumps(outcome.answer)
+            document = values = dumps(outcome.answer)
         run.record = run.record.moved_to(outcome.status)
-        run.ending = ending.of(
-            run, outcome, document, error, stopped=stopped, rolled_back=roll_back
-        )
+        made = ending.of(run, outcome, document, error, stopped=stopped, rolled_back=roll_back)
+        events = [("feedback", dumps(urls))] if urls else []
+        if run.translation.wants_values and outcome.has_interrupts:
+            events.insert(0, ("values", values))
+        status = "rollback" if roll_back else str(outcome.status)
+        events += last_events(run.run_id, status, outcome.error)
+        with run.lock:
+            run.ending = replace(made, events=events, ids=run.next_ids(len(events)))
         stands = True
         try:
             stands = self.record_end(run)
@@ -320,6 +370,7 @@ class Runner:
                 saver.raise_fence(record.thread_id, fence)
                 if made.rolled_back:
                     saver.delete_for_runs([record.run_id], thread_id=record.thread_id)
+        self._event_log.flush(run)
         if self._finish(run, made):
             return True
         # Refused; or Redis has lost the run since, and has to be told of it first.
@@ -330,13 +381,17 @@ class Runner:
         """Record the ends that Redis did not take before."""
         for run_id, run in list(self._unrecorded.items()):
             try:
-                self.record_end(run)
+                stands = self.record_end(run)
             except StorageUnavailable:
                 if self._storage.problem is not None:
                     return
                 # One that Redis refuses does not keep the others from it.
                 continue
             self._unrecorded.pop(run_id, None)
+            if stands:
+                self._publish(run)
+            else:
+                self._hub.look(run_id)
 
     def drop_expired_ends(self) -> None:
         """Do not keep an end that Redis does not take longer than Redis would keep it."""
@@ -363,12 +418,19 @@ class Runner:
             thread=made.thread,
             webhook=made.webhook,
             rewritten=run.unreadable,
+            attempt=run.attempt,
+            events=made.events if made.ids and made.ids[0] is not None else (),
+            event=made.ids[0][1] if made.ids and made.ids[0] is not None else 0,
         )
 
     def _publish(self, run: Run) -> None:
-        assert run.ending is not None
+        made = run.ending
+        assert made is not None
         run.phase = Phase.ENDED
-        self._hub.publish(run.run_id, End(run.ending.document))
+        events = [Event(*pair, at) for pair, at in zip(made.events, made.ids, strict=True)]
+        if run.logged and run.run_id in self._unrecorded:
+            events = []  # given once they are logged
+        self._hub.publish(run.run_id, End(made.document, events))
 
     def _forget(self, run: Run) -> None:
         self._runs.pop(run.run_id, None)
@@ -426,15 +488,13 @@ class Runner:
             return
         run.feedback = feedback.ask(run.run_id, keys)
 
-    def _with_feedback(self, run: Run, outcome: Outcome) -> object:
-        answer = outcome.answer
-        if run.feedback is None or not isinstance(answer, dict):
-            return answer
+    def _feedback_urls(self, run: Run) -> dict[str, str] | None:
+        if run.feedback is None:
+            return None
         try:
-            urls = run.feedback.result(FEEDBACK_SECONDS)
+            return run.feedback.result(FEEDBACK_SECONDS)
         except TimeoutError:
-            return answer
-        return {**answer, "__feedback__": urls} if urls else answer
+            return None
 
 
 def thread_of(record: RunRecord, settings: Settings) -> NewThread:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 from uuid import uuid4
@@ -20,7 +20,17 @@ from runwait.assistants.assistants import Assistants
 from runwait.graphs.graph import Graph
 from runwait.runs import ending
 from runwait.runs.admission import Admission, Replay
-from runwait.runs.events import Cut, End, Follower, Hub, NoRoom, RunNotFound
+from runwait.runs.event_log import EventLog
+from runwait.runs.events import (
+    Cut,
+    End,
+    Follower,
+    Hub,
+    NoRoom,
+    RunNotFound,
+    metadata_of,
+    replay_of,
+)
 from runwait.runs.executor import Executor
 from runwait.runs.leases import Leases
 from runwait.runs.observer import LogLines
@@ -34,6 +44,7 @@ from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.assistants import AssistantRecords
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
+from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
 from runwait.storage.outbox import Outbox
 from runwait.storage.records import Action, RunRecord, RunRecords, StoredRun
 from runwait.storage.store import RedisStore
@@ -112,14 +123,17 @@ class Service:
             settings.webhook_allowed_hosts,
             settings.webhook_require_https,
         )
+        logs = EventRecords(storage, prefix, self.process_id, settings.stream_events_max)
         self._hub = Hub(
             records,
+            logs,
             executor,
             self.timers,
             settings.waiters_max,
             settings.run_lease_seconds,
             self._document_later,
         )
+        self._event_log = EventLog(logs, self._hub.append)
         self._runner = Runner(
             settings,
             graphs,
@@ -130,6 +144,7 @@ class Service:
             executor,
             self.timers,
             self._hub,
+            self._event_log,
             observer,
         )
         self._leases = Leases(settings, storage, records, savers, executor, self._runner, self._hub)
@@ -181,6 +196,7 @@ class Service:
         self._runner.on_faults = self._catch_up
         self._executor.start()
         self._storage.start()
+        self._event_log.start()
         self._subscriber.start()
         self.timers.start()
         self._leases.start()
@@ -268,6 +284,141 @@ class Service:
             raise
         return follower, False
 
+    def stream(self, request: RunRequest) -> tuple[Follower, bool]:
+        """Admit a run, and follow all its events.
+
+        Returns:
+            As `wait` does.
+
+        Raises:
+            Exception: all that `Admission.check` and `Admission.admit` raise.
+            NoRoom: no place to wait, or the process is stopping.
+        """
+        candidate = self._admission.check(request)
+        if isinstance(candidate, Replay):
+            return self._replay_stream(candidate), True
+        record = candidate.record
+        on_disconnect = candidate.request.on_disconnect
+        follower = self._follow(record.thread_id, record.run_id, on_disconnect, streams=True)
+        try:
+            admitted = self._admission.admit(candidate, streamed=True)
+            if isinstance(admitted, Replay):
+                follower.close()
+                return self._replay_stream(admitted), True
+            if admitted is not None and admitted.token is None and admitted.executing:
+                # The client learns the run's id now, and may ask any process for it.
+                self._runner.record_start(admitted)
+        except BaseException:
+            follower.close()
+            raise
+        return follower, False
+
+    def start_in_background(self, request: RunRequest) -> tuple[tuple[str, str], bytes, bool]:
+        """Admit a run that nobody waits for.
+
+        Returns:
+            The ids of its thread and its own; the answer, JSON; and whether it was given to the
+            same request before.
+
+        Raises:
+            Exception: all that `Admission.check` and `Admission.admit` raise.
+        """
+        candidate = self._admission.check(request)
+        if not isinstance(candidate, Replay):
+            record = candidate.record
+            answer = dumps(record.public())
+            admitted = self._admission.admit(candidate, followed=False, answer=answer)
+            if not isinstance(admitted, Replay):
+                return (record.thread_id, record.run_id), answer, False
+            candidate = admitted
+        return (candidate.thread_id, candidate.run_id), candidate.document, True
+
+    def start_batch(
+        self, requests: Sequence[RunRequest], key: str | None, fingerprint: str
+    ) -> tuple[bytes, bool]:
+        """Admit runs that nobody waits for: all of them or none.
+
+        Args:
+            requests: what is asked; none on a thread that is there already.
+            key, fingerprint: of the request's Idempotency-Key.
+
+        Returns:
+            The answer, JSON; and whether it was given to the same request before.
+
+        Raises:
+            Exception: all that `Admission.check` and `Admission.admit` raise; the text of what is
+                wrong with one of them begins with its place.
+        """
+        candidates = []
+        for place, request in enumerate(requests):
+            try:
+                candidate = self._admission.check(request)
+            except Exception as error:
+                error.args = (f"{place}: {error}",)
+                raise
+            assert not isinstance(candidate, Replay)
+            candidates.append(candidate)
+        answer = dumps([each.record.public() for each in candidates])
+        repeated = self._admission.key_of(key, fingerprint)
+        replay = self._admission.admit_all(candidates, repeated, answer)
+        return (answer, False) if replay is None else (replay.document, True)
+
+    def join_stream(
+        self,
+        thread_id: str | None,
+        run_id: str,
+        after: EventId | None,
+        *,
+        cancel_on_disconnect: bool = False,
+    ) -> Follower:
+        """Follow a run's events, in whichever process it executes.
+
+        Args:
+            thread_id: its thread; None for whichever it is.
+            run_id: the run.
+            after: the event after which to go on; (0, 0) for all that is kept; None for what
+                comes from now on.
+            cancel_on_disconnect: whether to cancel it when the client goes away.
+
+        Returns:
+            Who follows it, which must be closed.
+
+        Raises:
+            RunNotFound, StorageUnavailable: as `get` does.
+            UnknownEvent, ForgottenEvent: there is no such event.
+            NoRoom: no place to wait.
+        """
+        record = self.get(thread_id, run_id)
+        follower = self._follow(
+            record.thread_id,
+            run_id,
+            "cancel" if cancel_on_disconnect else "",
+            streams=True,
+            behind=record.kwargs["resumable"],
+        )
+        try:
+            run = self._runner.get(run_id)
+            if run is not None and not run.logged and run.phase is not Phase.LEFT:
+                if after not in (None, (0, 0)):
+                    raise UnknownEvent(run_id)
+                follower.give(metadata_of(record.thread_id, run_id, run.attempt))
+                if run.phase is Phase.ENDED:
+                    assert run.ending is not None
+                    document, status = run.ending.document, str(run.record.status)
+                    for event in replay_of(run_id, document, status, None):
+                        follower.give(event)
+            else:
+                self._hub.read_stream(follower, after)
+        except ForgottenEvent as error:
+            follower.close()
+            if error.first is None and not record.kwargs["resumable"]:
+                raise UnknownEvent(run_id) from None  # it never had any
+            raise
+        except BaseException:
+            follower.close()
+            raise
+        return follower
+
     def join(self, thread_id: str, run_id: str, *, cancel_on_disconnect: bool = False) -> Follower:
         """Follow a run, in whichever process it executes.
 
@@ -293,8 +444,16 @@ class Service:
             raise
         return follower
 
-    def _follow(self, thread_id: str, run_id: str, on_disconnect: str) -> Follower:
-        follower = self._hub.follow(thread_id, run_id)
+    def _follow(
+        self,
+        thread_id: str,
+        run_id: str,
+        on_disconnect: str,
+        *,
+        streams: bool = False,
+        behind: bool = False,
+    ) -> Follower:
+        follower = self._hub.follow(thread_id, run_id, streams=streams, behind=behind)
         follower.on_delivered = partial(self._leases.note_delivery, run_id)
         if on_disconnect == "cancel":
             follower.on_gone = self._canceller(run_id)
@@ -305,10 +464,18 @@ class Service:
         follower.give(End(replay.document))
         return follower
 
+    def _replay_stream(self, replay: Replay) -> Follower:
+        with contextlib.suppress(RunNotFound, StorageUnavailable):
+            return self.join_stream(replay.thread_id, replay.run_id, (0, 0))
+        follower = self._hub.follow(replay.thread_id, replay.run_id, streams=True)
+        for event in replay_of(replay.run_id, replay.document, None, None):
+            follower.give(event)
+        return follower
+
     # Asking for runs
 
-    def get(self, thread_id: str, run_id: str) -> RunRecord:
-        """A run's record.
+    def get(self, thread_id: str | None, run_id: str) -> RunRecord:
+        """A run's record; on whichever thread, without one.
 
         Raises:
             RunNotFound: there is none.
@@ -322,7 +489,7 @@ class Service:
             if stored is None:
                 raise RunNotFound(run_id)
             record, gone = stored.record, False
-        if record.thread_id != thread_id or gone:
+        if gone or thread_id not in (None, record.thread_id):
             raise RunNotFound(run_id)
         return record
 
@@ -452,6 +619,10 @@ class Service:
             self._deliveries.wake()
         elif what == "ended":
             self._hub.look(rest[0])
+        elif what == "events":
+            self._hub.look_at_events(rest[0])
+        elif what == "listen":
+            self._runner.listen(rest[0])
         elif what == "cancel":
             self._runner.cancel_if_here(rest[0], "rollback" if "rollback" in rest else "interrupt")
 

@@ -185,6 +185,7 @@ class Starter:
             attempt=claim.attempt,
             has_thread=claim.has_thread,
             unreadable=problem is not None,
+            logged=claim.listened,
         )
         self._runner.enter(run)
         try:

@@ -452,18 +452,18 @@ class Connection:
         # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
         self._linger(_RESET)
         response.write(b"")
-        self._send(outlet.take(), None)
         self._all.until_due(self._all.beating, self)
         stream.listen(self._wake)
+        self._send_pieces()
 
     def _wake(self) -> None:
         """Called by any thread when the stream has something to send."""
         self._all.loop.call_soon_threadsafe(self._send_pieces)
 
     def _send_pieces(self) -> None:
-        """Send what the stream has by now."""
+        """Send what the stream has by now, unless the client has yet to take what it had before."""
         stream, response, outlet = self._stream, self._response, self._outlet
-        if stream is None or response is None or outlet is None:
+        if stream is None or response is None or outlet is None or self._out:
             return
         for piece in stream.take():
             response.write(piece)
@@ -582,6 +582,8 @@ class Connection:
             then, self._sent = self._sent, None
             if then is not None:
                 then()
+            else:
+                self._send_pieces()
 
     def check_progress(self) -> None:
         """The client read nothing for long, or too little to show."""

@@ -94,6 +94,14 @@ class Script:
         names = ("named", *libraries, name)
         return cls.of("".join((_LUA / f"{each}.lua").read_text() for each in names))
 
+    @classmethod
+    def over(cls, name: str, inner: str, function: str, *libraries: str) -> Script:
+        """The script `name`, which calls another script, `inner`, as a function."""
+        texts = [(_LUA / f"{each}.lua").read_text() for each in ("named", *libraries)]
+        body = (_LUA / f"{inner}.lua").read_text()
+        texts += [f"local function {function}(KEYS, ARGV)\n{body}\nend\n"]
+        return cls.of("".join([*texts, (_LUA / f"{name}.lua").read_text()]))
+
 
 def named(**fields: str | bytes | int | None) -> list[str | bytes | int]:
     """The fields of a script that reads them by name (lua/named.lua).

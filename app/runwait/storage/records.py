@@ -21,6 +21,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         idempotency, idempotency_ttl   the key below, and its ms
     {prefix}:result:<run id>    string  the document that the run's end left
     {prefix}:waiting:<run id>   set     processes to be told of its end
+    {prefix}:events:<run id>    stream  see events.py; {prefix}:listening:<run id> too
     {prefix}:leases             zset    ids of runs that execute, by the ms when their lease lapses
     {prefix}:ready              zset    ids of runs that any process may take, by the ms when due
     {prefix}:queued             zset    ids of runs that wait for their thread, by their arrival
@@ -195,12 +196,14 @@ class StoredRun:
         document: what its end left, for as long as that is kept.
         kept: whether its thread outlives it.
         error: of a kept run that failed: {error, message}.
+        logged: whether there is a log of its events.
     """
 
     record: RunRecord
     document: bytes | None
     kept: bool = False
     error: dict[str, str] | None = None
+    logged: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,7 @@ class Claim:
         kept: whether its thread outlives it.
         has_thread: whether it is its turn on that thread; not if it is cancelled while it waits.
         is_graphs: whether the thread is known to be that of the run's graph and assistant.
+        listened: whether a process listens to its events.
     """
 
     record: RunRecord
@@ -303,6 +307,7 @@ class Claim:
     has_thread: bool
     is_graphs: bool
     losses: int = 0
+    listened: bool = False
     problem: str | None = None
 
 
@@ -375,6 +380,8 @@ class RunRecords:
         missing: Literal["create", "reject", "again"] = "create",
         seen_metadata: bytes | None = None,
         followed: bool = True,
+        streamed: bool = False,
+        answer: bytes | None = None,
     ) -> Verdict:
         """Admit a run.
 
@@ -390,10 +397,60 @@ class RunRecords:
                 lost, which does not bring back a thread that was removed.
             seen_metadata: what came with that verdict.
             followed: whether somebody in this process follows the run.
+            streamed: whether that somebody is to be given all its events.
+            answer: the answer to the request, where that does not wait for the run's end.
         """
         run = self._run(record.run_id)
         keys = [run, run if key is None else self._key(key)]
-        given: dict[str, Any] = {
+        given = self._admitted(record, lease)
+        given |= {
+            "may_start": may_start,
+            "followed": followed,
+            "streamed": streamed,
+            "delay": round(delay * 1000),
+        }
+        if key is not None:
+            given |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
+            given["answer"] = answer
+        if thread is not None:
+            given |= self._with_thread(record, thread, missing)
+            given["seen"] = seen_metadata
+        kind, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
+        return _verdict(kind.decode(), rest)
+
+    def admit_all(
+        self,
+        runs: Sequence[tuple[RunRecord, float, NewThread | None]],
+        lease: float,
+        *,
+        key: IdempotencyKey | None = None,
+        answer: bytes,
+    ) -> Verdict:
+        """Admit runs that nobody waits for, all or none.
+
+        Args:
+            runs: each run, the seconds until it is due, and its thread if that outlives it; none
+                is on a thread that is there already.
+            lease, key, answer: as in `admit`.
+        """
+        asked = []
+        for record, delay, thread in runs:
+            given = self._admitted(record, lease) | {"delay": round(delay * 1000)}
+            if thread is not None:
+                given |= self._with_thread(record, thread, "create")
+            fields = map(str, named(prefix=self._tag, **given))
+            asked.append((self._run(record.run_id), list(fields)))
+        together: dict[str, Any] = {"runs": json.dumps(asked)}
+        if key is not None:
+            first = runs[0][0]
+            together |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
+            together |= {"answer": answer, "id": first.run_id, "thread": first.thread_id}
+        keys = [] if key is None else [self._key(key)]
+        kind, *rest = self._in_time.call(_ADMIT_ALL, keys, named(prefix=self._tag, **together))
+        return _verdict(kind.decode(), rest)
+
+    def _admitted(self, record: RunRecord, lease: float) -> dict[str, Any]:
+        return {
             "id": record.run_id,
             "thread": record.thread_id,
             "owner": self._process_id,
@@ -401,23 +458,17 @@ class RunRecords:
             "record": record.lasting(),
             "updated_at": record.updated_at,
             "strategy": record.multitask_strategy,
-            "may_start": may_start,
-            "followed": followed,
-            "delay": round(delay * 1000),
-            "metadata": json.dumps(record.metadata if thread is None else thread.metadata),
+            "metadata": json.dumps(record.metadata),
         }
-        if key is not None:
-            given |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
-        if thread is not None:
-            given |= {
-                "missing": missing,
-                "terms": json.dumps(thread.terms),
-                "thread_ttl": thread.ttl_ms,
-                "graph": _ids(record),
-                "seen": seen_metadata,
-            }
-        kind, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
-        return _verdict(kind.decode(), rest)
+
+    def _with_thread(self, record: RunRecord, thread: NewThread, missing: str) -> dict[str, Any]:
+        return {
+            "missing": missing,
+            "metadata": json.dumps(thread.metadata),
+            "terms": json.dumps(thread.terms),
+            "thread_ttl": thread.ttl_ms,
+            "graph": _ids(record),
+        }
 
     def repeated(self, key: IdempotencyKey) -> Verdict | None:
         """What `admit` would say of a key that was used before; None for a new one."""
@@ -459,7 +510,7 @@ class RunRecords:
             call=self._claims[cancelled],
             cancelled=cancelled,
         )
-        run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id = (
+        run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id, listened = (
             self._storage.call(_CLAIM, [self._ready, last], given)
         )
         self._claims[cancelled] = uuid4().hex
@@ -482,6 +533,7 @@ class RunRecords:
             graph is not None,
             is_graphs,
             losses=attempt - 1 - back,
+            listened=listened == 1,
             problem=problem,
         )
         return claim, 0.0
@@ -522,6 +574,9 @@ class RunRecords:
         thread: ThreadEnd | None = None,
         webhook: tuple[str, bytes] | None = None,
         rewritten: bool = False,
+        attempt: int = 1,
+        events: Sequence[tuple[str, bytes]] = (),
+        event: int = 0,
     ) -> bool:
         """End a run with a status and a document.
 
@@ -533,6 +588,9 @@ class RunRecords:
             thread: what becomes of its thread; None if that goes with the run.
             webhook: whom to tell, and what.
             rewritten: whether to write the record anew, since what is there cannot be read.
+            attempt: how often the run was started.
+            events: the last of its log, if there is one: names and data.
+            event: the number of the first of them.
 
         Returns:
             Whether this end stands; False where the run ended otherwise before, or is another
@@ -555,6 +613,9 @@ class RunRecords:
             "webhook_url": url,
             "webhook_body": body,
         }
+        if events:
+            given |= {"event": event, "attempt": attempt}
+            given["events"] = json.dumps([[name, data.decode()] for name, data in events])
         if thread is not None:
             given |= {
                 "kept": True,
@@ -569,26 +630,42 @@ class RunRecords:
             answer = self._storage.call(_FINISH, keys, named(prefix=self._tag, **given))
         return bool(answer)
 
-    def read(self, run_id: str, *, follow: bool = False) -> StoredRun | None:
+    def read(self, run_id: str, *, follow: bool = False, streams: bool = False) -> StoredRun | None:
         """A run, or None if there is none.
 
         Args:
             run_id: the run's id.
             follow: have this process told on its channel when the run ends, if it has not yet.
+            streams: have it told of the run's events too.
 
         Raises:
             UnreadableRecord: another version of Runwait wrote it.
         """
         found = self._storage.call(
             _READ,
-            [self._run(run_id), self._result(run_id), self._waiting(run_id)],
-            named(follower=self._process_id if follow else None),
+            [
+                self._run(run_id),
+                self._result(run_id),
+                self._waiting(run_id),
+                f"{self._tag}:events:{run_id}",
+            ],
+            named(
+                prefix=self._tag,
+                id=run_id,
+                follower=self._process_id if follow else None,
+                streams=follow and streams,
+            ),
         )
         if found[0] is None:
             return None
-        lasting, status, updated_at, document, kept, error = found
-        record = RunRecord.restored(lasting, status, updated_at)
-        return StoredRun(record, document, kept is not None, json.loads(error) if error else None)
+        lasting, status, updated_at, document, kept, error, logged = found
+        return StoredRun(
+            RunRecord.restored(lasting, status, updated_at),
+            document,
+            kept is not None,
+            json.loads(error) if error else None,
+            logged is not None,
+        )
 
     def is_gone(self, thread_id: str) -> bool:
         """Whether a thread was removed, within the last hour."""
@@ -705,12 +782,13 @@ def _ids(record: RunRecord) -> str:
 
 _SHARED = ("runs/library", "threads/library", "runs/turns")
 _ADMIT = Script.load("runs/admit", *_SHARED)
+_ADMIT_ALL = Script.over("runs/admit_all", "runs/admit", "admit", *_SHARED)
 _REPEATED = Script.load("runs/repeated", "runs/library")
 _WITHDRAW = Script.load("runs/withdraw", *_SHARED)
 _ASSIGN_THREAD = Script.load("runs/assign_thread", *_SHARED)
 _CLAIM = Script.load("runs/claim", *_SHARED)
 _FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
-_READ = Script.load("runs/read")
+_READ = Script.load("runs/read", "runs/library")
 _CANCEL = Script.load("runs/cancel", *_SHARED)
 _IN_FLIGHT = Script.load("runs/in_flight")
 _GONE = Script.load("threads/gone")

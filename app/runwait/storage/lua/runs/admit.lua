@@ -3,11 +3,13 @@
 -- ARGV  prefix, id, thread, owner (a process id), lease (ms), record, updated_at, strategy
 --       may_start     this process has a place for it
 --       followed      somebody in this process follows it
+--       streamed      and is to be told of its events
 --       delay         ms until it is due
 --       metadata      the thread's
 --   with an idempotency key:
 --       fingerprint   of the request
 --       key_ttl       the key's life in ms
+--       answer        to the request, where that does not wait for the run's end
 --   for a thread that outlives the run:
 --       missing       where there is no such thread: 'create', 'reject', or 'again' for a run that Redis
 --                     lost, which does not bring back a thread that was removed
@@ -69,7 +71,12 @@ if a.fingerprint then
   -- It lives for as long as the run does; its time is counted from the end.
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[2], 'request', a.fingerprint, 'run_id', id, 'thread_id', thread)
-  redis.call('HSET', KEYS[1], 'idempotency', KEYS[2], 'idempotency_ttl', a.key_ttl)
+  if a.answer then
+    redis.call('HSET', KEYS[2], 'document', a.answer)
+    redis.call('PEXPIRE', KEYS[2], a.key_ttl)
+  else
+    redis.call('HSET', KEYS[1], 'idempotency', KEYS[2], 'idempotency_ttl', a.key_ttl)
+  end
 end
 if delay <= 0 then
   if active then
@@ -84,5 +91,6 @@ if delay <= 0 then
 end
 redis.call('HSET', KEYS[1], 'status', 'pending')
 if a.followed then redis.call('SADD', p .. ':waiting:' .. id, owner) end
+if a.streamed then listen(p, id, owner) end
 if delay > 0 or not active then make_ready(p, id, now + math.max(delay, 0)) end
 return {'pending'}

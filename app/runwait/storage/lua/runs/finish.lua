@@ -9,6 +9,9 @@
 --       rolled_back   nobody but those who wait is to see it
 --       thread_status the thread's, if not what it was before the run
 --       error         the run's, which is the thread's too if that has a new status
+--       events        the last of its log, each a name and its data, as JSON
+--       event         the number of the first of them
+--       attempt       how often it was started
 --       webhook_url, webhook_body  whom to notify, and of what
 -- Returns 1 if this end stands (also when repeated), 0 if another one does or the run is another
 -- process's now, -1 if the record has to be given, since it is not there.
@@ -44,7 +47,7 @@ if not kept then
   end
   if last then
     redis.call('ZREM', p .. ':leases', id)
-    redis.call('DEL', KEYS[1], KEYS[2])
+    redis.call('DEL', KEYS[1], KEYS[2], p .. ':events:' .. id)
     return 1
   end
 end
@@ -70,5 +73,12 @@ end
 redis.call('PEXPIRE', KEYS[3], a.waiting_ttl)
 redis.call('SET', KEYS[2], a.document, 'PX', ttl)
 if not kept or undone then redis.call('PEXPIRE', KEYS[1], ttl) end
+local events = a.events and cjson.decode(a.events) or {}
+for i, event in ipairs(events) do
+  redis.call('XADD', p .. ':events:' .. id, token .. '-' .. (a.event + i - 1), 'n', event[1], 'd', event[2],
+    'a', a.attempt)
+end
+redis.call('PEXPIRE', p .. ':events:' .. id, ttl)
+redis.call('DEL', p .. ':listening:' .. id)
 for _, process in ipairs(waiting) do redis.call('PUBLISH', p .. ':told:' .. process, 'ended ' .. id) end
 return 1

@@ -25,6 +25,14 @@ local function lease_to(p, id, owner, lease, now)
   return token
 end
 
+-- Has a process told of a run's events. Whoever executes the run is told to log them, for it alone.
+local function listen(p, id, process, owner)
+  if owner == process then return end
+  redis.call('SADD', p .. ':listening:' .. id, process)
+  redis.call('PEXPIRE', p .. ':listening:' .. id, 604800000)
+  if owner then redis.call('PUBLISH', p .. ':told:' .. owner, 'listen ' .. id) end
+end
+
 -- Makes a run ready for whichever process is free once it is due. All are told, if it is the next. One
 -- that is only to be ended goes before all others: it does not have to wait for a place.
 local function make_ready(p, id, due)
@@ -74,7 +82,7 @@ local function forget(p, id)
     redis.call('HSET', run, 'undone', '1', 'once', '1')
     redis.call('PEXPIRE', run, left)
   else
-    redis.call('DEL', run, p .. ':result:' .. id)
+    redis.call('DEL', run, p .. ':result:' .. id, p .. ':events:' .. id)
   end
 end
 

@@ -1,10 +1,14 @@
 -- Reads a run, for one who only looks or for a process in which someone waits for it.
--- KEYS  1 run hash, 2 result, 3 waiting processes
--- ARGV  follower (the id of the process to be told of the run's end, if it is followed there)
--- Returns {record, status, updated_at, result, kept, error}, each false where it is not there.
-local follower = named(ARGV).follower
+-- KEYS  1 run hash, 2 result, 3 waiting processes, 4 log
+-- ARGV  prefix, id
+--       follower  the id of the process to be told of the run's end, if it is followed there
+--       streams   it is to be told of the run's events too
+-- Returns {record, status, updated_at, result, kept, error, 1 if there is a log}, each false where it is
+-- not there.
+local a = named(ARGV)
+local follower = a.follower
 local run = redis.call('HMGET', KEYS[1], 'record', 'status', 'updated_at', 'ended_by', 'once', 'undone',
-  'kept', 'error')
+  'kept', 'error', 'owner')
 if not run[1] then return {false} end
 -- What was undone is there only for those who waited for it.
 if run[6] and (not follower or redis.call('SISMEMBER', KEYS[3], follower) == 0) then return {false} end
@@ -12,6 +16,7 @@ local result = redis.call('GET', KEYS[2])
 if follower then
   if not run[4] then
     redis.call('SADD', KEYS[3], follower)
+    if a.streams then listen(a.prefix, a.id, follower, run[9]) end
   elseif redis.call('SISMEMBER', KEYS[3], follower) == 1 then
     redis.call('SREM', KEYS[3], follower)
     if run[5] and redis.call('SCARD', KEYS[3]) == 0 then
@@ -20,4 +25,4 @@ if follower then
     end
   end
 end
-return {run[1], run[2], run[3], result, run[7], run[8]}
+return {run[1], run[2], run[3], result, run[7], run[8], redis.call('EXISTS', KEYS[4]) == 1 and 1}

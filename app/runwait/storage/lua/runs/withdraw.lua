@@ -13,7 +13,7 @@ if found[3] or found[2] and found[2] ~= a.owner then
   return 0
 end
 if found[1] and redis.call('HGET', found[1], 'run_id') == id then redis.call('DEL', found[1]) end
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], p .. ':listening:' .. id)
 redis.call('HSET', KEYS[1], 'ended_by', 'withdrawn')
 redis.call('PEXPIRE', KEYS[1], 60000)
 redis.call('ZREM', p .. ':leases', id)

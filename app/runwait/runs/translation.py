@@ -1,0 +1,166 @@
+"""What LangGraph streams, as the events of a run (contract section 7).
+
+The names of a request's stream modes are the API's. Most are LangGraph's too; two are made of its
+mode `messages`, and one of LangChain's own events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk_to_message
+
+from runwait.graphs.langgraph import INTERRUPT
+from runwait.serialization import dumps
+
+Namespace = tuple[str, ...]
+Pair = tuple[str, bytes]
+"""An event's name and its data, JSON."""
+
+# What a request may name, and the mode of LangGraph's that it is made of.
+_MADE_OF = {
+    "values": "values",
+    "updates": "updates",
+    "messages": "messages",
+    "messages-tuple": "messages",
+    "custom": "custom",
+    "tasks": "tasks",
+    "checkpoints": "checkpoints",
+    "debug": "debug",
+    "tools": "tools",
+}
+_PLAIN = frozenset({"updates", "custom", "tasks"})
+# What of a checkpoint's configurable names it; the rest is the service's own.
+_NAMES_CHECKPOINT = ("thread_id", "checkpoint_ns", "checkpoint_id")
+# Modes whose events have other names than they.
+_NAMES = {
+    "messages-tuple": ("messages",),
+    "messages": ("messages/metadata", "messages/partial", "messages/complete"),
+}
+
+
+def event_names(modes: Sequence[str]) -> frozenset[str]:
+    """The names of the events of these modes, without namespaces."""
+    return frozenset(name for mode in modes for name in _NAMES.get(mode, (mode,)))
+
+
+class Translation:
+    """Makes the events of one run.
+
+    Attributes:
+        modes: LangGraph's modes that it is made of.
+        subgraphs: whether the subgraphs' events are wanted.
+        wants_events: whether LangChain's events are.
+        is_stateful: whether an event holds something of those before it.
+    """
+
+    def __init__(self, modes: Sequence[str], *, subgraphs: bool) -> None:
+        """Prepare.
+
+        Args:
+            modes: those that the request names; none is the same as `values`.
+            subgraphs: whether the subgraphs' events are wanted.
+        """
+        self._asked = frozenset(modes or ("values",))
+        self.modes = frozenset(_MADE_OF[mode] for mode in self._asked if mode in _MADE_OF)
+        self.subgraphs = subgraphs
+        self.wants_events = "events" in self._asked
+        self.is_stateful = "messages" in self._asked
+        # Messages so far, by id.
+        self._messages: dict[str, BaseMessage] = {}
+
+    @property
+    def wants_values(self) -> bool:
+        """Whether the values after each step are wanted."""
+        return "values" in self._asked
+
+    def events(self, namespace: Namespace, mode: str, payload: Any) -> Iterator[Pair]:
+        """Yield the events that a chunk of LangGraph's stream makes."""
+        name = "|".join((mode, *namespace))
+        if mode == "messages":
+            if "messages-tuple" in self._asked:
+                yield name, dumps(payload)
+            if self.is_stateful:
+                yield from self._messages_so_far(*payload)
+        elif mode not in self._asked:
+            return
+        elif mode == "values":
+            # Interrupts come one by one; the run's end has all of them.
+            if namespace or not (isinstance(payload, dict) and INTERRUPT in payload):
+                yield name, dumps(payload)
+        elif mode == "checkpoints":
+            yield name, dumps(_checkpoint(payload))
+        elif mode == "debug":
+            yield name, dumps(_debug(payload))
+        elif mode == "tools":
+            yield name, dumps(_tool(payload))
+        elif mode in _PLAIN or mode == "events":
+            yield name, dumps(payload)
+
+    def _messages_so_far(self, message: Any, metadata: Any) -> Iterator[Pair]:
+        if not isinstance(message, BaseMessage):
+            return
+        identity = message.id or ""
+        before = self._messages.get(identity)
+        if before is None:
+            yield "messages/metadata", dumps({identity: {"metadata": metadata}})
+        if not isinstance(message, BaseMessageChunk):
+            self._messages[identity] = message
+            yield "messages/complete", dumps([message])
+            return
+        whole = before + message if isinstance(before, BaseMessageChunk) else message
+        self._messages[identity] = whole
+        yield "messages/partial", dumps([message_chunk_to_message(whole)])
+
+
+def _config(config: Any) -> Any:
+    """A checkpoint's config, with what names it alone."""
+    if not isinstance(config, dict):
+        return config
+    configurable = config.get("configurable") or {}
+    return {
+        "configurable": {
+            name: configurable[name] for name in _NAMES_CHECKPOINT if name in configurable
+        }
+    }
+
+
+def _checkpoint(payload: Any) -> Any:
+    configs = {name: _config(payload.get(name)) for name in ("config", "parent_config")}
+    tasks = [
+        {**task, "state": _config(task["state"])} if isinstance(task.get("state"), dict) else task
+        for task in payload.get("tasks", ())
+    ]
+    return {**payload, **configs, "tasks": tasks}
+
+
+def _debug(payload: Any) -> Any:
+    if payload.get("type") != "checkpoint":
+        return payload
+    checkpoint = _checkpoint(payload["payload"])
+    names = {
+        name: (checkpoint[config] or {}).get("configurable")
+        for name, config in (("checkpoint", "config"), ("parent_checkpoint", "parent_config"))
+    }
+    return {**payload, "payload": {**checkpoint, **names}}
+
+
+_TOOL_EVENTS = {
+    "tool-started": "on_tool_start",
+    "tool-output-delta": "on_tool_event",
+    "tool-finished": "on_tool_end",
+    "tool-error": "on_tool_error",
+}
+_TOOL_FIELDS = {
+    "tool_call_id": "toolCallId",
+    "tool_name": "name",
+    "delta": "data",
+    "message": "error",
+}
+
+
+def _tool(payload: Any) -> Any:
+    """A tool's event in the words of LangGraph's SDKs."""
+    fields = {_TOOL_FIELDS.get(name, name): value for name, value in payload.items()}
+    return {**fields, "event": _TOOL_EVENTS.get(payload["event"], payload["event"])}

@@ -1,0 +1,224 @@
+"""The events of runs as Redis holds them, for those who follow runs of other processes.
+
+In the family of keys of records.py:
+
+    {prefix}:events:<run id>     stream  its events, each under its id: n a name, d data, a attempt
+    {prefix}:listening:<run id>  set     processes to be told when there are more of them
+    {prefix}:told:<process>      channel "events <run id>", "listen <run id>"
+
+An event's id is the fencing token of whoever executed the run then, and a number. So ids grow from
+one owner to the next, and Redis refuses what an earlier one adds after a later one has. The log of
+a run lives as long as its result; while it executes, a week from its last event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runwait.storage.connection import Script, Storage, named
+from runwait.storage.records import RunRecord, StoredRun
+
+EventId = tuple[int, int]
+"""A fencing token and a number; (0, 0) comes before all."""
+
+# How many events are read at once.
+PAGE = 500
+# Nobody logs nothing for longer, in ms.
+_QUIET_MS = 7 * 24 * 3600 * 1000
+
+
+class Loggable(Protocol):
+    """An event with its place in the log."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def data(self) -> bytes:
+        """JSON."""
+
+    @property
+    def id(self) -> EventId | None:
+        """Its place."""
+
+
+class UnknownEvent(Exception):
+    """The run never had an event with that id."""
+
+
+class ForgottenEvent(Exception):
+    """The event is not kept any more.
+
+    Attributes:
+        first: the id of the first one that is; None if none is.
+    """
+
+    def __init__(self, first: str | None) -> None:
+        super().__init__(first)
+        self.first = first
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """An event as it was logged."""
+
+    name: str
+    data: bytes
+    id: EventId
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of one run that are to be logged, one after the other.
+
+    Attributes:
+        token: the run's fencing token.
+        attempt: how often it was started.
+    """
+
+    run_id: str
+    token: int
+    attempt: int
+    events: Sequence[Loggable]
+
+
+@dataclass(frozen=True)
+class FollowedRun:
+    """A run that is to be followed.
+
+    Attributes:
+        attempt: how often it was started, at the event after which it is followed; 0: never.
+        logged: whether there is a log of its events.
+        begins: whether that has the run's first event still.
+        after: the event after which it is followed.
+        at_the_end: whether that is its last one by now.
+    """
+
+    run: StoredRun
+    attempt: int
+    logged: bool
+    begins: bool
+    after: EventId
+    at_the_end: bool
+
+
+class EventRecords:
+    """The events in Redis. Every method is one round trip and may raise StorageUnavailable."""
+
+    def __init__(self, storage: Storage, prefix: str, process_id: str, most: int) -> None:
+        """Prepare.
+
+        Args:
+            storage: the process's connections.
+            prefix: what all keys begin with.
+            process_id: this process's name among those that share it.
+            most: how many events of a run are kept, about.
+        """
+        self._storage = storage
+        self._tag = "{" + prefix + "}"
+        self._process_id = process_id
+        self._most = most
+
+    def append(self, batches: Iterable[Batch]) -> list[bool]:
+        """Log events; of each batch, whether the run is still its sender's."""
+        runs, data = [], []
+        for batch in batches:
+            names = [each.name for each in batch.events]
+            first = batch.events[0].id
+            assert first is not None
+            # Tokens are text: Lua's numbers are doubles.
+            runs.append([batch.run_id, str(batch.token), first[1], batch.attempt, names])
+            data += [each.data for each in batch.events]
+        given: dict[str, str | bytes | int] = {
+            "runs": json.dumps(runs),
+            "most": self._most,
+            "quiet": _QUIET_MS,
+            **{str(i): each for i, each in enumerate(data, 1)},
+        }
+        taken: list[int] = self._storage.call(_LOG, [], named(prefix=self._tag, **given))
+        return [each == 1 for each in taken]
+
+    def after(self, run_id: str, event: EventId) -> tuple[list[LoggedEvent], bool]:
+        """Read the events of a run after one of them; also whether these are all by now."""
+        found = self._storage.call(
+            _AFTER, [self._log(run_id)], named(after=text_of(event), page=PAGE)
+        )
+        events = [LoggedEvent(name.decode(), data, parsed(at.decode())) for at, name, data in found]
+        return events, len(events) < PAGE
+
+    def follow(self, run_id: str, after: EventId | None) -> FollowedRun | None:
+        """Read a run whose events are to be followed; None if there is none.
+
+        If it has not ended, this process is told of its events, and of its end.
+
+        Args:
+            run_id: the run's id.
+            after: the event after which it is followed; (0, 0) for all, None for what comes.
+
+        Raises:
+            UnknownEvent, ForgottenEvent: there is no such event.
+            UnreadableRecord: another version of Runwait wrote the run's record.
+        """
+        run = f"{self._tag}:run:{run_id}"
+        keys = [run, f"{self._tag}:result:{run_id}", f"{self._tag}:waiting:{run_id}"]
+        found = self._storage.call(
+            _FOLLOW,
+            [*keys, self._log(run_id)],
+            named(
+                prefix=self._tag,
+                id=run_id,
+                follower=self._process_id,
+                after=None if after is None else text_of(after),
+            ),
+        )
+        if found[0] is None:
+            return None
+        if found[0] == b"unknown":
+            raise UnknownEvent(run_id)
+        if found[0] == b"forgotten":
+            raise ForgottenEvent(found[1].decode() if found[1] else None)
+        _, lasting, status, updated_at, document, kept, error, attempt, first, at, last = found
+        stored = StoredRun(
+            RunRecord.restored(lasting, status, updated_at),
+            document,
+            kept is not None,
+            json.loads(error) if error else None,
+            logged=first is not None,
+        )
+        return FollowedRun(
+            stored,
+            int(attempt or 0),
+            logged=stored.logged,
+            begins=first == b"metadata",
+            after=parsed(at.decode()) if at else (0, 0),
+            at_the_end=last is None or at == last,
+        )
+
+    def unfollow(self, run_id: str) -> None:
+        """Nobody in this process follows a run's events any more."""
+        key = f"{self._tag}:listening:{run_id}"
+        self._storage.call(_UNFOLLOW, [key], [self._process_id])
+
+    def _log(self, run_id: str) -> str:
+        return f"{self._tag}:events:{run_id}"
+
+
+def parsed(event: str) -> EventId:
+    """An event's id from its text, which must be one."""
+    token, number = event.split("-")
+    return int(token), int(number)
+
+
+def text_of(event: EventId) -> str:
+    """An event's id as text."""
+    return f"{event[0]}-{event[1]}"
+
+
+_LOG = Script.load("runs/log")
+_AFTER = Script.load("runs/events_after")
+_FOLLOW = Script.load("runs/follow", "runs/library")
+_UNFOLLOW = Script.of("return redis.call('SREM', KEYS[1], ARGV[1])")
