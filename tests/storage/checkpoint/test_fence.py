@@ -163,3 +163,16 @@ def test_a_graph_that_was_overtaken_in_a_node_leaves_the_thread_to_the_other(
     with pytest.raises(Fenced):
         overtaken.invoke(None, config_of("t", "second"))
     assert saver.get_tuple(LATEST) == found
+
+
+def test_what_follows_a_checkpoint_that_was_lost_is_refused(
+    saver: RedisSaver, any_redis: RedisServer
+) -> None:
+    ours = saver.fenced(3)
+    ours.get_tuple(LATEST)
+    parent = put(ours)
+    put(ours, parent)
+    any_redis.client.delete(f"{saver.prefix}:{{t}}:checkpoints")
+
+    with pytest.raises(Fenced, match="lost"):
+        put(ours, parent)

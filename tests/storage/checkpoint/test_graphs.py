@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langgraph.channels.any_value import AnyValue
 from langgraph.channels.delta import DeltaChannel
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.channels.ephemeral_value import EphemeralValue
+from langgraph.channels.last_value import LastValue
+from langgraph.channels.topic import Topic
+from langgraph.channels.untracked_value import UntrackedValue
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-from runwait.storage.checkpoint import RedisSaver
+from runwait.storage.checkpoint import RedisSaver, UnrevivableValue
 from tests.storage.checkpoint.graphs import build, config_of, history
 from tests.storage.checkpoint.test_rollback import FLOWS, run
 
@@ -173,3 +179,69 @@ def test_taking_a_run_back_restores_channels_of_changes(
 
     assert contents("t") == before
     assert graph.get_state(LATEST).values == values
+
+
+KINDS: dict[str, Any] = {
+    "last": LastValue(list),
+    "added": operator.add,
+    "topic": Topic(int),
+    "gathered": Topic(int, accumulate=True),
+    "ephemeral": EphemeralValue(list),
+    "untracked": UntrackedValue(list),
+    "any": AnyValue(list),
+    "changes": DeltaChannel(extend, snapshot_frequency=100),
+}
+
+
+def of_kind(kind: str, saver: BaseCheckpointSaver[Any]) -> Any:
+    """A graph with a channel of this kind, and one that says what a node saw in it."""
+    schema: Any = TypedDict(
+        "State", {"it": Annotated[list, KINDS[kind]], "seen": Annotated[list, operator.add]}
+    )
+    return (
+        StateGraph(schema)
+        .add_node("write", lambda state: {"it": [1]})
+        .add_node("look", lambda state: {"seen": [repr(state.get("it"))]})
+        .add_edge(START, "write")
+        .add_edge("write", "look")
+        .compile(checkpointer=saver)
+    )
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+@pytest.mark.parametrize("before", KINDS)
+def test_a_channel_that_becomes_one_of_another_kind_ends_the_same(
+    before: str, durability: Any, saver: RedisSaver
+) -> None:
+    for after in KINDS:
+        ends = []
+        # The token is what makes the saver look for what Redis may have lost.
+        for each in (InMemorySaver(), saver.fenced(1)):
+            config: Any = {"configurable": {"thread_id": f"{before} {after}"}}
+            of_kind(before, each).invoke({"it": [0]}, config, durability=durability)
+            graph = of_kind(after, each)
+            rounds: list[Any] = []
+            for given in ({"seen": []}, {"it": [2]}, {"seen": []}):
+                try:
+                    rounds.append(graph.invoke(given, config, durability=durability))
+                except Exception as error:
+                    rounds.append(repr(error))
+            try:
+                ends.append((rounds, history(graph, config)))
+            except Exception as error:
+                ends.append((rounds, repr(error)))
+        assert ends[0] == ends[1], after
+        assert "Fenced" not in str(ends)
+
+
+def test_a_history_of_changes_that_goes_in_a_circle_is_an_error(saver: RedisSaver) -> None:
+    def put(id: str, parent: str) -> None:
+        config: Any = {"configurable": {**LATEST["configurable"], "checkpoint_id": parent}}
+        config["configurable"]["checkpoint_ns"] = ""
+        saver.put(config, {**empty_checkpoint(), "id": id}, {}, {})
+
+    put("a", "b")
+    put("b", "a")
+
+    with pytest.raises(UnrevivableValue, match="ancestor of its own"):
+        saver.get_delta_channel_history(config=LATEST, channels=["numbers"])

@@ -181,18 +181,7 @@ class Plans(NamedTuple):
             self._stored("(checkpoint)", body),
             self._stored("(metadata)", whole),
         ).packed()
-        stored = [name for name in versions if name in values and name not in new_versions]
-        yield from self._ask(
-            _PUT,
-            place.thread,
-            place.ns,
-            checkpoint["id"],
-            run,
-            packed,
-            len(stored),
-            *stored,
-            *parts,
-        )
+        yield from self._ask(_PUT, place.thread, place.ns, checkpoint["id"], run, packed, *parts)
         return place.config(checkpoint["id"])
 
     def put_writes(
@@ -400,7 +389,7 @@ class Plans(NamedTuple):
         With `itself`, the checkpoint counts as its own first ancestor.
         """
         found: list[tuple[str, dict[str, bytes], list[Any]]] = []
-        wanted = list(channels)
+        wanted, visited = list(channels), set[bytes]()
         while wanted:
             following, some = yield (
                 _HISTORY,
@@ -408,6 +397,10 @@ class Plans(NamedTuple):
                 (place.ns, id, int(itself), _PAGE, _BYTES, *wanted),
             )
             for ancestor, seeds, tasks in some:
+                if ancestor in visited:
+                    reason = "it is an ancestor of its own"
+                    raise UnrevivableValue("(checkpoint)", "checkpoint", reason)
+                visited.add(ancestor)
                 values = dict(zip(map(bytes.decode, seeds[::2]), seeds[1::2], strict=True))
                 found.append((ancestor.decode(), values, tasks))
                 wanted = [channel for channel in wanted if channel not in values]
