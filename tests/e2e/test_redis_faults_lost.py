@@ -142,6 +142,46 @@ def test_a_run_goes_on_from_what_is_left_of_its_thread(server, valkey, post, tmp
             assert each["values"]["file"] == str(file)
 
 
+LOSING = """
+import os
+from pathlib import Path
+from typing import TypedDict
+
+import redis
+from langgraph.graph import START, StateGraph
+
+
+class State(TypedDict, total=False):
+    file: str
+
+
+def lose(state, config):
+    with Path(state["file"]).open("a") as notes:
+        notes.write("started\\n")
+    key = "runwait:{%s}:fence" % config["configurable"]["thread_id"]
+    redis.Redis.from_url(os.environ["REDIS_URL"]).delete(key)
+    return {}
+
+
+graph = StateGraph(State).add_node(lose).add_edge(START, "lose").compile()
+"""
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_run_whose_state_is_lost_each_time_is_given_up(serve, valkey, tmp_path, durability):
+    (tmp_path / "losing.py").write_text(LOSING)
+    config = tmp_path / "langgraph.json"
+    config.write_text('{"dependencies": ["."], "graphs": {"losing": "./losing.py:graph"}}')
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=str(config), RUN_MAX_ATTEMPTS=2)
+    thread = server.http.post("/threads", json={}).json()["thread_id"]
+    file = tmp_path / "file"
+    body = {"assistant_id": "losing", "input": {"file": str(file)}, "durability": durability}
+    error = server.http.post(f"/threads/{thread}/runs/wait", json=body).json()["__error__"]
+    assert (error["error"], "2 attempts" in error["message"]) == ("RunLost", True)
+    assert lines(file) == ["started"] * 2
+    assert get(server, f"/threads/{thread}")["status"] == "error"
+
+
 def test_a_run_that_waits_for_its_time_and_is_lost_is_said_to_be_lost(server, valkey, post):
     answer = post(server, assistant_id="echo", input={}, after_seconds=3600)
     eventually(lambda: valkey.client.zcard("{runwait}:ready"))

@@ -419,6 +419,27 @@ def test_a_run_that_is_handed_back_is_ready_at_once_and_loses_no_attempt(storage
     assert two.claim(LEASE) == (None, None)
 
 
+def test_a_run_that_cannot_go_on_is_taken_later_and_has_an_attempt_less(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = create(one)
+    for _ in range(2):  # as when the first answer was lost
+        one.hand_back([("r1", token)], pause=60, counts=True)
+    claim, due = two.claim(LEASE)
+    assert claim is None
+    assert 50 < due <= 60
+    redis_server.client.zadd("{test}:ready", {"r1": 1})
+    claim, _ = two.claim(LEASE)
+    assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 1)
+
+
+def test_a_run_that_is_recorded_again_has_no_attempt_more(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = one.admit(a_run("r1"), LEASE, may_start=True, losses=2).token
+    one.hand_back([("r1", token)], counts=True)
+    claim, _ = two.claim(LEASE)
+    assert claim.losses == 3
+
+
 def test_a_run_that_is_postponed_is_taken_later_and_loses_no_attempt(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
     token = create(one)

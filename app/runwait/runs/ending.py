@@ -82,7 +82,9 @@ def lost() -> Outcome:
 
 def given_up(attempts: int) -> Outcome:
     """Every process that executed it died or lost its hold on it."""
-    message = f"given up after {attempts} attempts: each time, its process was lost"
+    message = (
+        f"given up after {attempts} attempts: each time, its process was lost or could not go on"
+    )
     return _error("RunLost", message)
 
 

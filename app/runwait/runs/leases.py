@@ -2,7 +2,7 @@
 
 A run whose process does not renew its lease counts as lost, and whichever process beats next makes
 it ready for all (lua/runs/beat.lua). A run that stopped here for want of Redis is given back as
-soon as Redis can be told.
+soon as Redis can be told. Both count against RUN_MAX_ATTEMPTS.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ log = logging.getLogger("runwait.runs")
 # lua/runs/beat.lua), before it lapses.
 LEASE_BEATS = 4
 LONGEST_BEAT_SECONDS = 5.0
+# A run that could not go on here is taken again after so many seconds, longer with each attempt.
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 10.0
 
 
 class Leases:
@@ -101,7 +104,8 @@ class Leases:
         elif state_lost:
             self._runner.finish_lost(run)
         elif run.token is not None:
-            self._records.hand_back([(run.run_id, run.token)])
+            pause = min(run.attempt * PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            self._records.hand_back([(run.run_id, run.token)], pause=pause, counts=True)
 
     def _has_lost_its_state(self, run: Run) -> bool:
         """Whether nothing is left of the thread that a run was asked to go on with."""

@@ -59,6 +59,7 @@ class Run:
     Attributes:
         token: its fencing token; None while Redis knows nothing of it.
         attempt: how often it was started, this time included.
+        losses: how often it was lost before.
         has_thread: whether it is its turn on a kept thread.
         phase: where it stands here.
         unreadable: its record in Redis cannot be read.
@@ -72,6 +73,7 @@ class Run:
     request: RunRequest
     token: int | None = None
     attempt: int = 1
+    losses: int = 0
     has_thread: bool = True
     started: float = field(default_factory=time.monotonic)
     started_at: str = field(default_factory=now)

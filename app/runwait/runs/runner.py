@@ -177,7 +177,7 @@ class Runner:
         """Record that a run is under way; harmless if it ends meanwhile."""
         lease = self._settings.run_lease_seconds
         try:
-            admission = self._records.admit(run.record, lease, may_start=True)
+            admission = self._records.admit(run.record, lease, may_start=True, losses=run.losses)
             run.token = admission.token or run.token
             if run.ending is not None and admission.token is not None:
                 # Its end was recorded first, and may have left nothing that says so.
@@ -196,6 +196,7 @@ class Runner:
             may_start=True,
             thread=thread_of(run.record, self._settings) if run.kept else None,
             missing="again",
+            losses=run.losses,
         )
         if admission.token is None:
             return False

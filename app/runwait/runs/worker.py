@@ -183,6 +183,7 @@ class Starter:
             request,
             token=claim.token,
             attempt=claim.attempt,
+            losses=claim.losses,
             has_thread=claim.has_thread,
             unreadable=problem is not None,
             logged=claim.listened,

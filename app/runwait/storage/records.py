@@ -8,7 +8,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         token      the fencing token of the last claim
                                         attempts   how often it was taken
                                         postponed, postponed_since  see lua/runs/postpone.lua
-                                        handed_back  how often it was given up in an orderly way
+                                        handed_back  how often it was given up without a loss
                                         made_thread  1: its kept thread was made with it
                                         cancel     interrupt or rollback: it is to be stopped
                                         ended_by   who ended it; there once it ended
@@ -290,7 +290,7 @@ class Claim:
         record: the run.
         token: its fencing token.
         attempt: how often it was started, this time included.
-        losses: how often the process that had it was lost.
+        losses: how often its process was lost, or it could not go on there.
         problem: why its record cannot be read, if it cannot; `record` is what is left of it.
         cancel: it is not to be executed but ended, in this way.
         kept: whether its thread outlives it.
@@ -382,6 +382,7 @@ class RunRecords:
         followed: bool = True,
         streamed: bool = False,
         answer: bytes | None = None,
+        losses: int = 0,
     ) -> Verdict:
         """Admit a run.
 
@@ -399,6 +400,7 @@ class RunRecords:
             followed: whether somebody in this process follows the run.
             streamed: whether that somebody is to be given all its events.
             answer: the answer to the request, where that does not wait for the run's end.
+            losses: how often it was lost, if it is recorded again.
         """
         run = self._run(record.run_id)
         keys = [run, run if key is None else self._key(key)]
@@ -408,6 +410,7 @@ class RunRecords:
             "followed": followed,
             "streamed": streamed,
             "delay": round(delay * 1000),
+            "losses": losses,
         }
         if key is not None:
             given |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
@@ -731,9 +734,17 @@ class RunRecords:
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
         return Beat(missing, list(zip(cancelled[::2], cancelled[1::2], strict=True)), lost)
 
-    def hand_back(self, runs: Iterable[tuple[str, int]]) -> None:
-        """Give up runs that this process cannot end: id and fencing token of each."""
-        given = named(prefix=self._tag, runs=_pairs(runs))
+    def hand_back(
+        self, runs: Iterable[tuple[str, int]], *, pause: float = 0.0, counts: bool = False
+    ) -> None:
+        """Give up runs that this process cannot end.
+
+        Args:
+            runs: id and fencing token of each.
+            pause: seconds until they may be taken.
+            counts: whether this is a loss, as if their process had died.
+        """
+        given = named(prefix=self._tag, runs=_pairs(runs), pause=round(pause * 1000), counts=counts)
         self._storage.call(_HAND_BACK, [self._ready], given)
 
     def postpone(self, run_id: str, token: int, pause: float, longest: float) -> bool:

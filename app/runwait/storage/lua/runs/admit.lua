@@ -5,6 +5,7 @@
 --       followed      somebody in this process follows it
 --       streamed      and is to be told of its events
 --       delay         ms until it is due
+--       losses        how often it was lost, if it is recorded again
 --       metadata      the thread's
 --   with an idempotency key:
 --       fingerprint   of the request
@@ -25,7 +26,7 @@
 -- A repeated call returns the same.
 local a = named(ARGV)
 local p, id, thread, owner = a.prefix, a.id, a.thread, a.owner
-local kept = a.missing
+local kept, losses = a.missing, tonumber(a.losses)
 local key = p .. ':thread:' .. thread
 local found = redis.call('HMGET', KEYS[1], 'owner', 'token', 'record', 'ended_by')
 if found[4] then return {'ended'} end
@@ -66,7 +67,7 @@ else
   redis.call('HSET', key, 'temporary', id, 'status', 'busy', 'metadata', a.metadata, 'created', now,
     'updated', now)
 end
-redis.call('HSET', KEYS[1], 'record', a.record, 'updated_at', a.updated_at, 'thread_id', thread, 'attempts', 0)
+redis.call('HSET', KEYS[1], 'record', a.record, 'updated_at', a.updated_at, 'thread_id', thread, 'attempts', losses)
 if a.fingerprint then
   -- It lives for as long as the run does; its time is counted from the end.
   redis.call('DEL', KEYS[2])
@@ -85,7 +86,7 @@ if delay <= 0 then
     give_thread(p, thread, id, now)
   end
   if not active and a.may_start then
-    redis.call('HSET', KEYS[1], 'attempts', 1)
+    redis.call('HSET', KEYS[1], 'attempts', losses + 1)
     return {'running', lease_to(p, id, owner, a.lease, now)}
   end
 end
