@@ -218,6 +218,25 @@ def test_a_scheduled_run_takes_its_turn_on_its_thread(zoo, tmp_path):
     assert {each["status"] for each in runs_on(zoo, thread_id)} == {"success"}
 
 
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+def test_a_thread_is_busy_until_its_scheduled_run_has_been_or_is_cancelled(zoo, action):
+    thread_id = zoo.http.post("/threads", json={}).json()["thread_id"]
+    path = f"/threads/{thread_id}"
+    body = {"assistant_id": "echo", "input": {"value": 1}}
+    assert zoo.http.post(f"{path}/runs/wait", json=body).json() == {"value": 1}
+    reject = {**body, "input": {"value": 2}, "multitask_strategy": "reject"}
+    update = {"values": {"value": 3}}
+    with on_thread(zoo, thread_id, **body, after_seconds=NEVER) as later:
+        assert fresh_get(zoo, path).json()["status"] == "busy"
+        assert zoo.http.post(f"{path}/runs/wait", json=reject).status_code == 409
+        assert zoo.http.post(f"{path}/state", json=update).status_code == 409
+        cancel = f"{path}/runs/{run_id_of(later)}/cancel?wait=true&action={action}"
+        assert zoo.http.post(cancel).status_code == 202
+    assert fresh_get(zoo, path).json()["status"] == "idle"
+    assert zoo.http.post(f"{path}/state", json=update).status_code == 200
+    assert zoo.http.post(f"{path}/runs/wait", json=reject).json() == {"value": 2}
+
+
 def test_an_interrupting_run_interrupts_when_it_is_due(zoo, tmp_path):
     thread_id = zoo.http.post("/threads", json={}).json()["thread_id"]
     file = tmp_path / "file"

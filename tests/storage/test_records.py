@@ -18,7 +18,7 @@ from runwait.storage.records import (
     RunStatus,
     ThreadEnd,
 )
-from runwait.storage.threads import ThreadRecords
+from runwait.storage.threads import ThreadBusy, ThreadRecords
 from tests.servers import RedisServer, eventually
 
 LEASE = 15.0
@@ -579,6 +579,72 @@ def test_a_strategy_stops_the_run_that_has_the_thread_and_those_that_wait(
     assert (claim.record.run_id, claim.cancel) == ("r3", None)
     listed = [each.run_id for each in records.of_thread("t1", 10, 0, None)]
     assert listed == (["r3"] if undone else ["r3", "r2", "r1"])
+
+
+@pytest.mark.parametrize("before", ["idle", "interrupted"])
+def test_a_run_that_is_to_come_makes_its_thread_busy_until_it_has_been(
+    storage, redis_server, before
+):
+    records = records_of(storage)
+    threads = ThreadRecords(storage, "test", None)
+    threads.create("t1", {"n": 1}, status=None if before == "idle" else before)
+    for _ in range(2):  # as when the first answer was lost
+        assert admit(records, delay=60, seen_metadata=b'{"n": 1}').kind == "pending"
+    assert thread_of(redis_server)["status"] == "busy"
+    assert admit(records, "r2", strategy="reject").kind == "busy"
+    with pytest.raises(ThreadBusy):
+        threads.hold("t1")
+    # Until then it is nobody's.
+    token = admit(records, "r3", seen_metadata=b'{"n": 1}').token
+    assert thread_of(redis_server)["active"] == "r3"
+    records.finish(ended("r3"), b"1", token=token, thread=ThreadEnd())
+    assert thread_of(redis_server)["status"] == "busy"
+    assert "active" not in thread_of(redis_server)
+    redis_server.client.zadd("{test}:ready", {"r1": 1})
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.has_thread) == ("r1", True)
+    records.finish(ended("r1"), b"1", token=claim.token, thread=ThreadEnd())
+    assert thread_of(redis_server)["status"] == before
+    assert threads.hold("t1")
+    assert redis_server.client.exists("{test}:thread:t1:scheduled") == 0
+
+
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+def test_a_run_that_is_cancelled_before_it_came_leaves_its_thread_as_it_was(
+    storage, redis_server, action
+):
+    records = records_of(storage)
+    admit(records, delay=60)
+    admit(records, "r2", delay=60)
+    for run_id, status in (("r1", "busy"), ("r2", "idle")):
+        assert records.cancel([run_id], action) == 1
+        claim, _ = records.claim(LEASE, cancelled=True)
+        assert (claim.record.run_id, claim.has_thread) == (run_id, False)
+        end = {"undone": action == "rollback", "thread": ThreadEnd("interrupted")}
+        records.finish(ended(run_id), b"{}", token=claim.token, **end)
+        assert thread_of(redis_server)["status"] == status
+    assert admit(records, "r3", strategy="reject").kind == "running"
+
+
+def test_a_strategy_stops_the_runs_that_are_to_come(storage, redis_server):
+    records = records_of(storage)
+    admit(records, delay=60)
+    token = admit(records, "r2", strategy="interrupt").token
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r1", "interrupt")
+    records.finish(ended(), b"{}", token=claim.token, thread=ThreadEnd("interrupted"))
+    assert thread_of(redis_server)["active"] == "r2"
+    records.finish(ended("r2"), b"1", token=token, thread=ThreadEnd("idle"))
+    assert thread_of(redis_server)["status"] == "idle"
+
+
+def test_a_thread_is_not_busy_with_a_run_that_redis_lost(storage, redis_server):
+    records = records_of(storage)
+    admit(records, delay=60)
+    redis_server.client.delete("{test}:run:r1", "{test}:ready")
+    token = admit(records, "r2").token
+    records.finish(ended("r2"), b"1", token=token, thread=ThreadEnd("idle"))
+    assert thread_of(redis_server)["status"] == "idle"
 
 
 def test_what_was_undone_is_seen_only_by_those_who_waited_for_it(storage):

@@ -478,7 +478,7 @@ class TestPrune:
         for each in (thread_id, busy):
             world.run(each, "note", {"text": "a"})
             world.run(each, "note", {"text": "b"})
-        world.change(busy, "active", "a run")
+        world.change(busy, "status", "busy")
         before = world.checkpoints(busy)
         assert threads.prune([thread_id, busy, str(uuid4())], "keep_latest") == 1
         assert world.checkpoints(thread_id) == 1

@@ -15,6 +15,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                                   thread is in no index
                                        nonce      the call that made it
     {prefix}:thread:<id>:queue   list  ids of runs that wait for the thread, oldest first
+    {prefix}:thread:<id>:scheduled
+                                 set   ids of its runs that are not due yet
     {prefix}:thread:<id>:runs    zset  ids of the thread's runs, by ms of creation
     {prefix}:threads:created     zset  ids of all threads, by ms of creation
     {prefix}:threads:updated     zset  the same, by ms of the last change

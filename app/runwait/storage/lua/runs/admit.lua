@@ -55,7 +55,7 @@ if kept then
     redis.call('HSET', key, 'graph', a.graph)
   end
   active = there[3]
-  if active and a.strategy == 'reject' then return {'busy'} end
+  if there[1] == 'busy' and a.strategy == 'reject' then return {'busy'} end
   -- The thread is this graph's from now on, if it is the run's turn; else once it is.
   if there[1] and not active and delay <= 0 then
     local seen = assign_thread(p, thread, now, a.graph, a.metadata, a.terms, a.seen)
@@ -79,12 +79,10 @@ if a.fingerprint then
     redis.call('HSET', KEYS[1], 'idempotency', KEYS[2], 'idempotency_ttl', a.key_ttl)
   end
 end
-if delay <= 0 then
-  if active then
-    enqueue(p, thread, id, active, a.strategy, now)
-  elseif kept then
-    give_thread(p, thread, id, now)
-  end
+if delay > 0 then
+  if kept then schedule(p, thread, id, now) end
+else
+  if kept then take_turn(p, thread, id, active, a.strategy, now) end
   if not active and a.may_start then
     redis.call('HSET', KEYS[1], 'attempts', losses + 1)
     return {'running', lease_to(p, id, owner, a.lease, now)}

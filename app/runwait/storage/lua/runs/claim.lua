@@ -36,13 +36,8 @@ while true do
   local turn = found[1] and not found[2]
   if turn and found[3] and not found[4] then
     -- It was scheduled, unless it has its thread already.
-    local there = redis.call('HMGET', p .. ':thread:' .. found[5], 'status', 'active')
-    if not there[2] then
-      give_thread(p, found[5], id, now)
-    elseif there[2] ~= id then
-      enqueue(p, found[5], id, there[2], found[6], now)
-      turn = false
-    end
+    local active = redis.call('HGET', p .. ':thread:' .. found[5], 'active')
+    turn = active == id or take_turn(p, found[5], id, active, found[6], now)
   end
   if turn then
     lease_to(p, id, a.owner, a.lease, now)

@@ -14,32 +14,66 @@ local function assign_thread(p, thread, now, graph, metadata, terms, seen)
   return false
 end
 
--- Gives an idle thread to a run.
-local function give_thread(p, thread, run, now)
+-- Makes a thread busy with a run that has it, or is to come.
+local function occupy(p, thread, now, fields)
   local status = redis.call('HGET', p .. ':thread:' .. thread, 'status')
-  thread_set(p, thread, now, {status = 'busy', active = run, before = status})
+  if status ~= 'busy' then fields.status, fields.before = 'busy', status end
+  thread_set(p, thread, now, fields)
 end
 
--- Lets a run wait for a thread that another run has, after it did to the others what its strategy says.
-local function enqueue(p, thread, run, active, strategy, now)
-  local queue = p .. ':thread:' .. thread .. ':queue'
-  if strategy == 'interrupt' or strategy == 'rollback' then
-    for _, waiting in ipairs(redis.call('LRANGE', queue, 0, -1)) do request_cancel(p, waiting, strategy) end
-    request_cancel(p, active, strategy)
+-- Notes a run that is to come on a thread: until then others may have it that would wait for it.
+local function schedule(p, thread, run, now)
+  redis.call('SADD', p .. ':thread:' .. thread .. ':scheduled', run)
+  occupy(p, thread, now, {})
+end
+
+-- Whether a run is to come on a thread.
+local function is_scheduled(p, thread)
+  local key = p .. ':thread:' .. thread .. ':scheduled'
+  for _, run in ipairs(redis.call('SMEMBERS', key)) do
+    local found = redis.call('HMGET', p .. ':run:' .. run, 'record', 'ended_by')
+    if found[1] and not found[2] then return true end
+    redis.call('SREM', key, run)
   end
-  redis.call('RPUSH', queue, run)
+  return false
+end
+
+-- Gives a thread to a run that is due, or lets it wait for the run that has the thread, after it did to the
+-- others what its strategy says. Returns whether it has the thread now.
+local function take_turn(p, thread, run, active, strategy, now)
+  local key = p .. ':thread:' .. thread
+  redis.call('SREM', key .. ':scheduled', run)
+  if strategy == 'interrupt' or strategy == 'rollback' then
+    local others = redis.call('LRANGE', key .. ':queue', 0, -1)
+    for _, other in ipairs(redis.call('SMEMBERS', key .. ':scheduled')) do table.insert(others, other) end
+    if active then table.insert(others, active) end
+    for _, other in ipairs(others) do request_cancel(p, other, strategy) end
+  end
+  if not active then
+    occupy(p, thread, now, {active = run})
+    return true
+  end
+  redis.call('RPUSH', key .. ':queue', run)
   redis.call('ZADD', p .. ':queued', now, run)
   thread_set(p, thread, now, {})
+  return false
 end
 
--- Passes a thread on from a run that ended: to the run that has waited longest, or to nobody.
+-- Passes a thread on from a run that ended: to the run that has waited longest, or to nobody. Where it was
+-- not its turn, others have the thread or come yet, or it is as it was before them.
 --   fields  what its record says once nobody has it; without a status, that from before the run
 --   undone  it is the graph's again that it was before the run
 local function pass_on(p, thread, run, now, fields, undone)
   local key = p .. ':thread:' .. thread
   local there = redis.call('HMGET', key, 'active', 'before', 'before_metadata', 'before_terms',
     'before_graph')
-  if there[1] ~= run then return end
+  local unstarted = redis.call('SREM', key .. ':scheduled', run) == 1
+  if there[1] ~= run then
+    if unstarted and not there[1] and not is_scheduled(p, thread) then
+      thread_set(p, thread, now, {status = there[2] or 'idle'})
+    end
+    return
+  end
   fields.status = fields.status or there[2] or 'idle'
   if there[3] then
     if undone then fields.metadata, fields.terms, fields.graph = there[3], there[4], there[5] end
@@ -52,6 +86,7 @@ local function pass_on(p, thread, run, now, fields, undone)
     fields.active, fields.before, fields.status = following, fields.status, nil
   else
     fields.active = false
+    if is_scheduled(p, thread) then fields.before, fields.status = fields.status, nil end
   end
   thread_set(p, thread, now, fields)
   if following then make_ready(p, following, now) end

@@ -121,7 +121,7 @@ local function thread_remove(p, id, now)
     end
   end
   redis.call('ZREM', p .. ':threads:expiry', id)
-  redis.call('DEL', key, key .. ':queue', key .. ':runs')
+  redis.call('DEL', key, key .. ':queue', key .. ':scheduled', key .. ':runs')
   redis.call('ZADD', p .. ':doomed', next_token(p), id)
   -- For a process that has not heard of it: what it records again must not bring the thread back.
   redis.call('SET', p .. ':gone:' .. id, '1', 'EX', 3600)
