@@ -112,7 +112,7 @@ def check(config: Path | None) -> None:
     The exit code is 1 if one of them, langgraph.json or a setting is at fault. Redis is not asked.
     """
     from runwait.graphs.config import GraphLoadError, read
-    from runwait.graphs.loader import load_each
+    from runwait.graphs.loader import load_each, report
     from runwait.settings import Settings, SettingsError
 
     _use(config)
@@ -128,7 +128,8 @@ def check(config: Path | None) -> None:
     for graph_id, found in load_each(file):
         if isinstance(found, GraphLoadError):
             faults += 1
-            click.echo(f"fault  {found}", err=True)
+            told = report(found, whole=settings.log_level == "DEBUG")
+            click.echo(f"fault  {told}", err=True)
         else:
             click.echo(f"ok     {graph_id}: {file.graphs[graph_id].target} ({found.kind})")
     if faults:

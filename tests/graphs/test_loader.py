@@ -11,7 +11,7 @@ import pytest
 
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.graph import Graph
-from runwait.graphs.loader import load
+from runwait.graphs.loader import load, report
 
 # A module with a graph whose output is `says`, which it may compute before.
 GRAPH = """
@@ -365,6 +365,59 @@ class TestError:
         file = project.file("agent.py", text)
 
         assert str(project.error("./agent.py:graph")).startswith(f"{file}: graph 'agent': {reason}")
+
+    def test_says_which_lines_raised_and_from_what(self, project):
+        helper = project.file(
+            "helper.py",
+            """\
+            def key(found):
+                try:
+                    return found["KEY"]
+                except KeyError as error:
+                    raise ValueError("no key") from error
+            """,
+        )
+        agent = project.file("agent.py", "from helper import key\n\ngraph = key({})\n")
+        lines = [
+            f"{agent}: graph 'agent': ValueError: no key",
+            f"  {agent}:3: graph = key({{}})",
+            f'  {helper}:5: raise ValueError("no key") from error',
+            "  raised from KeyError: 'KEY'",
+            f'  {helper}:3: return found["KEY"]',
+        ]
+
+        error = project.error("./agent.py:graph")
+
+        assert report(error).splitlines() == lines
+        whole = report(error, whole=True)
+        assert whole.startswith(f"{lines[0]}\nTraceback (most recent call last):\n")
+        assert whole.count("Traceback") == 2
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("x = 1\ndef graph(:", "2: def graph(:"),
+            ("import not_there", "1: import not_there"),
+            (
+                "from langgraph.graph import StateGraph\n\nStateGraph(dict).compile()",
+                "3: StateGraph(dict).compile()",
+            ),
+            ("import json\ngraph = json.loads('{')", "2: graph = json.loads('{')"),
+        ],
+    )
+    def test_says_which_line_of_the_project_had_it_raised(self, project, text, line):
+        file = project.file("agent.py", text)
+
+        told = report(project.error("./agent.py:graph")).splitlines()
+
+        assert told[1:] == [f"  {file}:{line}"]
+
+    @pytest.mark.parametrize("text", ["graph = 5", "x = 1"])
+    def test_has_no_line_where_none_raised(self, project, text):
+        project.file("agent.py", text)
+        error = project.error("./agent.py:graph")
+
+        assert report(error) == str(error)
 
     def test_names_a_file_that_is_not_there(self, project):
         error = project.error("./agent.py:graph")

@@ -28,7 +28,7 @@ _UNSUPPORTED = {
 
 
 class GraphLoadError(Exception):
-    """A project that can't be served. `str()` is one line, fit for a log or a terminal.
+    """A project that can't be served. `str()` is one line; `loader.report` says where it raised.
 
     Args:
         place: the file that is at fault, or that names what is.

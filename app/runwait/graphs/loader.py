@@ -15,6 +15,8 @@ import importlib.util
 import os
 import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +24,11 @@ from types import ModuleType
 
 from runwait.graphs.config import GraphLoadError, GraphSpec, LanggraphConfig
 from runwait.graphs.graph import Graph
+
+# Whose lines are none of the project's: Runwait's, and those of packages and of Python itself.
+_OURS = (str(Path(__file__).parents[1]), str(importlib.__file__), "<")
+_OTHERS = tuple({sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib")})
+_PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 
 def load(config: LanggraphConfig) -> dict[str, Graph]:
@@ -54,6 +61,44 @@ def load_each(config: LanggraphConfig) -> Iterator[tuple[str, Graph | GraphLoadE
             yield graph_id, _load(config, roots, graph_id, spec)
         except GraphLoadError as error:
             yield graph_id, error
+
+
+def report(error: GraphLoadError, *, whole: bool = False) -> str:
+    """The error, and in lines of their own where the project's code raised it, or all of that.
+
+    Args:
+        error: what a graph, or langgraph.json, cannot be loaded for.
+        whole: whether to give the whole traceback.
+    """
+    raised = error.__cause__
+    if whole and raised is not None:
+        return f"{error}\n{''.join(traceback.format_exception(raised)).rstrip()}"
+    lines, told = [str(error)], set[int]()
+    while raised is not None and id(raised) not in told:
+        if told:
+            lines.append(" ".join(f"  raised from {type(raised).__name__}: {raised}".splitlines()))
+        told.add(id(raised))
+        lines += _lines_of(raised)
+        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
+    return "\n".join(lines)
+
+
+def _lines_of(raised: BaseException) -> Iterator[str]:
+    """The project's lines that raised, from the outside in; else the last one that is not ours."""
+    frames = [
+        (frame.filename, frame.lineno, frame.line)
+        for frame in traceback.extract_tb(raised.__traceback__)
+        if not frame.filename.startswith(_OURS)
+    ]
+    own = [each for each in frames if not _is_anothers(each[0])] or frames[-1:]
+    if isinstance(raised, SyntaxError):
+        own.append((raised.filename or "?", raised.lineno, raised.text))
+    for file, number, line in own:
+        yield f"  {file}:{number}: {(line or '').strip()}"
+
+
+def _is_anothers(file: str) -> bool:
+    return file.startswith(_OTHERS) or _PACKAGES.search(file) is not None
 
 
 def _roots(config: LanggraphConfig) -> list[Path]:

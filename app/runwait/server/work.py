@@ -15,7 +15,7 @@ from logging.config import dictConfig
 
 from runwait import logs
 from runwait.graphs.config import GraphLoadError, read
-from runwait.graphs.loader import load
+from runwait.graphs.loader import load, report
 from runwait.runs.service import Service
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
@@ -37,9 +37,10 @@ def work() -> None:
             log.warning(config.warning)
         service = Service(settings, load(config))
         service.start(claims=True)
+    except GraphLoadError as error:
+        sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")
     except (
         SettingsError,
-        GraphLoadError,
         StorageUnsuitable,
         ValueError,
         embedded.EmbeddedServerError,
