@@ -314,11 +314,15 @@ def _run(arguments: list[str]) -> None:
     try:
         cli.main()
     except _Become as next_one:
-        os.execv = real
-        _, *options, code = next_one.argv[:4]
-        assert options == ["-P", "-c"]
-        sys.argv = ["-c", *next_one.argv[4:]]
-        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        became = next_one.argv
+    else:
+        return
+    # No longer while that is handled: it would be the context of all that is raised.
+    os.execv = real
+    _, *options, code = became[:4]
+    assert options == ["-P", "-c"]
+    sys.argv = ["-c", *became[4:]]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
 
 
 def _main() -> None:

@@ -4,6 +4,7 @@ import sys
 
 from runwait import create_app
 from runwait.graphs.config import GraphLoadError
+from runwait.graphs.loader import report
 from runwait.settings import Settings
 
 try:
@@ -11,6 +12,4 @@ try:
     settings.enter_project()
     app = create_app(settings)
 except GraphLoadError as error:
-    print(f"runwait: {error}", file=sys.stderr, flush=True)
-    # gunicorn's code for a worker that cannot start: its master stops, and does not try again.
-    sys.exit(3)
+    sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +195,57 @@ def stopped(server: Server) -> list[str]:
     return server.log.read_text().splitlines()
 
 
+FLOW = """\
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+
+class State(TypedDict, total=False):
+    text: str
+
+graph = StateGraph(State).add_node("n", lambda _: {"text": "one"}).add_edge(START, "n").compile()
+"""
+
+
+def project(folder: Path, text: str) -> str:
+    """A project of one file; the path of its langgraph.json."""
+    # Python takes what it has compiled for the same, if only so much as a second lies in between.
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    (folder / "flow.py").write_text(text)
+    config = folder / "langgraph.json"
+    config.write_text('{"dependencies": ["."], "graphs": {"flow": "./flow.py:graph"}}')
+    return str(config)
+
+
+class TestStart:
+    def test_says_once_what_is_served_and_where_when_it_is(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        config = project(tmp_path, FLOW)
+        server = serve(started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config)
+        eventually(lambda: server.logged("serving "))
+        [line] = [each for each in server.log.read_text().splitlines() if "serving " in each]
+        message = json.loads(line)["message"]
+        assert message == f"serving flow of {config} at http://localhost:{server.port}"
+        assert httpx.get(f"{message.split()[-1]}/ok", timeout=PATIENCE).json() == {"ok": True}
+        eventually(server.is_up)
+        lines = server.log.read_text().splitlines()
+        said = [
+            {name: value for name, value in json.loads(each).items() if name != "time"}
+            for each in lines
+        ]
+        assert all(said.count(each) == 1 for each in said)
+        assert not server.logged("0.0.0.0")
+
+    def test_at_a_port_in_use_ends_with_one_line(
+        self, serve: ServerFactory, valkey: RedisServer
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            server = serve(started=False, REDIS_URL=valkey.url, PORT=port, HOST="127.0.0.1")
+            [line] = stopped(server)
+            assert line.startswith(f"runwait: 127.0.0.1:{port}: Address already in use; ")
+
+
 class TestGraphsThatDoNotLoad:
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -212,8 +265,7 @@ class TestGraphsThatDoNotLoad:
         config.write_text(json.dumps(graphs))
         lines = stopped(serve(started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=str(config)))
         told = [line for line in lines if line.startswith("runwait: ")]
-        assert told
-        assert len(set(told)) == 1
+        assert len(told) == 1
         for word in ("bad_one", str(tmp_path / "broken.py"), reason):
             assert word in told[0]
         assert not any("Traceback" in line for line in lines)
@@ -238,11 +290,81 @@ class TestGraphsThatDoNotLoad:
         config.write_text(json.dumps(graphs))
         server = serve(started=False, LANGGRAPH_CONFIG=str(config))
         lines = stopped(server)
-        assert len([line for line in lines if line.startswith("runwait: ")]) == 2
+        assert len([line for line in lines if line.startswith("runwait: ")]) == 1
         assert not any("Traceback" in line for line in lines)
         # The embedded server was ended, too.
         log = (Path(server.environment["DATA_DIR"]) / "valkey.log").read_text()
         assert "bye bye" in log
+
+    @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+    def test_are_told_with_their_line_once_and_with_the_traceback_at_debug(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path, level: str
+    ) -> None:
+        config = project(tmp_path, "graph = 1 / 0")
+        server = serve(
+            started=False, REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, LOG_LEVEL=level
+        )
+        told = [line for line in stopped(server) if not line.startswith("{")]
+        file = tmp_path / "flow.py"
+        assert told[0] == f"runwait: {file}: graph 'flow': ZeroDivisionError: division by zero"
+        if level == "INFO":
+            assert told[1:] == [f"  {file}:1: graph = 1 / 0"]
+        else:
+            assert told[1] == "Traceback (most recent call last):"
+            assert told[-1] == "ZeroDivisionError: division by zero"
+            assert told.count(told[1]) == 1
+
+    def test_leave_those_that_serve_alone_when_they_are_reloaded(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=project(tmp_path, FLOW))
+        assert server.process is not None
+        before = set(server.workers())
+        project(tmp_path, FLOW + "1 / 0\n")
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: server.logged("not reloaded"))
+        told = [line for line in server.log.read_text().splitlines() if "not reloaded" in line]
+        assert len(told) == 1
+        number = len(FLOW.splitlines()) + 1
+        assert f"{tmp_path / 'flow.py'}:{number}: 1 / 0" in json.loads(told[0])["message"]
+        assert set(server.workers()) == before
+        assert output(server, "flow") == {"text": "one"}
+        project(tmp_path, FLOW.replace("one", "two"))
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(server.workers()) == 2 and not before & set(server.workers()))
+        assert output(server, "flow") == {"text": "two"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "import os; os._exit(0)",
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "raise SystemExit(3)",
+        ],
+    )
+    def test_leave_those_that_serve_alone_however_they_end_a_process(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path, text: str
+    ) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=project(tmp_path, FLOW))
+        assert server.process is not None
+        before = set(server.workers())
+        project(tmp_path, text)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: server.logged("not reloaded"))
+        assert set(server.workers()) == before
+        assert output(server, "flow") == {"text": "one"}
+
+    def test_leave_those_that_serve_alone_when_one_of_them_is_replaced(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=project(tmp_path, FLOW))
+        project(tmp_path, FLOW + "1 / 0\n")
+        os.kill(server.workers()[0], signal.SIGKILL)
+        eventually(lambda: server.logged("a worker cannot start"))
+        assert output(server, "flow") == {"text": "one"}
+        project(tmp_path, FLOW)
+        eventually(lambda: server.log.read_text().count("worker serves") == 3)
+        assert server.stop() == 0
 
     def test_are_also_those_whose_file_is_not_there(
         self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path

@@ -21,6 +21,8 @@ import gc
 import importlib
 import logging
 import math
+import multiprocessing
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,16 +32,23 @@ from gunicorn.errors import HaltServer
 
 from runwait import logs
 from runwait.graphs.config import GraphLoadError, read
+from runwait.graphs.loader import load, report
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.webhooks.targets import WebhookRules
 
 # Connections of a process beyond those that wait for a run.
 IDLE_CONNECTIONS = 5000
+# What gunicorn says of the start and of each worker; the workers say when they serve.
+_STARTS = ("Starting gunicorn", "Listening at", "Using worker", "Booting worker", "Worker exiting")
 
 
 class GunicornLogger(gunicorn.glogging.Logger):
-    """gunicorn's log without its access log: the app logs its requests itself."""
+    """gunicorn's log without its access log, since the app logs its requests, and its start."""
+
+    def info(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Called for what is not wrong."""
+        (super().debug if msg.startswith(_STARTS) else super().info)(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Called for each request."""
@@ -78,8 +87,10 @@ forwarder_headers = ""
 def on_starting(server: Any) -> None:
     """Make sure of what the workers need, so that what is wrong is said once."""
     server.stop = partial(_stop, server.stop)
+    server.reload = partial(_reload, server, server.reload)
     # With SIGUSR2 gunicorn starts a second master, by sys.argv, in which Python's options lack.
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+    _make_sure_of_addresses(server)
     try:
         if warning := read(_settings.langgraph_config).warning:
             logging.getLogger("runwait.graphs").warning(warning)
@@ -99,6 +110,21 @@ def on_starting(server: Any) -> None:
     _import_what_workers_share()
 
 
+def _make_sure_of_addresses(server: Any) -> None:
+    """Say in one line where nothing can be served; gunicorn would try it again and again."""
+    if server.master_pid or "LISTEN_FDS" in os.environ or server.cfg.reuse_port:
+        return  # another process opened them
+    for address in server.cfg.address:
+        if isinstance(address, tuple):
+            with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as attempt:
+                attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    attempt.bind(address)
+                except OSError as error:
+                    where, reason = f"{address[0]}:{address[1]}", error.strerror
+                    sys.exit(f"runwait: {where}: {reason}; HOST and PORT say where to serve")
+
+
 def _import_what_workers_share() -> None:
     """Import once, in the master, what each worker would import: it starts sooner, and its memory
     is shared. Graphs are loaded in the workers, so that a reload loads them anew."""
@@ -107,6 +133,48 @@ def _import_what_workers_share() -> None:
     # Collections in a worker would write to what it shares.
     gc.collect()
     gc.freeze()
+
+
+def _reload(server: Any, reload: Callable[[], None]) -> None:
+    """Start new workers in place of those that serve, if they can start."""
+    forking = multiprocessing.get_context("fork")
+    ours, theirs = forking.Pipe(duplex=False)
+    process = forking.Process(target=_tell_what_is_wrong, args=(theirs,))
+    process.start()
+    theirs.close()
+    try:
+        problem = (
+            ours.recv() if ours.poll(server.cfg.timeout) else "loading the graphs takes too long"
+        )
+    except EOFError:
+        problem = "loading the graphs ends the process"
+    process.kill()
+    process.join()
+    if problem:
+        server.log.error("not reloaded, the workers that serve go on: %s", problem)
+    else:
+        reload()
+
+
+def _tell_what_is_wrong(pipe: Any) -> None:
+    """In a process of its own, since a module is loaded only once."""
+    try:
+        settings = Settings.from_env()
+        settings.enter_project()
+        load(read(settings.langgraph_config))
+    except GraphLoadError as error:
+        pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
+    except SettingsError as error:
+        pipe.send(str(error))
+    else:
+        pipe.send(None)
+
+
+def on_reload(server: Any) -> None:
+    """New workers are about to start, and say again what they serve."""
+    from runwait.server.worker import saying_where
+
+    saying_where.give()
 
 
 def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:

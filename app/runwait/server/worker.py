@@ -12,12 +12,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import resource
 import signal
 import socket
 import sys
 import time
-from typing import Any, cast
+import traceback
+from typing import Any, NoReturn, cast
 
 from flask import Flask
 from gunicorn.workers.base import Worker as BaseWorker
@@ -46,6 +48,33 @@ LAST_WORDS_SECONDS = 1.0
 NOTIFY_SECONDS = 1.0
 # gunicorn's own exit code for a worker that cannot start: it stops the master too.
 BOOT_ERROR = 3
+# A worker that cannot take the place of another is tried again after so long.
+RETRY_SECONDS = 5.0
+
+
+class Once:
+    """What only the first of a master's processes does."""
+
+    def __init__(self) -> None:
+        """Made in the master, before it forks."""
+        self._taken, self._given = os.pipe()
+        os.set_blocking(self._taken, False)
+        self.give()
+
+    def give(self) -> None:
+        """From now on it may be done, once."""
+        self.take()
+        os.write(self._given, b".")
+
+    def take(self) -> bool:
+        """Whether this process is the first."""
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(self._taken, 1))
+        return False
+
+
+saying_where = Once()
+saying_why_not = Once()
 
 
 class Worker(BaseWorker):
@@ -72,12 +101,17 @@ class Worker(BaseWorker):
 
     def load_wsgi(self) -> None:
         """Load the app, then start what it needs in this process."""
-        super().load_wsgi()
         try:
+            super().load_wsgi()
             self.runwait.start()
         except StorageUnsuitable as error:
-            log.critical("%s", error)
-            raise SystemExit(BOOT_ERROR) from None
+            self._cannot_start(f"runwait: {error}")
+        except SystemExit as error:
+            self._cannot_start(str(error.code))
+        except Exception:
+            if self.is_first:
+                raise
+            self._cannot_start(traceback.format_exc())
         settings = self.runwait.settings
         rules = Rules(
             limits=Limits(
@@ -97,6 +131,23 @@ class Worker(BaseWorker):
             rules, settings.heartbeat_seconds, self._loop, self._threads, handler
         )
         log.info("worker serves", extra={"pid": os.getpid()})
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is one that the service starts with."""
+        return bool(self.age <= self.cfg.workers)
+
+    def _cannot_start(self, why: str) -> NoReturn:
+        """Stop the master, if it is about to start; else the other workers go on."""
+        if self.is_first:
+            if saying_why_not.take():
+                print(why, file=sys.stderr, flush=True)
+            raise SystemExit(BOOT_ERROR)
+        log.error("a worker cannot start, and will be tried again: %s", why)
+        deadline = time.monotonic() + RETRY_SECONDS
+        while time.monotonic() < deadline and not self._early:
+            time.sleep(0.1)
+        raise SystemExit(1)
 
     def init_signals(self) -> None:
         """Have the loop hear signals, and keep those that end a hung worker."""
@@ -124,6 +175,10 @@ class Worker(BaseWorker):
         if self._early:
             self.stop()
         self._live()
+        if saying_where.take():
+            graphs = ", ".join(self.runwait.service.graphs)
+            file = self.runwait.settings.langgraph_config
+            log.info("serving %s of %s at %s", graphs, file, ", ".join(map(_url, self.sockets)))
         self._loop.run_forever()
 
     def count_request(self) -> bool:
@@ -188,6 +243,11 @@ class Worker(BaseWorker):
         while self.connections.used and time.monotonic() < deadline:
             self._loop.call_soon_threadsafe(self.connections.close_unused)
             time.sleep(0.05)
+
+
+def _url(listener: Any) -> str:
+    """Where a listener can be reached from this machine."""
+    return re.sub(r"//(0\.0\.0\.0|\[::\]):", "//localhost:", str(listener))
 
 
 def _descriptors() -> int:
