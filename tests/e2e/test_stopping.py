@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,8 +18,9 @@ import httpx
 import psutil
 import pytest
 
+from tests import warm
 from tests.e2e.calls import FOREVER, UNLIMITED, Gate, begun, document, joined, lapse, lines
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
+from tests.servers import PATIENCE, PROJECTS, ROOT, RedisServer, Server, ServerFactory, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
 
@@ -255,6 +257,34 @@ def test_an_interrupt_from_the_keyboard_ends_it_without_waiting_for_runs(serve, 
         os.kill(each.pid, signal.SIGINT)
     assert server.stop(signal.SIGINT) == 0
     connection.close()
+
+
+def test_at_a_terminal_the_next_start_says_what_goes_on_and_how_to_end_it(serve, valkey, tmp_path):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    file = tmp_path / "file"
+    connection = ask(server, "hang", {"input": {"file": str(file)}})
+    location = connection.recv(4096).decode().partition("Content-Location: ")[2].partition("\r")[0]
+    eventually(lambda: lines(file))
+    assert server.stop(signal.SIGINT) == 0
+    connection.close()
+    terminal, theirs = os.openpty()
+    with os.fdopen(theirs, "wb") as output:
+        again = warm.start(["serve"], cwd=ROOT, env=server.environment, output=output)
+    try:
+        said = b""
+        while b"go on" not in said or not said.endswith(b"\n"):
+            said += os.read(terminal, 4096)
+        told = re.search(r"go on: (\d+);.*curl (\S+) -d '(.*)'", said.decode().replace("\\", ""))
+        assert told
+        number, url, body = told.groups()
+        assert number == "1"
+        eventually(lambda: len(lines(file)) == 2)
+        assert httpx.post(url, content=body, timeout=PATIENCE).status_code == 204
+        eventually(lambda: server.http.get(location).json()["status"] == "interrupted")
+    finally:
+        again.terminate()
+        again.wait(PATIENCE)
+        os.close(terminal)
 
 
 def test_a_stopping_server_takes_no_more_runs(serve, valkey, tmp_path):

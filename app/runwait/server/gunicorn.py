@@ -108,6 +108,8 @@ def on_starting(server: Any) -> None:
     ) as error:
         sys.exit(f"runwait: {error}")
     _import_what_workers_share()
+    if sys.stderr.isatty():
+        _tell_of_runs_from_before()
 
 
 def _make_sure_of_addresses(server: Any) -> None:
@@ -123,6 +125,19 @@ def _make_sure_of_addresses(server: Any) -> None:
                 except OSError as error:
                     where, reason = f"{address[0]}:{address[1]}", error.strerror
                     sys.exit(f"runwait: {where}: {reason}; HOST and PORT say where to serve")
+
+
+def _tell_of_runs_from_before() -> None:
+    """Say at a terminal that what Ctrl-C cut off goes on: whoever pressed it may not mean that."""
+    from runwait.storage.records import ready_now
+
+    if number := ready_now(_settings.storage_url, _settings.redis_prefix):
+        logging.getLogger("runwait.runs").warning(
+            "runs that had not ended go on: %d; to end all runs: "
+            'curl http://localhost:%d/runs/cancel -d \'{"status": "all"}\'',
+            number,
+            _settings.port,
+        )
 
 
 def _import_what_workers_share() -> None:

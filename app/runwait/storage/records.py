@@ -39,6 +39,7 @@ Threads are described in threads.py. Clocks are Redis's own, read inside the scr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,9 @@ from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import InTime, Script, Storage, named
+from redis.exceptions import RedisError
+
+from runwait.storage.connection import InTime, Script, Storage, client, named
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
@@ -780,6 +783,15 @@ class RunRecords:
 
     def _waiting(self, run_id: str) -> str:
         return f"{self._tag}:waiting:{run_id}"
+
+
+def ready_now(url: str, prefix: str) -> int:
+    """How many runs any process may take at once; 0 if Redis does not answer. Starts no thread."""
+    with contextlib.suppress(RedisError), client(url) as redis:
+        seconds, microseconds = redis.time()
+        now = seconds * 1000 + microseconds / 1000
+        return int(redis.zcount(f"{{{prefix}}}:ready", "-inf", now))
+    return 0
 
 
 def _pairs(runs: Iterable[tuple[str, int]]) -> str:
