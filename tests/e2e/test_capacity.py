@@ -142,6 +142,20 @@ def test_a_run_that_hangs_keeps_its_place_until_it_returns_and_no_other(one_work
         assert wait.result().json()["done"] is True
 
 
+def test_a_node_that_keeps_the_event_loop_is_named_in_the_log(one_worker, gate):
+    server = one_worker()
+    with ThreadPoolExecutor() as pool:
+        [blocking] = occupy(server, pool, "block_loop", 1, gate)
+        eventually(lambda: server.logged("keeps all asynchronous runs waiting"))
+        gate.open()
+        assert blocking.result().json()["done"] is True
+    logged = [json.loads(each) for each in server.log.read_text().splitlines()]
+    [line] = [each for each in logged if "keeps all" in each["message"]]
+    assert "node 'block' of graph 'block_loop'" in line["message"]
+    assert "return _sleep(state)" in line["message"]
+    assert (line["level"], line["blocks"]) == ("WARNING", 1)
+
+
 @pytest.mark.parametrize("graph", ["sleep_async", "factory_async"])
 def test_runs_that_are_cancelled_before_the_event_loop_has_time_for_them_keep_no_place(
     one_worker, gate, tmp_path, graph

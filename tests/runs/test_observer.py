@@ -10,6 +10,7 @@ from runwait.runs import ending
 from runwait.runs.observer import LogLines
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
+from runwait.runs.watch import Block
 from runwait.storage.records import RunRecord, RunStatus
 
 RECORD = RunRecord(
@@ -70,3 +71,16 @@ def test_other_transitions_have_a_line_each(run, log):
         ("WARNING", "run r goes on elsewhere: gone"),
         ("INFO", "run handed back"),
     ]
+
+
+def test_a_node_that_keeps_the_loop_is_warned_of_once(log):
+    observer = LogLines()
+    for number, node in enumerate(["slow", "slow", "other"], 1):
+        observer.blocked(Block(number, "g", node, f"r{number}", "  the stack"))
+    first, second, third = log.records
+    assert [line.levelname for line in log.records] == ["WARNING", "DEBUG", "WARNING"]
+    assert "'slow'" in first.message
+    assert "'g'" in first.message
+    assert first.message.endswith(":\n  the stack")
+    assert (second.run_id, second.blocks) == ("r2", 2)
+    assert "'other'" in third.message

@@ -38,6 +38,7 @@ from runwait.graphs.langgraph import (
 from runwait.graphs.proof import proven_sync
 from runwait.pool import Pool
 from runwait.runs.translation import Namespace
+from runwait.runs.watch import Block, Watch
 
 log = logging.getLogger("runwait.runs")
 
@@ -149,7 +150,9 @@ class Executor:
         self._pool = Pool(concurrency, "run")
         self._helpers = Pool(HELPERS, "helper")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watch: Watch | None = None
         self.on_free: Callable[[], None] = lambda: None
+        self.on_blocked: Callable[[Block], None] = lambda block: None
 
     def start(self) -> None:
         """Start the event loop."""
@@ -158,6 +161,8 @@ class Executor:
         # which by itself has a handful of threads.
         loop.set_default_executor(self._pool)
         threading.Thread(target=self._run_loop, args=(loop,), name="loop", daemon=True).start()
+        self._watch = Watch(loop, self.on_blocked)
+        self._watch.start()
         self._pool.start()
         self._helpers.start()
 
@@ -283,8 +288,10 @@ class Executor:
             # Known only from here on: a task that is cancelled before it begins does nothing at
             # all, and its place would never come free.
             execution.task = asyncio.current_task()
+            assert self._watch is not None
             try:
-                await work
+                with self._watch.over_a_run():
+                    await work
             except BaseException as raised:
                 error: BaseException | None = raised
             else:

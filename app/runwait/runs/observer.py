@@ -8,6 +8,7 @@ from typing import Protocol
 
 from runwait.runs.ending import Outcome
 from runwait.runs.run import Run
+from runwait.runs.watch import Block
 from runwait.storage.records import RunRecord
 
 log = logging.getLogger("runwait.runs")
@@ -36,6 +37,9 @@ class Observer(Protocol):
     def handed_back(self, run: Run) -> None:
         """The process stops, and gave a run up for others to claim."""
 
+    def blocked(self, block: Block) -> None:
+        """A node has kept the event loop from all other asynchronous runs for a second."""
+
 
 def _extra(run: Run) -> dict[str, object]:
     ids = {"run_id": run.run_id, "request_id": run.request.request_id}
@@ -44,6 +48,10 @@ def _extra(run: Run) -> dict[str, object]:
 
 class LogLines:
     """Writes a line for each transition that somebody may look for."""
+
+    def __init__(self) -> None:
+        """Nothing was warned of yet."""
+        self._blocking: set[tuple[str, str]] = set()
 
     def started(self, run: Run) -> None:
         """For debugging alone: each run has a line at its end."""
@@ -87,3 +95,16 @@ class LogLines:
     def handed_back(self, run: Run) -> None:
         """It goes on with another line, in another process."""
         log.info("run handed back", extra=_extra(run))
+
+    def blocked(self, block: Block) -> None:
+        """One warning for each node, which does it again with every run; others are counted."""
+        where = block.graph, block.node
+        log.log(
+            logging.DEBUG if where in self._blocking else logging.WARNING,
+            "node %r of graph %r keeps all asynchronous runs waiting, for more than a second:\n%s",
+            block.node or "?",
+            block.graph or "?",
+            block.stack,
+            extra={"run_id": block.run_id, "blocks": block.number},
+        )
+        self._blocking.add(where)

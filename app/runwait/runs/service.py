@@ -84,6 +84,7 @@ class Service:
         prefix = settings.redis_prefix
         storage = self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
         executor = self._executor = Executor(settings.run_concurrency)
+        executor.on_blocked = observer.blocked
         savers = Savers(prefix, settings.langgraph_aes_key)
         in_time = InTime(storage)
         saver = savers.plain(in_time)
