@@ -17,6 +17,7 @@ GRAPHS = """
 import operator, os, time
 from typing import Annotated, TypedDict
 
+from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
@@ -43,10 +44,17 @@ class Items(TypedDict, total=False):
     items: KIND
 
 
+class Log(TypedDict, total=False):
+    log: Annotated[list[str], GROWTH]
+
+
+grows = (
+    StateGraph(Log).add_node("say", lambda _: {"log": ["n"]}).add_edge(START, "say").compile()
+)
 counts = StateGraph(Items).add_node("count", lambda state: {}).add_edge(START, "count").compile()
 """
 CONFIG = '{"dependencies": ["."], "graphs": {%s}}' % ", ".join(  # noqa: UP031
-    f'"{name}": "./graphs.py:{name}"' for name in ("asks", "made", "counts")
+    f'"{name}": "./graphs.py:{name}"' for name in ("asks", "made", "counts", "grows")
 )
 GONE = (
     "channel 'branch:to:ask': the thread is to go on with node 'ask', "
@@ -62,13 +70,15 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
     valkey = RedisServer(folder / "valkey")
     valkey.start()
     servers = []
-    for name, node, kind in (
-        ("before", "ask", "list[int]"),
-        ("after", "question", "Annotated[int, operator.add]"),
+    changes = "DeltaChannel(lambda before, writes: sum(writes, before or []))"
+    for name, node, kind, growth in (
+        ("before", "ask", "list[int]", changes),
+        ("after", "question", "Annotated[int, operator.add]", "operator.add"),
     ):
         project = folder / name
         project.mkdir()
-        (project / "graphs.py").write_text(GRAPHS.replace("NODE", node).replace("KIND", kind))
+        text = GRAPHS.replace("NODE", node).replace("KIND", kind).replace("GROWTH", growth)
+        (project / "graphs.py").write_text(text)
         (project / "langgraph.json").write_text(CONFIG)
         servers.append(_server(project, valkey))
     before, after = servers
@@ -170,6 +180,14 @@ def test_a_value_that_the_new_graph_cannot_go_on_with_is_named(before, after):
     assert error["message"].startswith("channel 'items': can only concatenate list")
     thread = get(after, f"/threads/{thread_id}")
     assert (thread["status"], thread["error"]) == ("error", error)
+
+
+def test_a_channel_that_was_stored_as_changes_goes_on_as_another_kind(before, after):
+    thread, document = keep(before, "grows", input={"log": ["a"]})
+    assert document == {"log": ["a", "n"]}
+    said = ["a", "n", "b", "n"]
+    assert wait_on(after, thread, "grows", input={"log": ["b"]}).json() == {"log": said}
+    assert not after.logged("goes on elsewhere")
 
 
 def test_what_a_new_thread_cannot_take_is_said_as_the_graph_says_it(after):
