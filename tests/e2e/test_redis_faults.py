@@ -74,7 +74,8 @@ def test_a_server_starts_without_redis_and_finds_it_later(serve, valkey):
     valkey.start()
     eventually(lambda: is_ready(server))
     location = echo(server).headers["content-location"]
-    assert server.http.get(location).json()["status"] == "success"
+    # Either process may be asked, and the other one may not have found it yet.
+    eventually(lambda: server.http.get(location).json().get("status") == "success")
 
 
 def test_a_silent_redis_holds_no_request_for_more_than_a_second(server, valkey):
