@@ -419,6 +419,27 @@ def test_a_run_that_kills_its_process_is_given_up_after_some_attempts(serve, val
     connection.close()
 
 
+def test_a_run_is_not_handed_from_one_stopping_process_to_the_next_without_end(
+    serve, valkey, tmp_path
+):
+    settings = {"SHUTDOWN_GRACE_SECONDS": 0, "RUN_MAX_ATTEMPTS": 1}
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, **settings)
+    file = tmp_path / "file"
+    connection = ask(server, "sleep_async", {"input": {"seconds": 600, "file": str(file)}})
+    location = connection.recv(4096).decode().partition("Content-Location: ")[2].partition("\r")[0]
+    eventually(lambda: lines(file))
+    assert server.stop() == 0
+    connection.close()
+    run = f"{{runwait}}:run:{location.rpartition('/')[2]}"
+    assert valkey.client.hget(run, "stopped") == b"1"
+    # As after so many more.
+    valkey.client.hset(run, mapping={"attempts": 10, "handed_back": 10, "stopped": 10})
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, **settings)
+    error = server.http.get(f"{location}/join").json()["__error__"]
+    assert (error["error"], "10 attempts" in error["message"]) == ("RunLost", True)
+    assert len(lines(file)) == 1
+
+
 def test_a_client_of_http_1_0_can_tell_that_the_worker_was_killed(serve, valkey, tmp_path):
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
     file = tmp_path / "file"

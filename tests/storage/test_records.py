@@ -416,6 +416,7 @@ def test_a_run_that_is_handed_back_is_ready_at_once_and_loses_no_attempt(storage
     one.hand_back([("r1", token)])
     claim, _ = two.claim(LEASE)
     assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 0)
+    assert claim.stops == 1
     assert two.claim(LEASE) == (None, None)
 
 
@@ -450,7 +451,7 @@ def test_a_run_that_is_postponed_is_taken_later_and_loses_no_attempt(storage, re
     assert 50 < due <= 60
     redis_server.client.zadd("{test}:ready", {"r1": 1})
     claim, _ = two.claim(LEASE)
-    assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 0)
+    assert (claim.attempt, claim.losses, claim.stops) == (1, 0, 0)
     # Who had it before can do nothing with it.
     assert not one.postpone("r1", token, pause=0, longest=600)
     assert two.beat([("r1", claim.token)], LEASE).lost == []

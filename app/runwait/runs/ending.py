@@ -81,10 +81,8 @@ def lost() -> Outcome:
 
 
 def given_up(attempts: int) -> Outcome:
-    """Every process that executed it died or lost its hold on it."""
-    message = (
-        f"given up after {attempts} attempts: each time, its process was lost or could not go on"
-    )
+    """Every process that executed it died, lost its hold on it, or was stopped."""
+    message = f"given up after {attempts} attempts: each time, its process was lost or had to stop"
     return _error("RunLost", message)
 
 

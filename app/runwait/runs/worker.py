@@ -35,6 +35,9 @@ LAST_SECONDS = 1.0
 # it may take to roll out a new version of the graphs.
 GRAPH_PAUSE_SECONDS = 2.0
 GRAPH_PATIENCE_SECONDS = 600.0
+# A process that is stopped and gives back its run is no fault of the run; but for no run is that
+# done without end. So many stops weigh as much as one loss.
+STOPS_PER_LOSS = 10
 
 
 class Claiming(Protocol):
@@ -198,8 +201,8 @@ class Starter:
             elif problem is not None:
                 log.error("run %s cannot be executed: %s", record.run_id, problem)
                 self._runner.stop_run(run, ending.unreadable(problem))
-            elif claim.losses >= most:
-                self._runner.stop_run(run, ending.given_up(claim.losses))
+            elif claim.losses >= most or claim.stops >= most * STOPS_PER_LOSS:
+                self._runner.stop_run(run, ending.given_up(claim.attempt - 1))
             elif record.graph_id not in self._graphs:
                 gone = ValueError(f"there is no graph {record.graph_id!r} any more")
                 self._runner.stop_run(run, ending.failed(gone))

@@ -9,6 +9,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         attempts   how often it was taken
                                         postponed, postponed_since  see lua/runs/postpone.lua
                                         handed_back  how often it was given up without a loss
+                                        stopped    how often of that its process was stopped
                                         made_thread  1: its kept thread was made with it
                                         cancel     interrupt or rollback: it is to be stopped
                                         ended_by   who ended it; there once it ended
@@ -294,6 +295,7 @@ class Claim:
         token: its fencing token.
         attempt: how often it was started, this time included.
         losses: how often its process was lost, or it could not go on there.
+        stops: how often its process was stopped, and gave it back.
         problem: why its record cannot be read, if it cannot; `record` is what is left of it.
         cancel: it is not to be executed but ended, in this way.
         kept: whether its thread outlives it.
@@ -311,6 +313,7 @@ class Claim:
     is_graphs: bool
     losses: int = 0
     listened: bool = False
+    stops: int = 0
     problem: str | None = None
 
 
@@ -516,7 +519,7 @@ class RunRecords:
             call=self._claims[cancelled],
             cancelled=cancelled,
         )
-        run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id, listened = (
+        run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id, *more = (
             self._storage.call(_CLAIM, [self._ready, last], given)
         )
         self._claims[cancelled] = uuid4().hex
@@ -539,7 +542,8 @@ class RunRecords:
             graph is not None,
             is_graphs,
             losses=attempt - 1 - back,
-            listened=listened == 1,
+            listened=more[0] == 1,
+            stops=more[1],
             problem=problem,
         )
         return claim, 0.0

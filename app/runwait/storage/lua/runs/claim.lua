@@ -3,7 +3,8 @@
 -- ARGV  prefix, owner (a process id), lease (ms), call (what tells this call from others), cancelled (to
 --       claim it only if it was cancelled: then it takes no place to execute)
 -- Returns {id, token, attempts, record, cancel, kept, graph, ms until the next is due, how often it was
--- handed back, thread id, 1 if a process listens to its events}: id is false if none is ready now, the eighth -1 if none is to come; graph is
+-- handed back, thread id, 1 if a process listens to its events, how often its process was stopped}: id
+-- is false if none is ready now, the eighth -1 if none is to come; graph is
 -- whose the run's thread is ('' for nobody's), false if it is not the run's turn on it. A repeated call
 -- takes no second run.
 local a = named(ARGV)
@@ -12,11 +13,12 @@ local now = clock()
 local function answer(id)
   local run = p .. ':run:' .. id
   local found = redis.call('HMGET', run, 'token', 'attempts', 'record', 'cancel', 'kept', 'thread_id',
-    'handed_back')
+    'handed_back', 'stopped')
   local there = found[5] and redis.call('HMGET', p .. ':thread:' .. found[6], 'active', 'graph') or {}
   local graph = there[1] == id and (there[2] or '')
   return {id, found[1], tonumber(found[2]), found[3], found[4], found[5], graph, 0,
-    tonumber(found[7] or '0'), found[6] or '', redis.call('EXISTS', p .. ':listening:' .. id)}
+    tonumber(found[7] or '0'), found[6] or '', redis.call('EXISTS', p .. ':listening:' .. id),
+    tonumber(found[8] or '0')}
 end
 local last = redis.call('HMGET', KEYS[2], 'call', 'id')
 if last[1] == a.call and redis.call('HGET', p .. ':run:' .. last[2], 'owner') == a.owner then
@@ -24,11 +26,11 @@ if last[1] == a.call and redis.call('HGET', p .. ':run:' .. last[2], 'owner') ==
 end
 while true do
   local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  if #first == 0 then return {false, '', 0, '', false, false, false, -1, 0, '', 0} end
+  if #first == 0 then return {false, '', 0, '', false, false, false, -1, 0, '', 0, 0} end
   local id, due = first[1], tonumber(first[2])
-  if due > now then return {false, '', 0, '', false, false, false, due - now, 0, '', 0} end
+  if due > now then return {false, '', 0, '', false, false, false, due - now, 0, '', 0, 0} end
   if a.cancelled and redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 0 then
-    return {false, '', 0, '', false, false, false, -1, 0, '', 0}
+    return {false, '', 0, '', false, false, false, -1, 0, '', 0, 0}
   end
   redis.call('ZREM', KEYS[1], id)
   local run = p .. ':run:' .. id

@@ -46,13 +46,11 @@ end
 -- Whether a process was lost with a run: if there is no record of it any more, another process ended it.
 local function has_lapsed(p, id) return redis.call('EXISTS', p .. ':lapsed:' .. id) == 1 end
 
--- Has a run taken by another process, once it is due. It counts as a loss if it was the run that could not
--- go on here, not the process.
-local function hand_back(p, id, due, counts)
+-- Has a run taken by another process, once it is due.
+local function hand_back(p, id, due)
   local run = p .. ':run:' .. id
   redis.call('HDEL', run, 'owner')
   redis.call('HSET', run, 'status', 'pending')
-  if not counts then redis.call('HINCRBY', run, 'handed_back', 1) end
   redis.call('ZREM', p .. ':leases', id)
   make_ready(p, id, due)
 end

@@ -13,6 +13,8 @@ if not found[6] then return 1 end
 local since = now
 if found[3] and found[3] + 1 == tonumber(found[2]) then since = tonumber(found[4]) end
 if now - since >= tonumber(a.longest) then return 0 end
-redis.call('HSET', KEYS[1], 'postponed', found[2], 'postponed_since', since)
+-- It was not started, which the claim took for granted.
+local attempts = redis.call('HINCRBY', KEYS[1], 'attempts', -1)
+redis.call('HSET', KEYS[1], 'postponed', attempts, 'postponed_since', since)
 hand_back(p, id, now + a.pause)
 return 1
