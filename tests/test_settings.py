@@ -50,6 +50,7 @@ def test_a_langgraph_json_in_the_folder_comes_before_the_examples(monkeypatch, t
         ("SHUTDOWN_GRACE_SECONDS", "0", 0.0),
         ("WEBHOOK_REQUIRE_HTTPS", "true", True),
         ("LOG_FORMAT", "text", "text"),
+        ("STATE_MODULES", "one, two.three", ["one", "two.three"]),
     ],
 )
 def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text, value):

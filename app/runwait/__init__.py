@@ -45,7 +45,8 @@ def create_app(settings: Settings) -> Flask:
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
 
-    service = Service(settings, load(read(settings.langgraph_config)))
+    graphs = load(read(settings.langgraph_config), settings.state_modules or ())
+    service = Service(settings, graphs)
     app = Flask(__name__, static_folder=None)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False

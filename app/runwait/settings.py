@@ -52,6 +52,7 @@ class Settings:
     thread_ttl_seconds: float | None = None
     idempotency_ttl_seconds: float = 86_400.0
     langgraph_aes_key: str | None = field(default=None, repr=False)
+    state_modules: list[str] | None = None
     claim_runs: bool = True
     max_request_bytes: int = 16 * 1024 * 1024
     request_timeout_seconds: float = 30.0
@@ -132,6 +133,7 @@ class Settings:
             ),
             "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
             "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key),
+            "state_modules": env.list("STATE_MODULES", None, subcast=str.strip),
             "max_request_bytes": env.int(
                 "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
             ),

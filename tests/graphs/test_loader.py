@@ -3,6 +3,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -58,9 +59,9 @@ class Project:
         """A module with a graph that says the expression's value."""
         return self.file(name, f"{imports}\n{GRAPH}\ngraph = build(str({expression}))\n")
 
-    def load(self, graphs: Any, **config: Any) -> dict[str, Graph]:
+    def load(self, graphs: Any, modules: Sequence[str] = (), **config: Any) -> dict[str, Graph]:
         config = {"dependencies": ["."], "graphs": graphs, **config}
-        return load(read(self.file("langgraph.json", json.dumps(config))))
+        return load(read(self.file("langgraph.json", json.dumps(config))), modules)
 
     def said(self, target: str, **config: Any) -> str:
         return said(self.load({"agent": target}, **config)["agent"])
@@ -323,6 +324,19 @@ class TestNoModuleIsLoadedTwice:
         graphs = project.load({"two": f"./{second}:graph", "one": f"./{first}:graph"})
 
         assert [said(graph) for graph in graphs.values()] == ["1", "1"]
+
+
+class TestOtherModules:
+    def test_are_imported_after_the_graphs(self, project):
+        project.says("graph.py", "1")
+        project.file("kinds.py", "import sys\nassert 'graph' in sys.modules")
+        project.load({"agent": "./graph.py:graph"}, modules=["kinds"])
+        assert "kinds" in sys.modules
+
+    def test_that_cannot_be_imported_stop_the_start(self, project):
+        project.says("graph.py", "1")
+        with pytest.raises(GraphLoadError, match=r"STATE_MODULES: 'gone': can't be imported: Mod"):
+            project.load({"agent": "./graph.py:graph"}, modules=["gone"])
 
 
 class TestError:

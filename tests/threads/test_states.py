@@ -1075,11 +1075,16 @@ class TestAValueThatCannotBeRevived:
         kind = make_dataclass("Fact", ["what"], namespace={"__module__": module.__name__})
         monkeypatch.setattr(module, "Fact", kind, raising=False)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        schema = make_dataclass("Facts", [("text", str | kind)])
-        builder = StateGraph(schema).add_node("node", lambda state: {"text": kind("x")})
-        redis_world.add("fact", builder.add_edge(START, "node").compile())
+
+        def add(of: Any) -> None:
+            schema = make_dataclass("Facts", [("text", of)])
+            builder = StateGraph(schema).add_node("node", lambda state: {"text": module.Fact("x")})
+            redis_world.add("fact", builder.add_edge(START, "node").compile())
+
+        add(str | kind)
         thread = redis_world.run("fact", {"text": "x"})
         assert redis_world.get(thread, "fact")["values"] == {"text": {"what": "x"}}
+        add(str)
         monkeypatch.delitem(sys.modules, module.__name__)
         return thread
 

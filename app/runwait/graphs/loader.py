@@ -17,7 +17,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -31,20 +31,27 @@ _OTHERS = tuple({sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "
 _PACKAGES = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 
-def load(config: LanggraphConfig) -> dict[str, Graph]:
-    """Import the graphs of `config`, in its order.
+def load(config: LanggraphConfig, modules: Iterable[str] = ()) -> dict[str, Graph]:
+    """Import the graphs of `config`, in its order, and then `modules`.
 
     The variables of its `env` are set before, except those that the environment already has: what a
     deployment sets wins over the file. (With `langgraph dev` the file wins.)
 
     Raises:
-        GraphLoadError: a target can't be imported or is no graph; its cause is what was raised.
+        GraphLoadError: a target can't be imported or is no graph, or a module can't be imported;
+            its cause is what was raised.
     """
     loaded = {}
     for graph_id, found in load_each(config):
         if isinstance(found, GraphLoadError):
             raise found
         loaded[graph_id] = found
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as exc:
+            reason = f"can't be imported: {type(exc).__name__}: {exc}"
+            raise GraphLoadError(config.path, f"STATE_MODULES: {name!r}", reason) from exc
     return loaded
 
 

@@ -1,7 +1,8 @@
-"""Checkpointers: each for the types that its graph's state holds."""
+"""Checkpointers: each for the classes that its graph's state holds."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,19 +15,20 @@ class Savers:
     """Makes the checkpointers of this service's threads."""
 
     def __init__(self, prefix: str, key: str | None) -> None:
-        """Prepare.
+        """Prepare, once all graphs are loaded: of the modules that there are now, values may have
+        all classes that are plain data.
 
         Args:
             prefix: what all keys begin with.
             key: of 16, 24 or 32 bytes, to encrypt with; None: nothing is encrypted.
         """
         self._prefix = prefix
-        self._serializer = serializer(key.encode() if key else None)
+        self._serializer = serializer(key.encode() if key else None, modules=sys.modules)
         # Going over a graph's schemas takes longer than a short run.
-        self._allowed: WeakKeyDictionary[Any, set[tuple[str, ...]]] = WeakKeyDictionary()
+        self._allowed: WeakKeyDictionary[Any, set[type]] = WeakKeyDictionary()
 
     def plain(self, runner: ScriptRunner, token: int | None = None) -> RedisSaver:
-        """A checkpointer that knows no types but LangGraph's own."""
+        """A checkpointer that knows no classes of a graph that are not in a module."""
         return RedisSaver(runner, prefix=self._prefix, serde=self._serializer, token=token)
 
     def of(

@@ -35,7 +35,7 @@ def work() -> None:
         config = read(settings.langgraph_config)
         if config.warning:
             log.warning(config.warning)
-        service = Service(settings, load(config))
+        service = Service(settings, load(config, settings.state_modules or ()))
         service.start(claims=True)
     except GraphLoadError as error:
         sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
@@ -129,7 +130,8 @@ def history(graph: Any, config: Any) -> list[Any]:
 
 def plain(snapshot: StateSnapshot) -> Any:
     """What a snapshot says, without ids and times."""
-    metadata = dict(snapshot.metadata or {})
+    # Of LangGraph's own saver, lists are what tuples were.
+    metadata: Any = json.loads(json.dumps(snapshot.metadata or {}))
     metadata["parents"] = sorted(metadata.get("parents", ()))
     return {
         "values": _plain_value(snapshot.values),

@@ -4,9 +4,10 @@ It depends on LangGraph and redis-py alone.
 """
 
 from .errors import Fenced, UnrevivableValue, UnstorableValue
+from .reached import allowlist_of
 from .runner import ClientRunner, ScriptRunner
 from .saver import RedisSaver
-from .serializer import Serializer, allowlist_of, serializer
+from .serializer import Serializer, serializer
 
 __all__ = [
     "ClientRunner",

@@ -48,10 +48,11 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import ERROR
 
+from .classes import Unsuitable
 from .errors import Fenced, UnrevivableValue, UnstorableValue
 from .runner import Script
-from .serializer import Unsuitable
 
 KEYS = (
     *("fence", "index", "checkpoints", "values", "counts"),
@@ -196,6 +197,9 @@ class Plans(NamedTuple):
         parts: list[str | bytes | int] = []
         for position, (channel, value) in enumerate(writes):
             index = WRITES_IDX_MAP.get(channel, position)
+            if channel == ERROR and isinstance(value, BaseException):
+                # Whatever it holds, that must not take its place.
+                value = _error_text(value)
             parts += (index, channel, self._stored(channel, value))
         yield from self._ask(
             _PUT_WRITES, place.thread, place.ns, place.id, run, task_id, task_path, *parts
@@ -505,6 +509,13 @@ def _restorable(checkpoints: list[Any], values: list[bytes]) -> list[str | bytes
             flat += (task, len(writes))
             flat += (part for write in writes for part in write)
     return flat
+
+
+def _error_text(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:
+        return f"{type(error).__name__}()"
 
 
 def _text(name: bytes | str) -> str:

@@ -63,7 +63,7 @@ class RedisSaver(BaseCheckpointSaver[str]):
         clone.token = token
         return clone
 
-    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> RedisSaver:
+    def with_allowlist(self, extra_allowlist: Collection[Any]) -> RedisSaver:
         """The same saver for a graph whose state holds these types; see `allowlist_of`."""
         return cast(RedisSaver, super().with_allowlist(extra_allowlist))
 

@@ -1,102 +1,136 @@
-"""Values as bytes and back: LangGraph's serializer, without what it would lose in silence.
+"""Values as bytes and back: equal and of the same type, or refused when they are to be stored.
 
-It writes what LangGraph's own writes, and two kinds of extension more, for integers beyond 64 bits.
-It stores nothing that it could not revive, and it revives types of an allow-list alone.
+What MessagePack has is written as it is. All else is an extension: an object with its class and its
+attributes, of which each is written as the object that it is. It is revived by its attributes too:
+no constructor, no validator is called, but where a class is declared otherwise than it was then.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import inspect
-import re
 import sys
 import threading
-import types
-import typing
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, time, timedelta
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
-from typing import Any
+from functools import cached_property, partial
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from re import Pattern
+from re import compile as compile_pattern
+from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import ormsgpack
 import pydantic
 import pydantic.v1
-from langchain_core.runnables.utils import get_function_nonlocals
 from langgraph.checkpoint.serde import jsonplus
-from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from langgraph.func import _TaskFunction
-from typing_extensions import get_type_hints, is_typeddict
+from langgraph.types import Send
 
-# Extension types of our own; LangGraph's count up from 0.
-_BIG_INTEGER = 100
-_PAIRS = 101
+from . import earlier
+from .classes import (
+    BASED,
+    BASES,
+    DATA,
+    ENUM,
+    ERROR,
+    MODEL,
+    NAMED,
+    Classes,
+    Unsuitable,
+    code_of,
+    mark,
+    name_of,
+)
 
-_PACK = jsonplus._option | ormsgpack.OPT_PASSTHROUGH_BIG_INT
+# Extension types, beside those of classes.py and of earlier.py.
+_BIG_INTEGER, _PAIRS, _TUPLE, _TEXT, _BYTES, _VALUE = range(100, 106)
+_ARRAY, _DELTA = jsonplus.EXT_NUMPY_ARRAY, jsonplus.EXT_DELTA_SNAPSHOT
+
+_PACK = (
+    ormsgpack.OPT_PASSTHROUGH_BIG_INT
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_TUPLE
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
-
-_NOT_NAMED = "neither the graph's schemas nor its nodes name this type"
-
-# Its text is all that ormsgpack says of it.
-_KEY_TOO_BIG = "Integer exceeds 64-bit range"
-
-
-class Unsuitable(Exception):
-    """A value that cannot be stored, or cannot be revived.
-
-    Attributes:
-        type: the name of the type that it is about.
-        reason: why.
-    """
-
-    def __init__(self, type: str, reason: str) -> None:
-        super().__init__(f"{type}: {reason}")
-        self.type = type
-        self.reason = reason
+# How deep objects may lie in objects: reading must come back up from there, wherever it begins.
+_DEPTH = 200
+# How deep containers may lie in containers: ormsgpack goes no deeper.
+_LEVELS = 250
+# What bytes begin with, and alas a bytearray too.
+_BINARY = (b"\xc4", b"\xc5", b"\xc6")
 
 
-# ormsgpack does not pass on what its hooks raise: the first reason of a thread's call is kept here.
-_noted = threading.local()
+class _Here(threading.local):
+    """Where a thread is in a value. ormsgpack does not pass on what its hooks raise: the first
+    reason of a call is kept here."""
+
+    first: Unsuitable | None = None
+    depth = 0
+    # Whether something was met that ormsgpack would refuse or change: then no more is left to it,
+    # or what lies deep in a value would be packed again and again.
+    spell_out = False
+
+
+_here = _Here()
 
 
 def _note(found: Unsuitable) -> Unsuitable:
-    if getattr(_noted, "first", None) is None:
-        _noted.first = found
+    _here.first = _here.first or found
     return found
 
 
 class Serializer(JsonPlusSerializer):
-    """LangGraph's serializer with a strict allow-list, for integers of any size.
+    """A strict serializer: what it could not revive as it was, it refuses to store.
 
-    A value with a type that is not in the list is refused when it is to be stored, rather than
-    when the thread is next read: by then it would be too late to do anything about it.
+    When the thread is next read, it would be too late to do anything about it.
     """
 
-    def __init__(self, allowed: Iterable[tuple[str, ...] | type] = ()) -> None:
-        """Allow more types, as classes or as (module, name), than LangGraph's safe ones."""
-        super().__init__(allowed_msgpack_modules=tuple(allowed))
-        extra = self._allowed_msgpack_modules
-        self._allowed = SAFE_MSGPACK_TYPES | (extra if isinstance(extra, set) else set())
-        self._storable: set[type] = set()
-        # LangGraph's own way to write each type, but with this serializer for what is inside.
-        self._library_default = types.FunctionType(
-            jsonplus._msgpack_default.__code__, {**vars(jsonplus), "_msgpack_enc": self._pack}
-        )
+    def __init__(
+        self, allowed: Iterable[type | tuple[str, ...]] = (), modules: Iterable[str] = ()
+    ) -> None:
+        """Prepare.
+
+        Args:
+            allowed: classes that values may have, or their (module, name).
+            modules: loaded modules of which values may have all classes that are plain data.
+        """
+        super().__init__(allowed_msgpack_modules=None)
+        self._use(Classes(allowed, modules), "numpy" in (modules := set(modules)))
+
+    def _use(self, classes: Classes, arrays: bool) -> None:
+        self._classes = classes
+        self._arrays = arrays
+        # By class: its kind, and what it is found by.
+        self._known: dict[type, tuple[int, list[Any]]] = {}
 
     def with_msgpack_allowlist(
-        self, extra_allowlist: Iterable[tuple[str, ...] | type]
+        self, extra_allowlist: Iterable[type | tuple[str, ...]]
     ) -> Serializer:
-        """The same serializer for these types too."""
-        extra = jsonplus._normalize_module_keys(tuple(extra_allowlist))
-        return self if extra <= self._allowed else Serializer(self._allowed | extra)
+        """The same serializer for these classes too."""
+        classes = self._classes.with_given(extra_allowlist)
+        if classes is self._classes:
+            return self
+        other = Serializer()
+        other._use(classes, self._arrays)
+        return other
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """The value as (format, bytes).
@@ -104,15 +138,11 @@ class Serializer(JsonPlusSerializer):
         Raises:
             Unsuitable: it cannot be stored.
         """
-        if obj is None or isinstance(obj, bytes | bytearray):
-            return super().dumps_typed(obj)
-        _noted.first = None
-        try:
-            return "msgpack", self._pack(obj)
-        except Exception as error:
-            raise (_noted.first or Unsuitable(_name(type(obj)), str(error))) from error
-        finally:
-            _noted.first = None
+        if obj is None:
+            return "null", b""
+        if type(obj) in (bytes, bytearray):
+            return type(obj).__name__, bytes(obj)
+        return "msgpack", self._whole(obj, self._pack)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """The value that was stored as this.
@@ -121,100 +151,164 @@ class Serializer(JsonPlusSerializer):
             Unsuitable: it cannot be revived.
         """
         form, packed = data
-        if form != "msgpack":
-            if form in ("null", "bytes", "bytearray"):
-                return super().loads_typed(data)
-            raise Unsuitable("value", f"its format is {form!r}")
-        _noted.first = None
+        if form == "msgpack":
+            return self._whole(packed, self._unpack)
+        if form == "null":
+            return None
+        if form in ("bytes", "bytearray"):
+            return packed if form == "bytes" else bytearray(packed)
+        raise Unsuitable("value", f"its format is {form!r}")
+
+    @staticmethod
+    def _whole(value: Any, work: Callable[[Any], Any]) -> Any:
+        _here.first, _here.depth, _here.spell_out = None, 0, False
         try:
-            return self._unpack(packed)
+            return work(value)
         except Exception as error:
-            raise (_noted.first or Unsuitable("value", str(error))) from error
+            kind = name_of(type(value)) if type(value) is not bytes else "value"
+            raise (_here.first or Unsuitable(kind, str(error))) from error
         finally:
-            _noted.first = None
+            _here.first = None
 
-    def _pack(self, data: Any) -> bytes:
-        try:
-            return ormsgpack.packb(data, default=self._default, option=_PACK)
-        except ormsgpack.MsgpackEncodeError as error:
-            if str(error) != _KEY_TOO_BIG:
-                raise
-            return ormsgpack.packb(self._with_pairs(data), default=self._default, option=_PACK)
+    # Writing
 
-    def _default(self, obj: Any) -> Any:
-        kind = obj.__class__
-        known = kind in self._storable
-        if not known and isinstance(obj, int) and not isinstance(obj, Enum):
-            length = (int(obj).bit_length() + 8) // 8
-            return ormsgpack.Ext(_BIG_INTEGER, int(obj).to_bytes(length, "big", signed=True))
+    def _pack(self, value: Any) -> bytes:
+        if not _here.spell_out:
+            try:
+                packed = ormsgpack.packb(value, default=self._object, option=_PACK)
+            except Exception:
+                if _here.first is not None:
+                    raise
+                # A key that is no text, half a surrogate, or too deep.
+            else:
+                if not any(each in packed for each in _BINARY) or not _has_buffer(value):
+                    return packed
+            _here.spell_out = True
         try:
-            packed = self._library_default(obj)
+            return ormsgpack.packb(self._spelt_out(value), default=self._object, option=_PACK)
         except Exception as error:
-            reason = "there is no way to write it" if type(error) is TypeError else str(error)
-            raise _note(Unsuitable(_name(kind), reason)) from error
-        if not known:
-            self._check(kind)
-            self._storable.add(kind)
-        return packed
+            raise _note(Unsuitable(name_of(type(value)), str(error))) from error
 
-    def _check(self, kind: type) -> None:
-        if issubclass(kind, BaseException | _DeltaSnapshot | re.Pattern):
-            return
-        if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
-            return
-        if (kind.__module__, kind.__name__) not in self._allowed:
-            reason = f"{_NOT_NAMED}, so it would not be revived"
-            raise _note(Unsuitable(_name(kind), reason))
-        if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
-            reason = "it is not to be found in its module by its name, so it would not be revived"
-            raise _note(Unsuitable(_name(kind), reason))
-
-    def _with_pairs(self, value: Any) -> Any:
-        """The value, with dictionaries that have integers beyond 64 bits for keys as pairs."""
-        if isinstance(value, dict):
-            if not any(_is_too_big(key) for key in value):
-                return {key: self._with_pairs(each) for key, each in value.items()}
-            flat = [part for item in value.items() for part in item]
-            return ormsgpack.Ext(_PAIRS, self._pack(flat))
-        if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
-            return [self._with_pairs(each) for each in value]
+    def _spelt_out(self, value: Any, level: int = 0) -> Any:
+        """The value, with extensions for what ormsgpack would refuse or change."""
+        kind = type(value)
+        if level > _LEVELS:
+            raise _note(Unsuitable(name_of(kind), f"it is more than {_LEVELS} levels deep"))
+        if kind is dict:
+            if all(type(key) is str and _is_whole(key) for key in value):
+                return {key: self._spelt_out(each, level + 1) for key, each in value.items()}
+            return self._ext(_PAIRS, _pairs(value))
+        if kind is list:
+            return [self._spelt_out(each, level + 1) for each in value]
+        if kind is str and not _is_whole(value):
+            return ormsgpack.Ext(_TEXT, value.encode("utf-8", "surrogatepass"))
+        if kind is bytearray:
+            return ormsgpack.Ext(_BYTES, bytes(value))
+        if kind is memoryview:
+            raise _note(Unsuitable("memoryview", "there is no way to write it"))
         return value
 
-    def _unpack(self, data: bytes) -> Any:
-        return ormsgpack.unpackb(data, ext_hook=self._revive, option=_UNPACK)
+    def _ext(self, code: int, payload: Any) -> Any:
+        _here.depth += 1
+        if _here.depth > _DEPTH:
+            raise _note(Unsuitable("value", f"objects lie more than {_DEPTH} deep in objects"))
+        packed = self._pack(payload)
+        _here.depth -= 1
+        return ormsgpack.Ext(code, packed)
 
-    def _revive(self, code: int, data: bytes) -> Any:
-        if code == _BIG_INTEGER:
-            return int.from_bytes(data, "big", signed=True)
-        unpacked = self._unpack(data)
-        build = _BUILD.get(code)
-        if build is None:
-            return _OTHER[code](unpacked)
-        module, name, payload, *method = unpacked
-        if (module, name) not in self._allowed:
-            raise _note(Unsuitable(f"{module}.{name}", _NOT_NAMED))
+    def _object(self, value: Any) -> Any:
+        """The extension of a value that MessagePack has no type for."""
+        kind = type(value)
+        if kind is tuple:
+            return self._ext(_TUPLE, list(value))
+        if kind is int:
+            length = (value.bit_length() + 8) // 8
+            return ormsgpack.Ext(_BIG_INTEGER, value.to_bytes(length, "big", signed=True))
+        if kind in _VALUES:
+            return self._ext(_VALUE, self._of_value(kind, value))
+        if kind is _DeltaSnapshot:
+            return self._ext(_DELTA, value.value)
+        if self._arrays and (array := _array_parts(value)) is not None:
+            return self._ext(_ARRAY, array)
+        code, reference = self._known.get(kind) or self._look_at(kind)
+        payload = _TAKE[code](value)
+        if code == ERROR or kind not in self._known:
+            self._try_out(kind, code, payload)
+            self._known[kind] = code, reference
+        return self._ext(code, [reference, *payload])
+
+    def _of_value(self, kind: type, value: Any) -> list[Any]:
+        parts = _VALUES[kind].parts(value)
+        if kind is defaultdict and parts[0] is not None:
+            parts[0] = self._classes.reference(parts[0])
+        return [kind.__name__, *parts]
+
+    def _look_at(self, kind: type) -> tuple[int, list[Any]]:
+        code = code_of(kind)
+        if code is None:
+            raise _note(Unsuitable(name_of(kind), "there is no way to write it"))
         try:
-            found = sys.modules.get(module) or importlib.import_module(module)
-            return build(getattr(found, name), payload, *method)
+            return code, self._classes.reference(kind)
+        except Unsuitable as error:
+            raise _note(error) from None
+
+    @staticmethod
+    def _try_out(kind: type, code: int, payload: list[Any]) -> None:
+        """Refuse a class whose values are more than their parts."""
+        try:
+            _BUILD[code](kind, *payload)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise _note(Unsuitable(f"{module}.{name}", reason)) from error
+            raise _note(Unsuitable(name_of(kind), f"it would not be revived: {error}")) from error
+
+    # Reading
+
+    def _unpack(self, packed: bytes) -> Any:
+        return ormsgpack.unpackb(packed, ext_hook=self._revive, option=_UNPACK)
+
+    def _revive(self, code: int, packed: bytes) -> Any:
+        if code in _RAW:
+            return _RAW[code](packed)
+        payload = self._unpack(packed)
+        label = "value"
+        try:
+            if code in _PLAIN:
+                return _PLAIN[code](payload)
+            if code == _VALUE:
+                label, *parts = payload
+                if label == "defaultdict" and parts[0] is not None:
+                    parts[0] = self._classes.find(parts[0])
+                return _VALUES_BY_NAME[label].make(*parts)
+            if code not in _BUILD:
+                return earlier.revived(code, payload, self._classes)
+            reference, *parts = payload
+            label = ".".join(reference[:2])
+            kind = self._classes.find(reference)
+            if code_of(kind) != code:
+                raise Unsuitable(label, "it is not of the kind that was stored")
+            return _BUILD[code](kind, *parts)
+        except Unsuitable as error:
+            raise _note(error) from None
+        except Exception as error:
+            raise _note(Unsuitable(label, f"{type(error).__name__}: {error}")) from error
 
 
 def serializer(
-    key: bytes | None = None, allowed: Iterable[tuple[str, ...] | type] = ()
+    key: bytes | None = None,
+    allowed: Iterable[type | tuple[str, ...]] = (),
+    modules: Iterable[str] = (),
 ) -> SerializerProtocol:
     """The serializer to give a saver.
 
     Args:
         key: 16, 24 or 32 bytes, to encrypt all values, metadata and writes with AES (EAX); then
             pycryptodome is needed. Names of channels, nodes, tasks and runs are not encrypted.
-        allowed: types to store besides LangGraph's own and its messages.
+        allowed: classes to store besides LangGraph's own and its messages.
+        modules: loaded modules of which all classes that are plain data are stored.
 
     Raises:
         ValueError: the key has another length.
     """
-    plain = Serializer(allowed)
+    plain = Serializer(allowed, modules)
     if key is None:
         return plain
     if len(key) not in (16, 24, 32):
@@ -222,201 +316,288 @@ def serializer(
     return EncryptedSerializer.from_pycryptodome_aes(plain, key=key)
 
 
-def allowlist_of(graph: Any) -> set[tuple[str, ...]]:
-    """The types that a compiled graph's state may hold, as (module, name), for `with_allowlist`.
+def _has_buffer(value: Any) -> bool:
+    """Whether there is a bytearray or the like in it, outside of objects."""
+    waiting = [value]
+    for each in waiting:
+        if type(each) in (bytearray, memoryview):
+            return True
+        if type(each) in (dict, list):
+            waiting.extend(each.values() if type(each) is dict else each)
+    return False
 
-    These are the classes that the annotations of its schemas and channels reach, of its subgraphs
-    too, of the entrypoint's function and of what its tasks return, those that the code of its nodes
-    names, as for the value of an interrupt, and their subclasses; of all those, the ones that can
-    be written. LangGraph itself, where LANGGRAPH_STRICT_MSGPACK is set, goes by schemas alone, and
-    finds none inside sequences, generic classes and named tuples.
-    """
-    found: dict[int, Any] = {}
-    for each in _with_subgraphs(graph):
-        for annotation in _annotations(each):
-            _collect(annotation, found)
+
+def _is_whole(text: str) -> bool:
+    """Whether it has no half of a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pairs(value: Mapping[Any, Any]) -> list[Any]:
+    return [part for item in value.items() for part in item]
+
+
+# Values of exactly these classes, by what they are made of and how they are made of it.
+
+
+class _Value(NamedTuple):
+    parts: Callable[[Any], list[Any]]
+    make: Callable[..., Any]
+
+
+def _zone(value: ZoneInfo) -> list[Any]:
+    if value.key is None:
+        raise _note(Unsuitable("zoneinfo.ZoneInfo", "it has no name"))
+    return [value.key]
+
+
+def _moment(value: Any) -> list[Any]:
+    return [value.hour, value.minute, value.second, value.microsecond, value.tzinfo, value.fold]
+
+
+def _day(value: Any) -> list[Any]:
+    return [value.year, value.month, value.day]
+
+
+_VALUES: dict[type, _Value] = {
+    UUID: _Value(lambda value: [value.hex], UUID),
+    Decimal: _Value(lambda value: [str(value)], Decimal),
+    date: _Value(_day, date),
+    time: _Value(_moment, lambda *parts: time(*parts[:-1], fold=parts[-1])),
+    datetime: _Value(
+        lambda value: _day(value) + _moment(value),
+        lambda *parts: datetime(*parts[:-1], fold=parts[-1]),
+    ),
+    timedelta: _Value(lambda value: [value.days, value.seconds, value.microseconds], timedelta),
+    timezone: _Value(lambda value: list(value.__getinitargs__()), timezone),
+    ZoneInfo: _Value(_zone, ZoneInfo),
+    set: _Value(lambda value: [list(value)], set),
+    frozenset: _Value(lambda value: [list(value)], frozenset),
+    deque: _Value(lambda value: [list(value), value.maxlen], deque),
+    OrderedDict: _Value(
+        lambda value: [_pairs(value)], lambda flat: OrderedDict(earlier.from_pairs(flat))
+    ),
+    defaultdict: _Value(
+        lambda value: [value.default_factory, _pairs(value)],
+        lambda factory, flat: defaultdict(factory, earlier.from_pairs(flat)),
+    ),
+    Pattern: _Value(lambda value: [value.pattern, value.flags], compile_pattern),
+    Send: _Value(
+        lambda value: [value.node, value.arg, value.timeout],
+        lambda node, arg, timeout: Send(node, arg, timeout=timeout),
+    ),
+    **{
+        kind: _Value(lambda value: [str(value)], kind)
+        for kind in (
+            *(IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network),
+            *(PosixPath, PurePosixPath, PureWindowsPath, WindowsPath),
+        )
+    },
+}
+_VALUES_BY_NAME = {kind.__name__: value for kind, value in _VALUES.items()}
+
+
+# Objects, by the kinds of their classes: what is taken of one, and how one is built of that.
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """All that an object has beside what its base keeps, but for what it can compute again."""
+    state: Any = object.__getstate__(value)
+    if isinstance(state, tuple):
+        state = {**(state[0] or {}), **state[1]}
+    kind = type(value)
     return {
-        (kind.__module__, kind.__name__)
-        for kind in found.values()
-        if isinstance(kind, type) and _is_writable(kind)
+        name: each
+        for name, each in (state or {}).items()
+        if not isinstance(getattr(kind, name, None), cached_property)
     }
 
 
-def _with_subgraphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    if hasattr(graph, "get_subgraphs"):
-        for _, subgraph in graph.get_subgraphs(recurse=True):
-            yield subgraph
+def _with(made: Any, attributes: Mapping[str, Any]) -> Any:
+    for name, each in attributes.items():
+        object.__setattr__(made, name, each)
+    return made
 
 
-def _annotations(graph: Any) -> Iterator[Any]:
-    builder = getattr(graph, "builder", None)
-    if builder is not None:
-        for name in ("state_schema", "input_schema", "output_schema", "context_schema"):
-            yield getattr(builder, name, None)
-        yield from getattr(builder, "schemas", ())
-        for node in builder.nodes.values():
-            yield node.input_schema
-        for branches in builder.branches.values():
-            for branch in branches.values():
-                yield branch.input_schema
-    for node in getattr(graph, "nodes", {}).values():
-        for function in (getattr(node.bound, "func", None), getattr(node.bound, "afunc", None)):
-            if builder is None:
-                yield from _hints(inspect.unwrap(function)).values() if function else ()
-            yield from _named_in(function, set())
-    for channel in getattr(graph, "channels", {}).values():
-        for name in ("ValueType", "UpdateType"):
-            # Some channels have neither, and say so by an error of their own.
-            try:
-                yield getattr(channel, name)
-            except Exception:
-                continue
+def _of_model(value: Any) -> list[Any]:
+    kind: Any = type(value)
+    fields = {
+        name: each
+        for name, each in vars(value).items()
+        if not isinstance(getattr(kind, name, None), cached_property)
+    }
+    if isinstance(value, pydantic.v1.BaseModel):
+        state = pydantic.v1.BaseModel.__getstate__(value)
+        given, private = state["__fields_set__"], state["__private_attribute_values__"]
+        return [mark(kind), fields, None, sorted(given), private]
+    state = pydantic.BaseModel.__getstate__(value)
+    given, private = state["__pydantic_fields_set__"], state["__pydantic_private__"]
+    return [mark(kind), fields, state["__pydantic_extra__"], sorted(given), private]
 
 
-def _named_in(function: Any, seen: set[int]) -> Iterator[Any]:
-    """The classes that a function's code names, and what the tasks that it names return."""
-    if function is None or id(function) in seen:
-        return
-    seen.add(id(function))
-    try:
-        named = get_function_nonlocals(inspect.unwrap(function))
-    except ValueError:
-        # A variable around it has no value yet.
-        return
-    for each in named:
-        if isinstance(each, type):
-            yield each
-        elif isinstance(each, _TaskFunction):
-            yield _hints(each.func).get("return")
-            yield from _named_in(each.func, seen)
+def _model(
+    kind: Any, declared: str, fields: Any, extra: Any, given: list[str], private: Any
+) -> Any:
+    if issubclass(kind, pydantic.v1.BaseModel):
+        if declared != mark(kind):
+            return kind(**fields)
+        model = object.__new__(kind)
+        state = {
+            "__dict__": fields,
+            "__fields_set__": set(given),
+            "__private_attribute_values__": private,
+        }
+        pydantic.v1.BaseModel.__setstate__(model, state)
+        return model
+    if declared != mark(kind):
+        return earlier.from_dump(kind, {**fields, **(extra or {})})
+    model = object.__new__(kind)
+    state = {
+        "__dict__": fields,
+        "__pydantic_extra__": extra,
+        "__pydantic_fields_set__": set(given),
+        "__pydantic_private__": private,
+    }
+    pydantic.BaseModel.__setstate__(model, state)
+    return model
 
 
-def _collect(annotation: Any, found: dict[int, Any]) -> None:
-    if annotation is None or id(annotation) in found:
-        return
-    found[id(annotation)] = annotation
-    for name in ("__origin__", "__supertype__", "__bound__", "__value__"):
-        _collect(getattr(annotation, name, None), found)
-    _collect(getattr(annotation, "__pydantic_generic_metadata__", {}).get("origin"), found)
-    # Of Annotated, only its first argument is a type; the others may be anything.
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Annotated:
-        arguments = arguments[:1]
-    for argument in (*arguments, *getattr(annotation, "__constraints__", ())):
-        for each in argument if isinstance(argument, list) else (argument,):
-            _collect(each, found)
-    if not isinstance(annotation, type) or not _is_composed(annotation):
-        return
-    for each in _hints(annotation).values():
-        _collect(each, found)
-    if not is_typeddict(annotation):
-        subclasses: list[type] = type.__subclasses__(annotation)
-        for each in subclasses:
-            _collect(each, found)
+def _data(kind: Any, declared: str, attributes: dict[str, Any]) -> Any:
+    if declared != mark(kind):
+        return earlier.from_fields(kind, attributes)
+    return _with(object.__new__(kind), attributes)
 
 
-def _is_composed(kind: type) -> bool:
-    """Whether it is made of fields, and is none of the bases that all such classes have."""
-    if kind in (pydantic.BaseModel, pydantic.v1.BaseModel):
-        return False
-    return (
-        is_typeddict(kind)
-        or dataclasses.is_dataclass(kind)
-        or issubclass(kind, pydantic.BaseModel | pydantic.v1.BaseModel)
-        or hasattr(kind, "_field_defaults")
-    )
+def _of_enum(value: Enum) -> list[Any]:
+    name, kept = value.name, value.value
+    known = type(value).__members__.get(name or "") is value
+    return [name if known else None, kept if type(kept) in (int, str) else None]
 
 
-def _is_writable(kind: type) -> bool:
-    """Whether LangGraph has a way to write it: no other class is to be called with what is read."""
-    ways = ("model_dump", "dict", "get_secret_value", "_asdict", "__dataclass_fields__")
-    return issubclass(kind, _WRITABLE) or any(hasattr(kind, way) for way in ways)
+def _enum(kind: Any, name: str | None, value: Any) -> Any:
+    # Flags together have no name, and a member may have got another one since.
+    return kind.__members__[name] if name in kind.__members__ else kind(value)
 
 
-def _hints(kind: Any) -> Mapping[str, Any]:
-    if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-        # pydantic has put in what type variables stand for.
-        return {name: field.annotation for name, field in kind.model_fields.items()}
-    try:
-        return get_type_hints(kind, include_extras=True)
-    except Exception:
-        # A name that cannot be resolved.
-        return {}
+def _of_named(value: Any) -> list[Any]:
+    kind: Any = type(value)
+    return [dict(zip(kind._fields, tuple(value), strict=True)), _attributes(value)]
 
 
-def _name(kind: type) -> str:
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+def _named(kind: Any, fields: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    same = tuple(fields) == kind._fields
+    return _with(tuple.__new__(kind, fields.values()) if same else kind(**fields), attributes)
 
 
-def _is_too_big(key: Any) -> bool:
-    if isinstance(key, tuple):
-        return any(map(_is_too_big, key))
-    return isinstance(key, int) and not -(2**63) <= key < 2**64
+def _of_based(value: Any) -> list[Any]:
+    base = next(each for each in type(value).__mro__ if each in BASES)
+    return [_BARE[base](value), _attributes(value)]
 
 
-def _hashable(key: Any) -> Any:
-    return tuple(map(_hashable, key)) if isinstance(key, list) else key
+def _based(kind: Any, bare: Any, attributes: dict[str, Any]) -> Any:
+    base: Any = type(bare)
+    if base in (dict, list, set):
+        made = base.__new__(kind)
+        (list.extend if base is list else base.update)(made, bare)
+    elif base is datetime or base is time:
+        *parts, fold = _VALUES[base].parts(bare)
+        made = base.__new__(kind, *parts, fold=fold)
+    else:
+        parts = _VALUES[base].parts(bare) if base in (date, timedelta) else [bare]
+        made = base.__new__(kind, *parts)
+    return _with(made, attributes)
 
 
-def _from_pairs(flat: list[Any]) -> dict[Any, Any]:
-    return dict(zip(map(_hashable, flat[::2]), flat[1::2], strict=True))
+# The same value of the base's own class; no method of the subclass has a say in it.
+_BARE: dict[type, Callable[[Any], Any]] = {
+    dict: lambda value: dict(dict.items(value)),
+    list: lambda value: [*list.__iter__(value)],
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    set: lambda value: {*set.__iter__(value)},
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    Decimal: Decimal,
+    **{
+        kind: partial(lambda known, value: known.make(*known.parts(value)), _VALUES[kind])
+        for kind in (datetime, date, time, timedelta)
+    },
+}
+
+
+def _of_error(value: BaseException) -> list[Any]:
+    # More than `args` for some, such as an OSError's file.
+    arguments: Any = _builtin(type(value)).__reduce__(value)[1]
+    return [list(arguments), _attributes(value)]
+
+
+def _error(kind: Any, arguments: list[Any], attributes: dict[str, Any]) -> Any:
+    base = _builtin(kind)
+    error = base.__new__(kind, *arguments)
+    base.__init__(error, *arguments)
+    return _with(error, attributes)
+
+
+def _builtin(kind: type) -> Any:
+    """The class of Python's own that an exception's class is made from."""
+    return next(each for each in kind.__mro__ if each.__module__ == "builtins")
+
+
+_TAKE: dict[int, Callable[[Any], list[Any]]] = {
+    MODEL: _of_model,
+    DATA: lambda value: [mark(type(value)), _attributes(value)],
+    ENUM: _of_enum,
+    NAMED: _of_named,
+    BASED: _of_based,
+    ERROR: _of_error,
+}
+_BUILD: dict[int, Callable[..., Any]] = {
+    MODEL: _model,
+    DATA: _data,
+    ENUM: _enum,
+    NAMED: _named,
+    BASED: _based,
+    ERROR: _error,
+}
+
+
+def _array_parts(value: Any) -> list[Any] | None:
+    """What an array or a scalar of numpy is made of; None for all else."""
+    numpy: Any = sys.modules["numpy"]
+    if not isinstance(value, numpy.ndarray | numpy.generic):
+        return None
+    kind, is_array = value.dtype, type(value) is numpy.ndarray
+    plain = is_array or isinstance(value, numpy.generic)
+    if not plain or kind.hasobject or numpy.dtype(kind.str) != kind:
+        raise _note(Unsuitable(name_of(type(value)), "there is no way to write it"))
+    order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    shape = list(value.shape) if is_array else None
+    return [kind.str, shape, order, value.tobytes(order=order)]
 
 
 def _array(parts: list[Any]) -> Any:
-    numpy: Any = importlib.import_module("numpy")
     kind, shape, order, buffer = parts
-    return numpy.frombuffer(buffer, dtype=numpy.dtype(kind)).reshape(shape, order=order)
+    numpy: Any = sys.modules["numpy"]
+    made = numpy.ndarray(shape or (), numpy.dtype(kind), buffer, order=order).copy(order)
+    return made[()] if shape is None else made
 
 
-def _from_arguments(kind: Any, arguments: list[Any]) -> Any:
-    # LangGraph's Send may have a third, which it takes by name alone.
-    if (kind.__module__, kind.__name__) == ("langgraph.types", "Send") and len(arguments) == 3:
-        return kind(*arguments[:2], timeout=arguments[2])
-    return kind(*arguments)
-
-
-def _from_fields(kind: Any, fields: dict[str, Any]) -> Any:
-    declared = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-    late = {each.name for each in declared if not each.init}
-    value: Any = kind(**{name: each for name, each in fields.items() if name not in late})
-    for name in late & fields.keys():
-        object.__setattr__(value, name, fields[name])
-    return value
-
-
-def _from_method(kind: Any, argument: Any, method: str) -> Any:
-    if (kind.__module__, kind.__name__, method) not in SAFE_MSGPACK_METHODS:
-        raise TypeError(f"its method {method} must not be called")
-    return getattr(kind, method)(argument)
-
-
-def _from_dump(kind: Any, fields: dict[str, Any], *_: str) -> Any:
-    try:
-        return kind(**fields)
-    except Exception:
-        # A dump has the fields by their names, also where the model wants aliases.
-        own = {k: v for k, v in fields.items() if k not in kind.model_computed_fields}
-        return kind.model_validate(own, by_alias=True, by_name=True)
-
-
-_BUILD: dict[int, Callable[..., Any]] = {
-    jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG: lambda kind, argument: kind(argument),
-    jsonplus.EXT_CONSTRUCTOR_POS_ARGS: _from_arguments,
-    jsonplus.EXT_CONSTRUCTOR_KW_ARGS: _from_fields,
-    jsonplus.EXT_METHOD_SINGLE_ARG: _from_method,
-    jsonplus.EXT_PYDANTIC_V1: lambda kind, fields: kind(**fields),
-    jsonplus.EXT_PYDANTIC_V2: _from_dump,
+# What has no class of its own: made of bytes, or of a value.
+_RAW: dict[int, Callable[[bytes], Any]] = {
+    _BIG_INTEGER: lambda packed: int.from_bytes(packed, "big", signed=True),
+    _TEXT: lambda packed: packed.decode("utf-8", "surrogatepass"),
+    _BYTES: bytearray,
 }
-
-_WRITABLE = (
-    *(Enum, date, time, timedelta, UUID, Decimal, PurePath),
-    *(set, frozenset, deque),
-)
-
-# What has no class of its own.
-_OTHER: dict[int, Callable[[Any], Any]] = {
-    _PAIRS: _from_pairs,
-    jsonplus.EXT_DELTA_SNAPSHOT: _DeltaSnapshot,
-    jsonplus.EXT_NUMPY_ARRAY: _array,
+_PLAIN: dict[int, Callable[[Any], Any]] = {
+    _PAIRS: earlier.from_pairs,
+    _TUPLE: tuple,
+    _ARRAY: _array,
+    _DELTA: _DeltaSnapshot,
 }
