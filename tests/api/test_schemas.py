@@ -81,6 +81,10 @@ INVALID = [
     *(("config.metadata", value, "must be an object") for value in NOT_AN_OBJECT),
     *(("config.run_name", value, "must be a string") for value in NOT_A_STRING),
     *(
+        ("command.update", value, "must not have LangGraph's own key '__resume__'")
+        for value in [{"a": 1, "__resume__": 1}, [["a", 1], ["__resume__", None]]]
+    ),
+    *(
         ("command.update", value, "must be an object, a list of [key, value] pairs, or null")
         for value in [1, "x", True, [1], [["a"]], [[1, 2]], [["a", 1, 2]], [{}]]
     ),

@@ -194,7 +194,7 @@ class TestSearch:
         ],
     )
     def test_filters(self, client, wanted, expected):
-        body = {"namespace_prefix": ["s"], "filter": wanted, "query": "ignored"}
+        body = {"namespace_prefix": ["s"], "filter": wanted, "query": None}
         assert keys(client.post(SEARCH, json=body)) == expected
 
 
@@ -280,7 +280,7 @@ class TestRefusals:
             ),
             *(("limit", each) for each in (0, -1, None, "5", 1.5, True)),
             *(("offset", each) for each in (-1, None, "5", 1.5)),
-            ("query", 5),
+            *(("query", each) for each in (5, "tea")),
             ("refresh_ttl", "true"),
         ],
         ids=repr,

@@ -52,6 +52,7 @@ know(
     "store: GET namespace=a..b&key=k",
     "store: search: an unknown operator",
 )
+know(refused("a query needs an index"), "store: search: a query")
 know(refused("an item's time to live is above 0"), "store: PUT a ttl of 0")
 know(
     refused("a deletion names a namespace"),

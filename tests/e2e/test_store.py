@@ -97,7 +97,7 @@ class TestSDK:
             store("put_item", ["notes", f"user {i % 2}"], f"n{i}", {"i": i})
         found = store("search_items", ["notes"], filter={"i": {"$gte": 1}}, limit=3, offset=1)
         assert [each["key"] for each in found["items"]] == ["n4", "n1", "n3"]
-        found = store("search_items", ["notes", "user 1"], query="anything", refresh_ttl=False)
+        found = store("search_items", ["notes", "user 1"], refresh_ttl=False)
         assert [each["value"]["i"] for each in found["items"]] == [1, 3]
         assert store("list_namespaces", prefix=["notes"], suffix=["user 1"]) == {
             "namespaces": [["notes", "user 1"]]

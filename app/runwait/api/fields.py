@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields
 
 from runwait.graphs.assistants import is_uuid
+from runwait.graphs.langgraph import RESERVED
 
 
 class Strict(fields.Field[Any]):
@@ -180,7 +181,7 @@ def node_names(**options: Any) -> Strict:
 
 
 def update(**options: Any) -> Strict:
-    """A command's update: an object, or pairs of a key and a value."""
+    """A command's update: an object, or pairs of a key and a value; none is LangGraph's own."""
 
     def check(value: Any) -> bool:
         return isinstance(value, dict) or (
@@ -191,7 +192,13 @@ def update(**options: Any) -> Strict:
             )
         )
 
-    return Strict("an object, a list of [key, value] pairs, or null", check, **options)
+    def check_keys(value: Any) -> None:
+        reserved = sorted(RESERVED.intersection(dict(value)))
+        if reserved:
+            raise ValidationError(f"must not have LangGraph's own key {reserved[0]!r}")
+
+    text = "an object, a list of [key, value] pairs, or null"
+    return Strict(text, check, validate=check_keys, **options)
 
 
 def goto(**options: Any) -> Strict:

@@ -96,7 +96,11 @@ class _SearchBody(Body):
     filter = fields.json_object(allow_none=True)
     limit = fields.integer(1)
     offset = fields.integer(0)
-    query = fields.text(allow_none=True)
+    query = fields.Strict(
+        "null or left out: the store has no index to search by meaning",
+        lambda value: value == "",
+        allow_none=True,
+    )
     refresh_ttl = fields.boolean(allow_none=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+from langgraph._internal import _constants as constants
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.pregel import Pregel
 from langgraph.types import Interrupt
@@ -41,6 +42,8 @@ NULL_TASK = "00000000-0000-0000-0000-000000000000"
 SENDS = "__pregel_tasks"
 NEXT = "branch:to:"
 JOIN = "join:"
+# What no channel of a state may be called: as a key of an update these reach LangGraph's own.
+RESERVED = frozenset({*constants.RESERVED, SENDS})
 # How the names of channels begin that are no values of a state.
 NO_VALUES = ("__", "branch:", JOIN)
 
