@@ -300,3 +300,41 @@ class TestRemoteGraph:
         state, history = asyncio.run(use())
         assert (state.values["text"], state.next) == ("u", ("b",))
         assert [each.config for each in history] == [state.config]
+
+
+@pytest.mark.parametrize("graph_id", ["configured", "configured_async"])
+class TestAGraphThatIsMadeByItsConfig:
+    def test_is_read_updated_and_resumed_with_its_assistants(self, client, graph_id):
+        given = {"configurable": {"node": "sales"}}
+        assistant = client.assistants.create(graph_id, given)["assistant_id"]
+        thread = ran(client, assistant, {"text": "x"})
+        assert client.threads.get_state(thread)["next"] == ["sales"]
+        assert client.threads.get_history(thread)[0]["next"] == ["sales"]
+        copy = client.threads.copy(thread)["thread_id"]
+        assert client.threads.get_state(copy)["next"] == ["sales"]
+        answer = client.runs.wait(thread, assistant, command={"resume": "yes"})
+        assert answer["seen"] == ["sales: yes"]
+        client.threads.update_state(copy, {"seen": ["updated"]}, as_node="sales")
+        state = client.threads.get_state(copy)
+        assert (state["values"]["seen"], state["next"]) == (["updated"], [])
+
+    def test_is_read_with_what_a_run_laid_over_it(self, client, graph_id):
+        for given in (
+            {"config": {"configurable": {"node": "mine"}}},
+            {"context": {"node": "mine"}},
+        ):
+            thread = ran(client, graph_id, {"text": "x"}, **given)
+            assert client.threads.get_state(thread)["next"] == ["mine"]
+
+    def test_is_read_although_its_assistant_is_gone(self, client, graph_id):
+        given = {"configurable": {"node": "sales"}}
+        assistant = client.assistants.create(graph_id, given)["assistant_id"]
+        thread = ran(client, assistant, {"text": "x"})
+        client.assistants.delete(assistant)
+        assert client.threads.get_state(thread)["next"] == ["sales"]
+
+    def test_is_drawn_without_one(self, client, graph_id):
+        nodes = {each["id"] for each in client.assistants.get_graph(graph_id)["nodes"]}
+        assert nodes >= {"ask"}
+        assert client.assistants.get_schemas(graph_id)["graph_id"] == graph_id
+        assert client.assistants.get_subgraphs(graph_id) == {}

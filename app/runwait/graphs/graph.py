@@ -185,7 +185,8 @@ class Graph:
             runtime = ExecutionRuntime(access_context=access, context=context, store=store)
         else:
             runtime = ReadRuntime(access_context=access, store=store)
-        given: dict[str, object] = {"config": config, "runtime": runtime}
+        whole = {**config, "configurable": config.get("configurable") or {}}
+        given: dict[str, object] = {"config": whole, "runtime": runtime}
         return self._factory(**{name: given[what] for name, what in self._arguments.items()})
 
     def _own(self, made: object) -> AnyPregel:

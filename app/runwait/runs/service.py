@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.assistants.assistants import Assistants
+from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.graphs.graph import Graph
 from runwait.runs import ending
 from runwait.runs.admission import Admission, Replay
@@ -46,7 +47,7 @@ from runwait.storage.assistants import AssistantRecords
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
 from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
 from runwait.storage.outbox import Outbox
-from runwait.storage.records import Action, RunRecord, RunRecords, StoredRun
+from runwait.storage.records import Action, RunRecord, RunRecords, RunStatus, StoredRun
 from runwait.storage.store import RedisStore
 from runwait.storage.subscriber import Subscriber
 from runwait.storage.threads import ThreadNotFound, ThreadRecords
@@ -88,7 +89,9 @@ class Service:
         savers = Savers(prefix, settings.langgraph_aes_key)
         in_time = InTime(storage)
         saver = savers.plain(in_time)
-        thread_records = ThreadRecords(storage, prefix, settings.thread_ttl_seconds)
+        thread_records = self._thread_records = ThreadRecords(
+            storage, prefix, settings.thread_ttl_seconds
+        )
         records = self._records = RunRecords(
             storage, prefix, self.process_id, settings.result_ttl_seconds
         )
@@ -101,6 +104,7 @@ class Service:
             self.store,
             executor.on_loop,
             lambda graph: savers.of(graph, in_time),
+            self._made_with,
         )
         self.states = ThreadStates(
             states,
@@ -181,6 +185,19 @@ class Service:
         self._blocking = threading.Semaphore(BLOCKING)
         # Runs to be cancelled, since their clients went away, as soon as Redis is back.
         self._left_alone: list[str] = []
+
+    def _made_with(self, thread_id: str) -> Mapping[str, Any]:
+        """What the graph of a thread was made with: by its last run, or else by its assistant."""
+        for record in self._records.of_thread(thread_id, 10, 0, None) or ():
+            if record.status is not RunStatus.PENDING:
+                request = RunRequest.restored(record)
+                return request.configurable or request.context
+        try:
+            metadata = self._thread_records.get(thread_id).metadata
+            config = self.assistants.get(str(metadata.get("assistant_id"))).config
+        except (ThreadNotFound, AssistantNotFound, UnknownGraph):
+            return {}
+        return config.get("configurable") or {}
 
     # Starting and stopping
 

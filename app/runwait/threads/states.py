@@ -134,6 +134,7 @@ class States:
         store: BaseStore,
         run_on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
         saver_of: Callable[[AnyPregel], Saver] | None = None,
+        made_with: Callable[[str], Mapping[str, Any]] = lambda thread_id: {},
     ) -> None:
         """Make it for these graphs.
 
@@ -145,11 +146,14 @@ class States:
                 thread that asked, what comes of it.
             saver_of: the same for a graph: it revives the types that the graph's state holds. By
                 default these are looked for each time.
+            made_with: what a factory found in `config["configurable"]` when it made the graph of
+                a thread, by the thread's id.
         """
         self._graphs = graphs
         self._saver = saver
         self._store = store
         self._run_on_loop = run_on_loop
+        self._made_with = made_with
         self._saver_of = saver_of or (lambda graph: saver.with_allowlist(allowlist_of(graph)))
 
     def summary(
@@ -483,8 +487,10 @@ class States:
         self, thread_id: str, graph_id: str
     ) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
         """What a factory may ask for."""
-        config: RunnableConfig = {"configurable": {"thread_id": thread_id, "graph_id": graph_id}}
-        return config, {}, self._store
+        graph = self._graphs[graph_id]
+        given = self._made_with(thread_id) if graph.compiled is None else {}
+        ids = {"thread_id": thread_id, "graph_id": graph_id}
+        return {"configurable": {**given, **ids}}, {}, self._store
 
     @staticmethod
     def _unfit(thread_id: str, graph_id: str, error: BaseException) -> StateIncompatible:

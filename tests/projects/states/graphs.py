@@ -6,6 +6,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -253,3 +254,13 @@ async def factory(runtime: ServerRuntime) -> CompiledStateGraph[Any]:
 def sync_factory(runtime: ServerRuntime) -> CompiledStateGraph[Any]:
     made_for.append(runtime.access_context)
     return plain
+
+
+def configured(config: RunnableConfig) -> Any:
+    """A graph whose node has the name that it is configured with."""
+    name = config["configurable"].get("node") or "ask"
+    return StateGraph(Text).add_node(name, _ask(name)).add_edge(START, name).compile()
+
+
+async def configured_async(config: RunnableConfig) -> Any:
+    return configured(config)
