@@ -159,6 +159,28 @@ def test_a_redis_that_takes_no_writes_costs_no_answer(server, valkey, name, bad,
         eventually(lambda run_id=run_id: valkey.client.exists(f"{{runwait}}:result:{run_id}"))
 
 
+@pytest.mark.parametrize("how", ["rollback", "no time to live"])
+def test_an_end_that_is_not_recorded_yet_is_for_those_alone_who_waited(
+    serve, valkey, tmp_path, how
+):
+    server = serve(
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=ZOO,
+        WEB_CONCURRENCY=1,
+        RESULT_TTL_SECONDS=300 if how == "rollback" else 0,
+    )
+    with Gate(tmp_path) as gate, begun(server, "sleep_async", input=gate.input) as stream:
+        path = stream.headers["content-location"]
+        valkey.stop()
+        if how == "rollback":
+            cancel = f"{server.url}{path}/cancel?action=rollback"
+            assert httpx.post(cancel, timeout=PATIENCE).status_code == 202
+        else:
+            gate.open()
+        document(stream)
+    assert httpx.get(f"{server.url}{path}/join", timeout=PATIENCE).status_code == 404
+
+
 def test_an_evicting_redis_is_warned_of_once_and_in_ready(serve, valkey):
     valkey.client.config_set("maxmemory-policy", "allkeys-lru")
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)

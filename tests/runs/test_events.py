@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -168,6 +169,13 @@ class TestReading:
         hub.read(late)
         hub.look("r")
         assert (given(early), given(late)) == ([End(b"1")], [End(b"1")])
+
+    def test_what_is_for_those_alone_who_waited_is_not_for_who_reads_it_first(self):
+        hub = hub_of(Redis(replace(stored(b"1"), once=True)))
+        waited, late = hub.follow("t", "r"), hub.follow("t", "r")
+        with pytest.raises(RunNotFound):
+            hub.read(late)
+        assert given(waited) == [End(b"1")]
 
     def test_who_comes_after_all_have_it_finds_nothing(self):
         hub = hub_of(Redis(stored(b"1")))

@@ -156,6 +156,7 @@ def test_without_a_time_to_live_the_result_stays_until_every_waiting_process_has
     assert two.read("r1", follow=True).document is None
     assert three.read("r1", follow=True).document is None
     one.finish(ended(), b"1", token=token)
+    assert one.read("r1", follow=True).once
     assert two.read("r1", follow=True).document == b"1"
     assert three.read("r1", follow=True).document == b"1"
     assert redis_server.client.keys("*r1*") == []

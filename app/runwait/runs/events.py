@@ -355,6 +355,9 @@ class Hub:
         if (document := self._document(stored)) is not None:
             # To all of this process: it may have been there for this reading alone.
             self.publish(follower.run_id, End(document))
+            if stored.once:
+                # Those had waited; who comes now has not.
+                raise RunNotFound(follower.run_id)
         elif stored.record.status.ended:
             raise RunNotFound(follower.run_id)
 

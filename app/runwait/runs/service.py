@@ -36,7 +36,7 @@ from runwait.runs.executor import Executor
 from runwait.runs.leases import Leases
 from runwait.runs.observer import LogLines
 from runwait.runs.request import RunRequest
-from runwait.runs.run import Phase
+from runwait.runs.run import Phase, Run
 from runwait.runs.runner import Runner
 from runwait.runs.savers import Savers
 from runwait.runs.timers import Timers
@@ -419,6 +419,8 @@ class Service:
             if run is not None and not run.logged and run.phase is not Phase.LEFT:
                 if after not in (None, (0, 0)):
                     raise UnknownEvent(run_id)
+                if run.phase is Phase.ENDED:
+                    self._refuse_who_did_not_wait(run)
                 follower.give(metadata_of(record.thread_id, run_id, run.attempt))
                 if run.phase is Phase.ENDED:
                     assert run.ending is not None
@@ -456,6 +458,7 @@ class Service:
                 self._hub.read(follower)
             elif run.phase is Phase.ENDED:
                 assert run.ending is not None
+                self._refuse_who_did_not_wait(run)
                 follower.give(End(run.ending.document))
         except BaseException:
             follower.close()
@@ -476,6 +479,12 @@ class Service:
         if on_disconnect == "cancel":
             follower.on_gone = self._canceller(run_id)
         return follower
+
+    def _refuse_who_did_not_wait(self, run: Run) -> None:
+        """Raise RunNotFound where a run's end is only for those who followed it before."""
+        assert run.ending is not None
+        if run.ending.rolled_back or not (run.kept or self.settings.result_ttl_seconds):
+            raise RunNotFound(run.run_id)
 
     def _replay(self, replay: Replay) -> Follower:
         follower = self._hub.follow(replay.thread_id, replay.run_id)

@@ -53,7 +53,14 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from runwait.storage.connection import InTime, Script, Storage, client, named
+from runwait.storage.connection import (
+    InTime,
+    Script,
+    Storage,
+    StorageUnavailable,
+    client,
+    named,
+)
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
@@ -201,6 +208,7 @@ class StoredRun:
         kept: whether its thread outlives it.
         error: of a kept run that failed: {error, message}.
         logged: whether there is a log of its events.
+        once: what is here is only for those who waited for its end.
     """
 
     record: RunRecord
@@ -208,6 +216,7 @@ class StoredRun:
     kept: bool = False
     error: dict[str, str] | None = None
     logged: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -651,30 +660,25 @@ class RunRecords:
         Raises:
             UnreadableRecord: another version of Runwait wrote it.
         """
-        found = self._storage.call(
-            _READ,
-            [
-                self._run(run_id),
-                self._result(run_id),
-                self._waiting(run_id),
-                f"{self._tag}:events:{run_id}",
-            ],
-            named(
-                prefix=self._tag,
-                id=run_id,
-                follower=self._process_id if follow else None,
-                streams=follow and streams,
-            ),
-        )
+        keys = [self._run(run_id), self._result(run_id), self._waiting(run_id)]
+        process = self._process_id if follow else None
+        given = named(prefix=self._tag, id=run_id, follower=process, streams=follow and streams)
+        found = self._storage.call(_READ, [*keys, f"{self._tag}:events:{run_id}"], given)
         if found[0] is None:
             return None
-        lasting, status, updated_at, document, kept, error, logged = found
+        lasting, status, updated_at, document, kept, error, waited, once, logged = found
+        record = RunRecord.restored(lasting, status, updated_at)
+        if waited:
+            # Not by reading it, which may be done twice. In time it goes by itself.
+            with contextlib.suppress(StorageUnavailable):
+                self._storage.call(_TAKEN, keys, named(follower=process))
         return StoredRun(
-            RunRecord.restored(lasting, status, updated_at),
+            record,
             document,
             kept is not None,
             json.loads(error) if error else None,
-            logged is not None,
+            once=once is not None,
+            logged=logged is not None,
         )
 
     def is_gone(self, thread_id: str) -> bool:
@@ -816,6 +820,7 @@ _ASSIGN_THREAD = Script.load("runs/assign_thread", *_SHARED)
 _CLAIM = Script.load("runs/claim", *_SHARED)
 _FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
 _READ = Script.load("runs/read", "runs/library")
+_TAKEN = Script.load("runs/taken")
 _CANCEL = Script.load("runs/cancel", *_SHARED)
 _IN_FLIGHT = Script.load("runs/in_flight")
 _GONE = Script.load("threads/gone")
