@@ -38,11 +38,15 @@ class FaultyNetwork:
     Attributes:
         port: where it listens.
         delay: seconds that each piece of data takes longer on its way to the server.
+        rate: bytes a second that each connection carries each way; None: any number.
+        passed: bytes that it has carried.
     """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self.delay = 0.0
+        self.rate: int | None = None
+        self.passed = 0
         self._cuts: list[Cut] = []
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -96,6 +100,8 @@ class FaultyNetwork:
 
     def _listen(self, port: int) -> socket.socket:
         listener = socket.create_server(("127.0.0.1", port))
+        # What a connection holds beside what it carries; those taken have the same.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
         return listener
 
@@ -121,7 +127,9 @@ class FaultyNetwork:
         self, source: socket.socket, target: socket.socket, losing: threading.Event, asks: bool
     ) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(1 << 20):
+            while data := source.recv(1 << 20 if self.rate is None else 8192):
+                if (rate := self.rate) is not None:
+                    time.sleep(len(data) / rate)
                 if asks:
                     time.sleep(self.delay)
                     side = self._side_to_cut(data)
@@ -132,6 +140,7 @@ class FaultyNetwork:
                 elif losing.is_set():
                     break
                 target.sendall(data)
+                self.passed += len(data)
         for each in (source, target):
             self._end(each)
             with self._lock:

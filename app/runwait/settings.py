@@ -55,6 +55,7 @@ class Settings:
     state_modules: list[str] | None = None
     claim_runs: bool = True
     max_request_bytes: int = 16 * 1024 * 1024
+    max_value_bytes: int = 64 * 1024 * 1024
     request_timeout_seconds: float = 30.0
     webhook_base_url: str | None = None
     webhook_allowed_hosts: str | None = None
@@ -136,6 +137,9 @@ class Settings:
             "state_modules": env.list("STATE_MODULES", None, subcast=str.strip),
             "max_request_bytes": env.int(
                 "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
+            ),
+            "max_value_bytes": env.int(
+                "MAX_VALUE_BYTES", cls.max_value_bytes, validate=Range(1 << 10, 1 << 28)
             ),
             "request_timeout_seconds": env.float(
                 "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)

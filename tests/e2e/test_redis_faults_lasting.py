@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -451,3 +452,44 @@ def test_what_lies_in_the_socket_of_a_silent_redis_is_not_done_long_after_it_was
         eventually(lambda: time.monotonic() > told + IN_TIME_SECONDS)
     eventually(lambda: valkey.client.info("clients")["connected_clients"] == 1)
     assert set(valkey.client.keys("*")) == before
+
+
+def test_a_state_that_takes_longer_than_a_lease_to_send_harms_nobody(
+    start, post, network, valkey, tmp_path
+):
+    server = start(2, WEB_CONCURRENCY=1)
+    thread = f"/threads/{server.http.post('/threads', json={}).json()['thread_id']}"
+    small = f"/threads/{server.http.post('/threads', json={}).json()['thread_id']}"
+    value = "x" * 1_000_000
+    network.rate = 400_000
+    large = post(server, f"{thread}/runs/wait", assistant_id="echo", input={"value": value})
+    # Others are answered while it is on its way.
+    passed = network.passed
+    while network.passed < passed + 1_500_000:
+        answer = patiently(
+            lambda: httpx.post(
+                f"{server.url}{small}/runs/wait",
+                json={"assistant_id": "echo", "input": {"value": 1}},
+                timeout=PATIENCE,
+            )
+        )
+        assert answer.json() == {"value": 1}
+    assert not large.done()
+    assert large.result().json() == {"value": value}
+    network.rate = None
+    [run] = server.http.get(f"{thread}/runs").json()
+    assert valkey.client.hget(f"{{runwait}}:run:{run['run_id']}", "attempts") == b"1"
+    assert server.http.get(f"{thread}/state").json()["values"] == {"value": value}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_value_over_the_bound_is_an_error_that_names_it(serve, valkey, kept):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, MAX_VALUE_BYTES=100_000)
+    run = {"assistant_id": "echo", "on_completion": "keep" if kept else "delete"}
+    answer = server.http.post("/runs/wait", json={**run, "input": {"value": "x" * 100_000}})
+    error = answer.json()["__error__"]
+    assert error["error"] == ("UnstorableValue" if kept else "ValueTooLarge")
+    assert ("'__start__'" if kept else "'value'") in error["message"]
+    assert re.search("1000[0-9][0-9] ", error["message"])
+    answer = server.http.post("/runs/wait", json={**run, "input": {"value": "x" * 90_000}})
+    assert answer.json() == {"value": "x" * 90_000}

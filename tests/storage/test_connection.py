@@ -1,12 +1,16 @@
 """Storage: scripts from many threads, through a Redis that comes and goes."""
 
+import os
 import signal
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 
 import pytest
 
+from runwait.storage import connection
 from runwait.storage.connection import (
     Script,
     Storage,
@@ -14,15 +18,35 @@ from runwait.storage.connection import (
     StorageUnsuitable,
     pauses,
 )
+from tests.faulty import FaultyNetwork
 from tests.ports import free_port
 from tests.servers import VERSION, RedisServer, eventually
 
 INCREMENT = Script.of("return redis.call('INCR', KEYS[1])")
 
 
+SET = Script.of("redis.call('SET', KEYS[1], ARGV[1]) return 1")
+GET = Script.of("return redis.call('GET', KEYS[1])")
+
+
+@pytest.fixture
+def network(valkey: RedisServer) -> Iterator[FaultyNetwork]:
+    network = FaultyNetwork(valkey.port)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def slow(network: FaultyNetwork, patient: None) -> Storage:
+    """A storage behind a network that can be slow."""
+    storage = Storage(network.url(), 3)
+    storage.start()
+    return storage
+
+
 @pytest.fixture
 def storage(valkey: RedisServer) -> Storage:
-    storage = Storage(valkey.url, 3)
+    storage = Storage(valkey.url, 4)
     storage.start()
     return storage
 
@@ -52,6 +76,65 @@ def test_an_error_of_one_call_is_not_another_ones(storage, valkey):
     assert sorted(each.result() for each in good) == list(range(1, 51))
     assert all(isinstance(each.exception(), StorageUnavailable) for each in bad)
     assert storage.problem is None
+
+
+def test_a_value_may_take_longer_than_the_time_limits_and_nobody_waits_for_it(slow, network):
+    value = os.urandom(4_000_000)
+    network.rate = 200_000
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(slow.call, SET, ["large"], [value])
+        eventually(lambda: network.passed > 300_000)
+        assert [slow.call(INCREMENT, ["n"], []) for _ in range(20)] == list(range(1, 21))
+        assert not large.done()
+        network.rate = None
+        assert large.result() == 1
+        network.rate = 200_000
+        large = pool.submit(slow.call, GET, ["large"], [])
+        eventually(lambda: network.passed > 4_600_000)
+        assert [slow.call(INCREMENT, ["n"], []) for _ in range(20)] == list(range(21, 41))
+        assert not large.done()
+        network.rate = None
+        assert large.result() == value
+    assert slow.problem is None
+    assert slow.faults == 0
+
+
+def test_a_large_value_that_moves_no_more_is_given_up(slow, network, monkeypatch):
+    monkeypatch.setattr(connection, "WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "STALL_SECONDS", 0.0)
+    network.rate = 2000
+    with pytest.raises(StorageUnavailable, match="nothing moved"):
+        slow.call(SET, ["large"], [b"x" * 4_000_000])
+    network.rate = None
+    monkeypatch.setattr(connection, "STALL_SECONDS", 60.0)
+    assert slow.call(SET, ["large"], [b"x" * 4_000_000]) == 1
+
+
+def test_more_large_values_than_may_wait_are_refused_at_once(slow, network):
+    network.rate = 200_000
+    with ThreadPoolExecutor(20) as pool:
+        large = [pool.submit(slow.call, SET, ["large"], [b"x" * 400_000]) for _ in range(20)]
+        first = list(islice(as_completed(large), 20 - 1 - connection.LARGE_WAITING))
+        assert all(isinstance(each.exception(), StorageUnavailable) for each in first)
+        network.rate = None
+        assert {each.result() for each in large if each not in first} == {1}
+
+
+def test_with_one_connection_large_values_travel_on_that(valkey):
+    storage = Storage(valkey.url, 1)
+    storage.start()
+    storage.call(SET, ["large"], [b"x" * 1_000_000])
+    assert storage.call(GET, ["large"], []) == b"x" * 1_000_000
+    ours = str(valkey.client.client_id())
+    assert len([each for each in valkey.client.client_list() if each["id"] != ours]) == 1
+
+
+def test_a_large_value_is_sent_again_where_redis_was_restarted(storage, valkey):
+    storage.call(SET, ["large"], [b"x" * 1_000_000])
+    valkey.stop()
+    valkey.start()
+    eventually(lambda: storage.call(SET, ["large"], [b"y" * 1_000_000]) == 1)
+    assert valkey.client.get("large") == b"y" * 1_000_000
 
 
 def test_a_restarted_redis_is_used_again_without_an_error(storage, valkey):

@@ -96,6 +96,20 @@ def unreadable(problem: str) -> Outcome:
     return _error("UnreadableRun", problem)
 
 
+def too_large(outcome: Outcome, size: int, most: int) -> Outcome:
+    """What it came to takes more bytes than a value may; its largest part is named."""
+    answer = outcome.answer
+    name = ""
+    if isinstance(answer, dict) and answer:
+        sizes = {key: len(dumps(value)) for key, value in answer.items()}
+        largest = max(sizes, key=lambda key: sizes[key])
+        name = f", {sizes[largest]} of them in channel {largest!r}"
+    return _error(
+        "ValueTooLarge",
+        f"the run's output takes {size} bytes{name}; MAX_VALUE_BYTES allows {most}",
+    )
+
+
 def faulted() -> Outcome:
     """The service itself failed; what happened is in its log alone."""
     return _error("InternalError", "a fault in the service ended the run; its log says more")

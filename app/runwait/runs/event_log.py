@@ -23,7 +23,7 @@ PAUSE_SECONDS = 0.004
 # Longest pause between attempts, while Redis is away.
 LONGEST_PAUSE_SECONDS = 0.5
 # How much is sent at once, and how much may wait to be sent while Redis is away, in bytes.
-CALL_BYTES = 1024 * 1024
+CALL_BYTES = 48 * 1024
 MOST_BYTES = 64 * 1024 * 1024
 
 

@@ -386,7 +386,7 @@ class Hub:
         if (document := self._document(stored)) is None:
             raise RunNotFound(run_id)
         last = replay_of(run_id, document, str(stored.record.status), stored.error)
-        if after not in (None, (0, 0)) or found.begins and not found.at_the_end:
+        if after not in (None, (0, 0)) or (found.begins and not found.at_the_end):
             last = [each for each in last if each.name != "values"]
         if found.at_the_end:
             # Its events were not logged, or are not kept any more, or are not asked for.

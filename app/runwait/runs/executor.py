@@ -45,7 +45,7 @@ log = logging.getLogger("runwait.runs")
 T = TypeVar("T")
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
-HELPERS = 4
+HELPERS = 16
 
 
 class UnknownNode(ValueError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 
 from runwait.runs import ending, resume
 from runwait.runs.events import End, Hub
@@ -58,6 +59,7 @@ class Leases:
         self._hub = hub
         self._pause = min(self._lease / LEASE_BEATS, LONGEST_BEAT_SECONDS)
         self._faults = storage.faults
+        self._catching_up = threading.Lock()
         # Runs that stopped here unfinished and are to go on wherever there is a place.
         self._left: dict[str, Run] = {}
         self._delivered: list[str] = []
@@ -129,36 +131,49 @@ class Leases:
                 log.exception("fault in the beat")
 
     def _beat(self) -> None:
-        faults = self._storage.faults
-        self._runner.drop_expired_ends()
-        runs = {run.run_id: run for run in self._runner.executing}
-        for run in runs.values():
-            if run.token is None:
-                self._runner.record_start(run)
+        runs = {run.run_id: run for run in self._runner.held}
         before = time.monotonic()
         ours = [(run_id, run.token) for run_id, run in runs.items() if run.token is not None]
         beat = self._records.beat(ours, self._lease)
-        for run_id in beat.missing:
-            run = runs.pop(run_id)
-            if not run.kept:
-                self._runner.record_start(run)
-            elif self._runner.record_again(run):
-                run.record_lost = True
-            else:
-                self._runner.drop(run)
+        missing = [runs.pop(run_id) for run_id in beat.missing]
         for run_id in beat.lost:
             self._runner.leave(runs.pop(run_id), Fenced("another process took it"))
         for run_id, action in beat.cancelled:
             self._runner.cancel(runs[run_id], action)
         for run in runs.values():
             run.leased_until = before + self._lease
-        self._shorten_delivered()
-        self._runner.record_ends()
-        self.give_back()
-        if faults != self._faults:
-            # Messages come with connections; of calls that were refused alone, nobody else tells.
-            self._faults = faults
-            self._runner.on_faults()
+        self._executor.help(partial(self._catch_up, missing))
+
+    def _catch_up(self, missing: list[Run]) -> None:
+        """Tell Redis what it lacks. That may be large, and no beat waits for it."""
+        if not self._catching_up.acquire(blocking=False):
+            return  # the next beat finds the same
+        try:
+            faults = self._storage.faults
+            self._runner.drop_expired_ends()
+            for run in self._runner.executing:
+                if run.token is None or (run in missing and not run.kept):
+                    self._runner.record_start(run)
+                elif run in missing:
+                    self._record_again(run)
+            self._shorten_delivered()
+            self._runner.record_ends()
+            self.give_back()
+            if faults != self._faults:
+                # Messages come with connections; of calls that were refused alone, nobody else
+                # tells.
+                self._faults = faults
+                self._runner.on_faults()
+        except StorageUnavailable as error:
+            log.debug("Redis lacks something still: %s", error)
+        finally:
+            self._catching_up.release()
+
+    def _record_again(self, run: Run) -> None:
+        if self._runner.record_again(run):
+            run.record_lost = True
+        else:
+            self._runner.drop(run)
 
     def _shorten_delivered(self) -> None:
         delivered, self._delivered = self._delivered, []

@@ -107,6 +107,11 @@ class Runner:
         """The runs that nothing has ended yet."""
         return [run for run in list(self._runs.values()) if run.executing]
 
+    @property
+    def held(self) -> list[Run]:
+        """The runs that others must not take: they execute, or their end is to be recorded."""
+        return [*list(self._runs.values()), *list(self._unrecorded.values())]
+
     def _is_here(self, run_id: str) -> bool:
         run = self.get(run_id)
         return run is not None and run.phase is not Phase.LEFT
@@ -327,6 +332,9 @@ class Runner:
         except Exception:
             log.exception("fault at the end of run %s", run.run_id)
             outcome = ending.faulted()
+            document = values = dumps(outcome.answer)
+        if len(document) > self._settings.max_value_bytes:
+            outcome = ending.too_large(outcome, len(document), self._settings.max_value_bytes)
             document = values = dumps(outcome.answer)
         run.record = run.record.moved_to(outcome.status)
         made = ending.of(run, outcome, document, error, stopped=stopped, rolled_back=roll_back)

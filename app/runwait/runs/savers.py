@@ -14,14 +14,16 @@ from runwait.storage.checkpoint import RedisSaver, ScriptRunner, allowlist_of, s
 class Savers:
     """Makes the checkpointers of this service's threads."""
 
-    def __init__(self, prefix: str, key: str | None) -> None:
+    def __init__(self, prefix: str, key: str | None, most: int | None = None) -> None:
         """Prepare, once all graphs are loaded: of the modules that there are now, values may have
         all classes that are plain data.
 
         Args:
             prefix: what all keys begin with.
             key: of 16, 24 or 32 bytes, to encrypt with; None: nothing is encrypted.
+            most: bytes that a value may take, when it is stored; None: any number.
         """
+        self._most = most
         self._prefix = prefix
         self._serializer = serializer(key.encode() if key else None, modules=sys.modules)
         # Going over a graph's schemas takes longer than a short run.
@@ -29,7 +31,9 @@ class Savers:
 
     def plain(self, runner: ScriptRunner, token: int | None = None) -> RedisSaver:
         """A checkpointer that knows no classes of a graph that are not in a module."""
-        return RedisSaver(runner, prefix=self._prefix, serde=self._serializer, token=token)
+        return RedisSaver(
+            runner, prefix=self._prefix, serde=self._serializer, token=token, most=self._most
+        )
 
     def of(
         self, graph: Pregel[Any, Any, Any, Any], runner: ScriptRunner, token: int | None = None

@@ -86,7 +86,7 @@ class Service:
         storage = self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
         executor = self._executor = Executor(settings.run_concurrency)
         executor.on_blocked = observer.blocked
-        savers = Savers(prefix, settings.langgraph_aes_key)
+        savers = Savers(prefix, settings.langgraph_aes_key, settings.max_value_bytes)
         in_time = InTime(storage)
         saver = savers.plain(in_time)
         thread_records = self._thread_records = ThreadRecords(

@@ -290,9 +290,9 @@ def _json(value: Any) -> str:
 
 
 _CREATE = Script.load("assistants/create", "assistants/library")
-_READ = Script.load("assistants/read", "assistants/library")
+_READ = Script.load("assistants/read", "assistants/library", large=True)
 _REVISE = Script.load("assistants/revise", "assistants/library")
 _TURN = Script.load("assistants/turn", "assistants/library")
-_VERSIONS = Script.load("assistants/versions")
+_VERSIONS = Script.load("assistants/versions", large=True)
 _DELETE = Script.load("assistants/delete", "assistants/library")
-_SEARCH = Script.load("assistants/search", "assistants/library")
+_SEARCH = Script.load("assistants/search", "assistants/library", large=True)

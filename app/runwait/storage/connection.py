@@ -5,6 +5,10 @@ connection hands it to the one that has waited longest, and that thread sends wh
 wait for in one round trip. So a few connections carry hundreds of threads, each of which is
 woken once, and a lone call pays for nothing.
 
+Large values, asked for or answered, travel one after another on a connection of their own, so
+that nothing small waits behind them. They may take as long as the network needs: what is
+limited is how long nothing moves.
+
 Request threads never connect. One thread of its own does that whenever the connection is
 lost, so that a server that is silent, unreachable or unresolvable costs a request at most
 `WAIT_SECONDS` twice, and nothing at all while it is known to be away.
@@ -13,15 +17,17 @@ lost, so that a server that is silent, unreachable or unresolvable costs a reque
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import itertools
 import logging
 import re
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,11 +48,20 @@ WAIT_SECONDS = 0.4
 IN_TIME_SECONDS = 2.0
 # Calls sent in one round trip, at most.
 BATCH = 64
+# A call with more bytes than this, or in its answer, is a large one.
+LARGE_BYTES = 65_536
+# How long nothing may move of a large value, while Redis answers others.
+STALL_SECONDS = 5.0
+# Large calls that may wait for others. More are refused at once: they hold threads.
+LARGE_WAITING = 8
 # Threads that send for event loops.
 SENDERS = 4
 # Longest pause between attempts to connect. Processes must all be back within a lease, or those
 # that are take the runs of those that are not.
 PAUSE_SECONDS = 0.5
+
+# What a script is given; or what makes it as the call is sent, told how long that may take.
+Argument = str | bytes | int | Callable[[float], str | int]
 
 # redis-py's connections; their methods have no types.
 _Connection = Any
@@ -76,23 +91,29 @@ class StorageUnsuitable(Exception):
     """This Redis cannot be used; the text says why."""
 
 
+class _Large(Exception):
+    """This is to be asked for on the connection for large values."""
+
+
 @dataclass(frozen=True)
 class Script:
     """A Lua script, known to Redis by its SHA-1."""
 
     text: str
     sha: str
+    large: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Script:
-        """The script with this text."""
-        return cls(text, hashlib.sha1(text.encode()).hexdigest())
+    def of(cls, text: str, *, large: bool = False) -> Script:
+        """The script with this text; its answer may be large."""
+        return cls(text, hashlib.sha1(text.encode()).hexdigest(), large)
 
     @classmethod
-    def load(cls, name: str, *libraries: str) -> Script:
+    def load(cls, name: str, *libraries: str, large: bool = False) -> Script:
         """The script `name` from the package's lua folder, after the libraries that it calls."""
         names = ("named", *libraries, name)
-        return cls.of("".join((_LUA / f"{each}.lua").read_text() for each in names))
+        text = "".join((_LUA / f"{each}.lua").read_text() for each in names)
+        return cls.of(text, large=large)
 
     @classmethod
     def over(cls, name: str, inner: str, function: str, *libraries: str) -> Script:
@@ -132,12 +153,36 @@ class AnyScript(Protocol):
 class _Call:
     script: AnyScript
     keys: Sequence[str]
-    args: Sequence[str | bytes | int]
-    # What the script answers; or a _Turn, for the one who is to send.
-    answer: Future[Any] = field(default_factory=Future)
+    args: Sequence[Argument]
+    # Of a call that waits: what the script answers; or a _Turn, for the one who is to send.
+    answer: Future[Any] = field(init=False)
+
+    @property
+    def size(self) -> int:
+        return sum(len(each) for each in self.args if isinstance(each, str | bytes))
 
     def command(self) -> tuple[Any, ...]:
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+        """The command, by the hash of the script."""
+        args = (each(IN_TIME_SECONDS) if callable(each) else each for each in self.args)
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *args)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The command with the whole script, each piece made when all before it was sent."""
+        whole = ["EVAL", self.script.text, len(self.keys), *self.keys, *self.args]
+        small = [b"*%d\r\n" % len(whole)]
+        for each in whole:
+            if callable(each):
+                each = each(IN_TIME_SECONDS + STALL_SECONDS)
+            data = each if isinstance(each, bytes) else str(each).encode()
+            small.append(b"$%d\r\n" % len(data))
+            if len(data) > LARGE_BYTES:
+                # Not copied once more.
+                yield b"".join(small)
+                yield data
+                small = [b"\r\n"]
+            else:
+                small += (data, b"\r\n")
+        yield b"".join(small)
 
 
 @dataclass(frozen=True)
@@ -148,11 +193,11 @@ class _Turn:
     batch: list[_Call]
 
 
-def client(url: str, **options: Any) -> redis.Redis:
+def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Redis:
     """A client with timeouts and without redis-py's own retries; it opens nothing yet."""
     return redis.Redis.from_url(
         url,
-        socket_timeout=WAIT_SECONDS,
+        socket_timeout=silence,
         socket_connect_timeout=WAIT_SECONDS,
         # A retried command may run twice; whether that is harmless is for the caller to say.
         retry=Retry(NoBackoff(), 0),
@@ -168,11 +213,19 @@ class Storage:
 
         Args:
             url: redis://, rediss:// or unix:// URL of the server.
-            connections: how many to open, at least 1.
+            connections: how many to open, at least 1. The last one is for large values, and is
+                opened for the first of them; where there is but one, it is for all.
         """
         # Connections as such, not clients: a client's pipelines cost more than what they send.
         pool = client(url).connection_pool
-        self._connections: list[_Connection] = [pool.make_connection() for _ in range(connections)]
+        self._connections: list[_Connection] = [
+            pool.make_connection() for _ in range(max(1, connections - 1))
+        ]
+        self._large: _Connection | None = None
+        if connections > 1:
+            self._large = client(url, STALL_SECONDS).connection_pool.make_connection()
+        self._large_sender = ThreadPoolExecutor(1, thread_name_prefix="large")
+        self._large_places = threading.Semaphore(1 + LARGE_WAITING)
         self._idle: list[_Connection] = []
         self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="sender")
         self._pending: deque[_Call] = deque()
@@ -208,21 +261,55 @@ class Storage:
         """Why Redis cannot be used now, or None."""
         return None if self._up.is_set() else self._reason
 
-    def call(
-        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
-    ) -> Any:
+    def call(self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script and return its answer.
 
-        The script may be sent twice, after a connection that broke before the answer came.
+        The script may be sent twice, after a connection that broke before the answer came, or to
+        have a large answer.
 
         Raises:
             StorageUnavailable: there was no answer, or an error for an answer.
         """
+        with contextlib.suppress(_Large):
+            return self._call_small(script, keys, args)
+        return self._submit_large(script, keys, args).result()
+
+    async def acall(self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """`call` for an event loop, by way of a few threads that do nothing else."""
+        small = functools.partial(self._call_small, script, keys, args)
+        with contextlib.suppress(_Large):
+            return await asyncio.get_running_loop().run_in_executor(self._senders, small)
+        return await asyncio.wrap_future(self._submit_large(script, keys, args))
+
+    def _call_small(self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Raises _Large if the call, or its answer, is."""
+        call = _Call(script, keys, args)
+        if self._large is not None:
+            if call.size > LARGE_BYTES:
+                raise _Large
+            if getattr(script, "large", False):
+                call.script = _measured(script.text)
+        return self._call_twice(self._call_once, call)
+
+    def _submit_large(
+        self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]
+    ) -> Future[Any]:
+        if not self._large_places.acquire(blocking=False):
+            self.faults += 1
+            raise StorageUnavailable("too many large values are under way")
+        call = _Call(script, keys, args)
+        sent = self._large_sender.submit(self._call_twice, self._send_large, call)
+        sent.add_done_callback(lambda _: self._large_places.release())
+        return sent
+
+    def _call_twice(self, once: Callable[[_Call], Any], call: _Call) -> Any:
         doubtful = False
         for again in (True, False):
             try:
-                return self._call_once(_Call(script, keys, args))
+                return once(call)
             except (RedisError, StorageUnavailable) as error:
+                if isinstance(error, ResponseError) and str(error).startswith("LARGE"):
+                    raise _Large from None
                 lost = isinstance(error, RedisConnectionError)
                 if again and lost:
                     # Most often the server was restarted and this call was the first to notice.
@@ -235,12 +322,31 @@ class Storage:
                 raise failure from error
         raise AssertionError("unreachable: the second attempt returns or raises")
 
-    async def acall(
-        self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
-    ) -> Any:
-        """`call` for an event loop, by way of a few threads that do nothing else."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._senders, self.call, script, keys, args)
+    def _send_large(self, call: _Call) -> Any:
+        if not self._up.is_set():
+            raise StorageUnavailable(self._reason)
+        connection = self._large
+        assert connection is not None
+        try:
+            connection.connect()
+            connection._sock.settimeout(WAIT_SECONDS)
+            # What waits in a larger buffer would pass for silence.
+            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LARGE_BYTES)
+            _send(connection, call.pieces(), self._wait_for_large)
+            stalled = time.monotonic() + STALL_SECONDS
+            while not connection.can_read(WAIT_SECONDS):
+                self._wait_for_large(stalled)
+            return connection.read_response()
+        except BaseException as error:
+            if not isinstance(error, ResponseError) or isinstance(error, ReadOnlyError):
+                connection.disconnect()
+            raise
+
+    def _wait_for_large(self, deadline: float) -> None:
+        """Nothing moves of a large value: raise, unless Redis answers others and it may still."""
+        if time.monotonic() > deadline:
+            raise RedisTimeoutError(f"nothing moved of a large value for {STALL_SECONDS:g} seconds")
+        self.ping()
 
     def ping(self) -> None:
         """Raise StorageUnavailable unless Redis answers now."""
@@ -273,6 +379,7 @@ class Storage:
         with self._changed:
             if self._idle:
                 return _Turn(self._idle.pop(), [call])
+            call.answer = Future()
             self._pending.append(call)
             return None
 
@@ -297,10 +404,12 @@ class Storage:
         """Give the connection to the one that has waited longest, with all that wait."""
         with self._changed:
             batch: list[_Call] = []
-            while self._pending and len(batch) < BATCH:
+            room = LARGE_BYTES
+            while self._pending and len(batch) < BATCH and room > 0:
                 call = self._pending.popleft()
                 if call.answer.set_running_or_notify_cancel():
                     batch.append(call)
+                    room -= call.size
             if batch:
                 batch[0].answer.set_result(_Turn(connection, batch))
             else:
@@ -387,8 +496,7 @@ def _run_scripts(connection: _Connection, batch: list[_Call]) -> list[Any]:
     answers = _exchange(connection, [call.command() for call in batch])
     unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
-        scripts = {batch[i].script for i in unknown}
-        loads = [("SCRIPT", "LOAD", script.text) for script in scripts]
+        loads = [("SCRIPT", "LOAD", text) for text in {batch[i].script.text for i in unknown}]
         again = _exchange(connection, [*loads, *(batch[i].command() for i in unknown)])
         for i, answer in zip(unknown, again[len(loads) :], strict=True):
             answers[i] = answer
@@ -397,7 +505,7 @@ def _run_scripts(connection: _Connection, batch: list[_Call]) -> list[Any]:
 
 def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one go; their answers, among which errors of single commands may be."""
-    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    _send(connection, connection.pack_commands(commands), _stalled)
     answers: list[Any] = []
     for _ in commands:
         try:
@@ -405,6 +513,26 @@ def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> l
         except ResponseError as error:
             answers.append(error)
     return answers
+
+
+def _send(connection: _Connection, pieces: Iterable[bytes], wait: Callable[[float], None]) -> None:
+    """Send on a connection, however long it takes; `wait` is called while nothing moves."""
+    try:
+        for piece in pieces:
+            left = memoryview(piece)
+            stalled = time.monotonic() + STALL_SECONDS
+            while left:
+                try:
+                    left = left[connection._sock.send(left) :]
+                    stalled = time.monotonic() + STALL_SECONDS
+                except TimeoutError:
+                    wait(stalled)
+    except OSError as error:
+        raise RedisConnectionError(f"the connection broke: {error}") from error
+
+
+def _stalled(deadline: float) -> None:
+    raise RedisTimeoutError("Redis takes nothing")
 
 
 class InTime:
@@ -421,27 +549,27 @@ class InTime:
     ) -> Any:
         """`Storage.call`."""
         try:
-            return self._storage.call(_in_time(script.text), keys, [*args, self._latest()])
+            return self._storage.call(_script_in_time(script), keys, [*args, self._latest])
         except StorageUnavailable as error:
             self._learn_the_time_from(error)
-        return self._storage.call(_in_time(script.text), keys, [*args, self._latest()])
+        return self._storage.call(_script_in_time(script), keys, [*args, self._latest])
 
     async def acall(
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`Storage.acall`."""
         try:
-            return await self._storage.acall(_in_time(script.text), keys, [*args, self._latest()])
+            return await self._storage.acall(_script_in_time(script), keys, [*args, self._latest])
         except StorageUnavailable as error:
             self._learn_the_time_from(error)
-        return await self._storage.acall(_in_time(script.text), keys, [*args, self._latest()])
+        return await self._storage.acall(_script_in_time(script), keys, [*args, self._latest])
 
-    def _latest(self) -> int | str:
-        """Until when, by Redis's clock, what is asked for now may happen; '' if that is unknown."""
+    def _latest(self, seconds: float) -> int | str:
+        """The time in so many seconds by Redis's clock, in ms; '' if that is unknown."""
         if self._storage.clock is None:
             return ""
         redis, ours = self._storage.clock
-        return redis + round((time.monotonic() - ours + IN_TIME_SECONDS) * 1000)
+        return redis + round((time.monotonic() - ours + seconds) * 1000)
 
     def _learn_the_time_from(self, error: StorageUnavailable) -> None:
         """Raise it again, unless it says that what was asked for just now comes late."""
@@ -452,9 +580,19 @@ class InTime:
         self._storage.clock = int(late[1]), time.monotonic()
 
 
+def _script_in_time(script: AnyScript) -> Script:
+    return _in_time(script.text, getattr(script, "large", False))
+
+
 @functools.cache
-def _in_time(script: str) -> Script:
-    return Script.of((_LUA / "in_time.lua").read_text() + script)
+def _in_time(script: str, large: bool = False) -> Script:
+    return Script.of((_LUA / "in_time.lua").read_text() + script, large=large)
+
+
+@functools.cache
+def _measured(script: str) -> Script:
+    body = f"local function answer()\n{script}\nend\n"
+    return Script.of(body + (_LUA / "measured.lua").read_text() % LARGE_BYTES)
 
 
 _PING = Script.of("return 1")

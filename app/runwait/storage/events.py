@@ -25,7 +25,7 @@ EventId = tuple[int, int]
 """A fencing token and a number; (0, 0) comes before all."""
 
 # How many events are read at once.
-PAGE = 500
+PAGE = 200
 # Nobody logs nothing for longer, in ms.
 _QUIET_MS = 7 * 24 * 3600 * 1000
 
@@ -219,6 +219,6 @@ def text_of(event: EventId) -> str:
 
 
 _LOG = Script.load("runs/log")
-_AFTER = Script.load("runs/events_after")
-_FOLLOW = Script.load("runs/follow", "runs/library")
+_AFTER = Script.load("runs/events_after", large=True)
+_FOLLOW = Script.load("runs/follow", "runs/library", large=True)
 _UNFOLLOW = Script.of("return redis.call('SREM', KEYS[1], ARGV[1])")

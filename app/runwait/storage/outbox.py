@@ -200,14 +200,14 @@ def _time(ms: bytes) -> datetime:
     return datetime.fromtimestamp(int(ms) / 1000, UTC)
 
 
-def _script(name: str) -> Script:
-    return Script.load(f"outbox/{name}", "runs/library", "outbox/library")
+def _script(name: str, *, large: bool = False) -> Script:
+    return Script.load(f"outbox/{name}", "runs/library", "outbox/library", large=large)
 
 
 _ADD = _script("add")
-_CLAIM = _script("claim")
+_CLAIM = _script("claim", large=True)
 _DELIVERED = _script("delivered")
 _FAILED = _script("failed")
 _RELEASE = _script("release")
-_DEAD = _script("dead")
+_DEAD = _script("dead", large=True)
 _RETRY = _script("retry")

@@ -531,9 +531,12 @@ class RunRecords:
         run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id, *more = (
             self._storage.call(_CLAIM, [self._ready, last], given)
         )
-        self._claims[cancelled] = uuid4().hex
         if run_id is None:
+            self._claims[cancelled] = uuid4().hex
             return None, None if due < 0 else due / 1000
+        if lasting == b"":
+            lasting = self._storage.call(_RECORD, [self._run(run_id.decode())], []) or b""
+        self._claims[cancelled] = uuid4().hex
         problem = None
         try:
             record = RunRecord.restored(lasting, RunStatus.RUNNING.encode(), now().encode())
@@ -814,17 +817,18 @@ def _ids(record: RunRecord) -> str:
 _SHARED = ("runs/library", "threads/library", "runs/turns")
 _ADMIT = Script.load("runs/admit", *_SHARED)
 _ADMIT_ALL = Script.over("runs/admit_all", "runs/admit", "admit", *_SHARED)
-_REPEATED = Script.load("runs/repeated", "runs/library")
+_REPEATED = Script.load("runs/repeated", "runs/library", large=True)
 _WITHDRAW = Script.load("runs/withdraw", *_SHARED)
 _ASSIGN_THREAD = Script.load("runs/assign_thread", *_SHARED)
 _CLAIM = Script.load("runs/claim", *_SHARED)
 _FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
-_READ = Script.load("runs/read", "runs/library")
+_READ = Script.load("runs/read", "runs/library", large=True)
+_RECORD = Script.of("return redis.call('HGET', KEYS[1], 'record')", large=True)
 _TAKEN = Script.load("runs/taken")
 _CANCEL = Script.load("runs/cancel", *_SHARED)
 _IN_FLIGHT = Script.load("runs/in_flight")
 _GONE = Script.load("threads/gone")
-_LIST = Script.load("runs/list")
+_LIST = Script.load("runs/list", large=True)
 _REMOVE = Script.load("runs/remove", "runs/library")
 _BEAT = Script.load("runs/beat", *_SHARED)
 _HAND_BACK = Script.load("runs/hand_back", *_SHARED)

@@ -427,8 +427,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$lte": _ordered(operator.le),
 }
 
-_BATCH = Script.load("store/batch", "store/library")
-_SEARCH = Script.load("store/search", "store/library")
+_BATCH = Script.load("store/batch", "store/library", large=True)
+_SEARCH = Script.load("store/search", "store/library", large=True)
 _NAMESPACES = Script.load("store/namespaces", "store/library")
 _TOUCH = Script.load("store/touch", "store/library")
 _SWEEP = Script.load("store/sweep", "store/library")

@@ -72,10 +72,10 @@ _BYTES = 2_000_000
 
 _PUT = Script.load("put")
 _PUT_WRITES = Script.load("put_writes")
-_READ = Script.load("read")
-_PAGE_OF = Script.load("page")
+_READ = Script.load("read", large=True)
+_PAGE_OF = Script.load("page", large=True)
 _NAMESPACES = Script.load("namespaces")
-_HISTORY = Script.load("history")
+_HISTORY = Script.load("history", large=True)
 _DROP = Script.load("drop")
 _DROP_RUN = Script.load("drop_run")
 _DELETE = Script.load("delete")
@@ -143,6 +143,7 @@ class Plans(NamedTuple):
     prefix: str
     serde: SerializerProtocol
     token: int | None
+    most: int | None = None
 
     def _ask(self, script: Script, thread: str, *args: str | bytes | int) -> Plan[Any]:
         """What a script answers, asked with the token."""
@@ -433,6 +434,9 @@ class Plans(NamedTuple):
             raise UnstorableValue(channel, error.type, error.reason) from error
         except Exception as error:
             raise UnstorableValue(channel, type(value).__name__, str(error)) from error
+        if self.most is not None and len(data) > self.most:
+            reason = f"it takes {len(data)} bytes, and {self.most} are allowed"
+            raise UnstorableValue(channel, type(value).__name__, reason)
         return form.encode() + b"\0" + data
 
     def _revived(self, channel: bytes | str, stored: bytes) -> Any:

@@ -21,12 +21,16 @@ class Script:
 
     text: str
     sha: str
+    large: bool = False
 
     @classmethod
-    def load(cls, name: str) -> Script:
-        """The script `name` from the package's lua folder, after what all of them share."""
+    def load(cls, name: str, *, large: bool = False) -> Script:
+        """The script `name` from the package's lua folder, after what all of them share.
+
+        Its answer may be `large`: a runner may want to know.
+        """
         text = (_LUA / "library.lua").read_text() + (_LUA / f"{name}.lua").read_text()
-        return cls(text, hashlib.sha1(text.encode()).hexdigest())
+        return cls(text, hashlib.sha1(text.encode()).hexdigest(), large)
 
 
 class ScriptRunner(Protocol):

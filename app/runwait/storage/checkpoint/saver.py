@@ -40,6 +40,7 @@ class RedisSaver(BaseCheckpointSaver[str]):
         prefix: str = "langgraph",
         serde: SerializerProtocol | None = None,
         token: int | None = None,
+        most: int | None = None,
     ) -> None:
         """Prepare; nothing is called yet.
 
@@ -48,11 +49,13 @@ class RedisSaver(BaseCheckpointSaver[str]):
             prefix: what all keys start with.
             serde: default: `serializer()`, which is strict.
             token: fencing token, above 0 and below 2**53 - 1.
+            most: bytes that a value may take, when it is stored; None: any number.
         """
         super().__init__(serde=serde or serializer())
         self.runner = runner
         self.prefix = prefix
         self.token = token
+        self.most = most
 
     def fenced(self, token: int) -> RedisSaver:
         """The same saver for the holder of a fencing token.
@@ -250,7 +253,7 @@ class RedisSaver(BaseCheckpointSaver[str]):
 
     @property
     def _plans(self) -> Plans:
-        return Plans(self.prefix, self.serde, self.token)
+        return Plans(self.prefix, self.serde, self.token, self.most)
 
     def _do(self, plan: Plan[_T]) -> _T:
         try:

@@ -3,8 +3,9 @@
 -- ARGV  prefix, owner (a process id), lease (ms), call (what tells this call from others), cancelled (to
 --       claim it only if it was cancelled: then it takes no place to execute)
 -- Returns {id, token, attempts, record, cancel, kept, graph, ms until the next is due, how often it was
--- handed back, thread id, 1 if a process listens to its events, how often its process was stopped}: id
--- is false if none is ready now, the eighth -1 if none is to come; graph is
+-- handed back, thread id, 1 if a process listens to its events, how often its process was stopped}: record
+-- is '' if it is large, to be read by itself; id is false if none is ready now, the eighth -1 if none is
+-- to come; graph is
 -- whose the run's thread is ('' for nobody's), false if it is not the run's turn on it. A repeated call
 -- takes no second run.
 local a = named(ARGV)
@@ -16,6 +17,7 @@ local function answer(id)
     'handed_back', 'stopped')
   local there = found[5] and redis.call('HMGET', p .. ':thread:' .. found[6], 'active', 'graph') or {}
   local graph = there[1] == id and (there[2] or '')
+  if #(found[3] or '') > 65536 then found[3] = '' end
   return {id, found[1], tonumber(found[2]), found[3], found[4], found[5], graph, 0,
     tonumber(found[7] or '0'), found[6] or '', redis.call('EXISTS', p .. ':listening:' .. id),
     tonumber(found[8] or '0')}
