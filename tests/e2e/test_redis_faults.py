@@ -181,6 +181,23 @@ def test_an_end_that_is_not_recorded_yet_is_for_those_alone_who_waited(
     assert httpx.get(f"{server.url}{path}/join", timeout=PATIENCE).status_code == 404
 
 
+def test_what_needs_a_right_that_is_lacking_is_refused_before_anything_is_stored(serve, valkey):
+    valkey.client.execute_command(
+        *["ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "resetchannels"]
+    )
+    server = serve(REDIS_URL=valkey.url.replace("//", "//app:secret@"), LANGGRAPH_CONFIG=ZOO)
+    unready = httpx.get(f"{server.url}/ready", timeout=PATIENCE)
+    assert unready.status_code == 503
+    assert "&{runwait}:told:*" in unready.json()["detail"]
+    kept = {"assistant_id": "echo", "input": {"value": 1}, "on_completion": "keep"}
+    assert server.http.post("/runs/wait", json=kept).status_code == 503
+    assert echo(server).json() == {"value": 1}
+    assert not valkey.client.keys("*run:*")
+    assert server.logged("&{runwait}:told:*")
+    valkey.client.execute_command("ACL", "SETUSER", "app", "allchannels")
+    eventually(lambda: is_ready(server))
+
+
 def test_an_evicting_redis_is_warned_of_once_and_in_ready(serve, valkey):
     valkey.client.config_set("maxmemory-policy", "allkeys-lru")
     server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)

@@ -1,12 +1,14 @@
 """Storage: scripts from many threads, through a Redis that comes and goes."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,7 @@ from runwait.storage.connection import (
 )
 from tests.faulty import FaultyNetwork
 from tests.ports import free_port
-from tests.servers import VERSION, RedisServer, eventually
+from tests.servers import ROOT, VERSION, RedisServer, eventually
 
 INCREMENT = Script.of("return redis.call('INCR', KEYS[1])")
 
@@ -184,6 +186,48 @@ def test_a_refused_connection_is_a_problem_and_no_exception():
     storage.start()
     with pytest.raises(StorageUnavailable):
         storage.ping()
+
+
+@pytest.mark.parametrize(
+    ("rules", "lacking"),
+    [
+        ("~* +@all resetchannels", "&{test}:told:*"),
+        ("~* &* +@all -publish -hset", "+hset +publish"),
+        ("~{test}:* &* +@all", "~test:*"),
+        ("~* resetchannels &{test}:* +@all -evalsha", "+evalsha"),
+    ],
+)
+def test_rights_that_a_user_lacks_are_named_and_found_once_they_are_given(valkey, rules, lacking):
+    valkey.client.execute_command("ACL", "SETUSER", "app", "on", ">secret", *rules.split())
+    storage = Storage(f"redis://app:secret@127.0.0.1:{valkey.port}/0", 3, "test")
+    storage.start()
+    with pytest.raises(StorageUnavailable, match=re.escape(f"lacks the rights {lacking}")):
+        storage.ping()
+    assert valkey.client.dbsize() == valkey.client.exists("{test}:rights", "test:{rights}")
+    valkey.client.execute_command("ACL", "SETUSER", "app", "allkeys", "allchannels", "+@all")
+    eventually(lambda: storage.problem is None)
+    storage.write()
+    valkey.client.execute_command("ACL", "SETUSER", "app", "-set")
+    with pytest.raises(StorageUnavailable):
+        storage.write()
+    eventually(lambda: "lacks the rights +set" in (storage.problem or ""))
+
+
+def test_with_the_rights_that_the_readme_names_nothing_is_lacking(valkey):
+    readme = (ROOT / "docs" / "deploying.md").read_text()
+    [rules] = re.findall(r"ACL SETUSER runwait (.*)", readme)
+    valkey.client.execute_command("ACL", "SETUSER", "runwait", *rules.split())
+    storage = Storage(f"redis://runwait:secret@127.0.0.1:{valkey.port}/0", 3, "runwait")
+    storage.start()
+    assert storage.problem is None
+
+
+def test_all_commands_of_the_scripts_are_tried():
+    scripts = Path(connection.__file__).parent.rglob("*.lua")
+    texts = {each.name: each.read_text() for each in scripts}
+    tried = set(re.findall(r"^([A-Z]+)(?: |$)", texts.pop("rights.lua"), re.M))
+    used = set(re.findall(r"(?:call|each_chunk)\('([A-Z]+)'", "".join(texts.values())))
+    assert used - tried == {"TIME", "PUBLISH", "SCAN"}  # the last one is for no use of the service
 
 
 def test_an_eviction_policy_that_loses_keys_is_warned_of(valkey):

@@ -83,7 +83,9 @@ class Service:
         self.timers = Timers()
         observer = LogLines()
         prefix = settings.redis_prefix
-        storage = self._storage = Storage(settings.storage_url, settings.redis_max_connections - 1)
+        storage = self._storage = Storage(
+            settings.storage_url, settings.redis_max_connections - 1, prefix
+        )
         executor = self._executor = Executor(settings.run_concurrency)
         executor.on_blocked = observer.blocked
         savers = Savers(prefix, settings.langgraph_aes_key, settings.max_value_bytes)
@@ -259,10 +261,10 @@ class Service:
         if self.stopping:
             return "shutting down"
         try:
-            self._storage.ping()
+            self._storage.write()
         except StorageUnavailable as error:
             return str(error)
-        return None
+        return self._subscriber.problem
 
     @property
     def warning(self) -> str | None:

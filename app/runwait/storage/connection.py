@@ -36,7 +36,14 @@ from typing import Any, Protocol
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import DataError, NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    DataError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -208,14 +215,16 @@ def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Red
 class Storage:
     """Runs scripts in Redis for any thread of the process."""
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, prefix: str | None = None) -> None:
         """Prepare; nothing is opened before `start`.
 
         Args:
             url: redis://, rediss:// or unix:// URL of the server.
             connections: how many to open, at least 1. The last one is for large values, and is
                 opened for the first of them; where there is but one, it is for all.
+            prefix: of the keys and channels that are tried for the rights to them; None: none are.
         """
+        self._prefix = prefix
         # Connections as such, not clients: a client's pipelines cost more than what they send.
         pool = client(url).connection_pool
         self._connections: list[_Connection] = [
@@ -352,6 +361,10 @@ class Storage:
         """Raise StorageUnavailable unless Redis answers now."""
         self.call(_PING, [], [])
 
+    def write(self) -> None:
+        """Raise StorageUnavailable unless Redis takes writes now."""
+        self.call(_WRITE, [f"{{{self._prefix}}}:rights"], [])
+
     def _call_once(self, call: _Call) -> Any:
         # While the connection was lost only just now, it is worth waiting for.
         patience = max(0.0, self._down_since + WAIT_SECONDS - time.monotonic())
@@ -395,8 +408,9 @@ class Storage:
                 self._lost(error)
             return [error] * len(turn.batch)
         for answer in answers:
-            if isinstance(answer, ReadOnlyError):
-                # After a failover, the name in the URL may lead to the new primary.
+            # After a failover, the name in the URL may lead to the new primary. Of rights that
+            # are lacking, the next attempt to connect says which.
+            if isinstance(answer, ReadOnlyError) or _is_no_right(answer):
                 self._lost(answer)
         return answers
 
@@ -456,6 +470,7 @@ class Storage:
             each.disconnect()
             each.connect()
             _exchange(each, [("PING",)])
+        self._try_rights(self._connections[0])
         asked = time.monotonic()
         answer, clock = _exchange(self._connections[0], [("INFO", "everything"), ("TIME",)])
         if not isinstance(clock, ResponseError):
@@ -478,6 +493,35 @@ class Storage:
             if warning != self.warning:
                 log.warning(warning)
         self.warning = warning
+
+    def _try_rights(self, connection: _Connection) -> None:
+        if self._prefix is None:
+            return
+        p = self._prefix
+        args = [f"{{{p}}}:told:rights", f"{{{p}}}:told:*"]
+        args += [f"{{{p}}}:rights", f"{{{p}}}:*", f"{p}:{{rights}}", f"{p}:*"]
+        asked: list[tuple[Any, ...]] = [
+            ("SCRIPT", "LOAD", _RIGHTS.text),
+            ("EVAL", _RIGHTS.text, 0, *args),
+            ("EVALSHA", _RIGHTS.sha, 0, *args),
+        ]
+        answers = _exchange(connection, asked)
+        lacking = [
+            f"+{command[0].lower()}"
+            for command, answer in zip(asked, answers, strict=True)
+            if _is_no_right(answer)
+        ]
+        if isinstance(answers[-1], list):
+            lacking += [each.decode() for each in answers[-1]]
+        if lacking:
+            raise RedisConnectionError(f"its user lacks the rights {' '.join(lacking)}")
+
+
+def _is_no_right(answer: Any) -> bool:
+    return isinstance(answer, NoPermissionError) or (
+        isinstance(answer, ResponseError)
+        and re.search("ACL failure|user executing the script", str(answer)) is not None
+    )
 
 
 def _given(call: _Call) -> Any:
@@ -596,3 +640,5 @@ def _measured(script: str) -> Script:
 
 
 _PING = Script.of("return 1")
+_WRITE = Script.of("redis.call('SET', KEYS[1], '1', 'PX', 60000) return 1")
+_RIGHTS = Script.of((_LUA / "rights.lua").read_text())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from runwait.storage.connection import client, pauses
 
@@ -40,6 +40,8 @@ class Subscriber:
         self._channels = channels
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        # Which right is lacking, if one is.
+        self.problem: str | None = None
 
     def start(self) -> None:
         """Listen, on a thread of its own."""
@@ -58,9 +60,15 @@ class Subscriber:
                     if message is None:
                         continue
                     if message["type"] == "subscribe":
+                        self.problem = None
                         self._on_subscribed()
                     elif message["type"] == "message":
                         self._on_message(message["data"].decode())
+            except NoPermissionError as error:
+                problem = f"Redis's user may not subscribe: {error}"
+                if problem != self.problem:
+                    log.warning(problem)
+                self.problem = problem
             except RedisError as error:
                 log.debug("the subscription broke: %s", error)
             except Exception:

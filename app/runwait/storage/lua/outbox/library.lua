@@ -48,5 +48,5 @@ local function outbox_add(p, id, now, url, body)
   redis.call('HSET', key, 'url', url, 'body', body, 'receiver', receiver, 'created', now,
     'since', now, 'attempts', 0)
   outbox_due(p, id, receiver, now)
-  redis.call('PUBLISH', p .. ':told:all', 'webhook')
+  redis.pcall('PUBLISH', p .. ':told:all', 'webhook')
 end

@@ -7,6 +7,6 @@ if found[1] == ARGV[3] then
   redis.call('HDEL', KEYS[1], 'claim')
   redis.call('HINCRBY', KEYS[1], 'attempts', -1)
   outbox_due(ARGV[1], ARGV[2], found[2], clock())
-  redis.call('PUBLISH', ARGV[1] .. ':told:all', 'webhook')
+  redis.pcall('PUBLISH', ARGV[1] .. ':told:all', 'webhook')
 end
 return 1

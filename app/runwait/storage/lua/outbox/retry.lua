@@ -9,6 +9,6 @@ if redis.call('ZREM', KEYS[2], id) == 1 then
   redis.call('PERSIST', KEYS[1])
   redis.call('HSET', KEYS[1], 'attempts', 0, 'since', clock())
   outbox_due(p, id, receiver, clock())
-  redis.call('PUBLISH', p .. ':told:all', 'webhook')
+  redis.pcall('PUBLISH', p .. ':told:all', 'webhook')
 end
 return 1

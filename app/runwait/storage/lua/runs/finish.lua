@@ -80,5 +80,5 @@ for i, event in ipairs(events) do
 end
 redis.call('PEXPIRE', p .. ':events:' .. id, ttl)
 redis.call('DEL', p .. ':listening:' .. id)
-for _, process in ipairs(waiting) do redis.call('PUBLISH', p .. ':told:' .. process, 'ended ' .. id) end
+for _, process in ipairs(waiting) do redis.pcall('PUBLISH', p .. ':told:' .. process, 'ended ' .. id) end
 return 1

@@ -30,7 +30,7 @@ local function listen(p, id, process, owner)
   if owner == process then return end
   redis.call('SADD', p .. ':listening:' .. id, process)
   redis.call('PEXPIRE', p .. ':listening:' .. id, 604800000)
-  if owner then redis.call('PUBLISH', p .. ':told:' .. owner, 'listen ' .. id) end
+  if owner then redis.pcall('PUBLISH', p .. ':told:' .. owner, 'listen ' .. id) end
 end
 
 -- Makes a run ready for whichever process is free once it is due. All are told, if it is the next. One
@@ -39,7 +39,7 @@ local function make_ready(p, id, due)
   if redis.call('HEXISTS', p .. ':run:' .. id, 'cancel') == 1 then due = 0 end
   redis.call('ZADD', p .. ':ready', due, id)
   if redis.call('ZRANGE', p .. ':ready', 0, 0)[1] == id then
-    redis.call('PUBLISH', p .. ':told:all', 'ready')
+    redis.pcall('PUBLISH', p .. ':told:all', 'ready')
   end
 end
 
@@ -63,7 +63,7 @@ local function request_cancel(p, id, action)
   if not found[5] or found[2] then return 0 end
   if not found[3] then redis.call('HSET', run, 'cancel', action) end
   if found[1] then
-    redis.call('PUBLISH', p .. ':told:' .. found[1], 'cancel ' .. id .. ' ' .. (found[3] or action))
+    redis.pcall('PUBLISH', p .. ':told:' .. found[1], 'cancel ' .. id .. ' ' .. (found[3] or action))
   else
     redis.call('ZREM', p .. ':queued', id)
     if found[4] then redis.call('LREM', p .. ':thread:' .. found[4] .. ':queue', 0, id) end

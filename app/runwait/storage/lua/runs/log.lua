@@ -22,7 +22,7 @@ for i, run in ipairs(cjson.decode(a.runs)) do
     end
     redis.call('PEXPIRE', key, a.quiet)
     for _, process in ipairs(redis.call('SMEMBERS', p .. ':listening:' .. id)) do
-      redis.call('PUBLISH', p .. ':told:' .. process, 'events ' .. id)
+      redis.pcall('PUBLISH', p .. ':told:' .. process, 'events ' .. id)
     end
     taken[i] = 1
   end
