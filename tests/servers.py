@@ -87,6 +87,8 @@ class RedisServer:
             [self.binary, *(str(each) for pair in options.items() for each in pair)],
             stdout=(self.folder / "log").open("ab"),
             stderr=subprocess.STDOUT,
+            # A file that may not grow is an error for it, as on a full disk, and no signal.
+            restore_signals=False,
         )
         eventually(self.answers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from runwait.storage.connection import IN_TIME_SECONDS
 from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently, pause, resume
@@ -65,11 +67,34 @@ def replica(valkey: RedisServer) -> Iterator[None]:
         valkey.client.replicaof("NO", "ONE")
 
 
+@contextlib.contextmanager
+def disk_full(valkey: RedisServer) -> Iterator[None]:
+    assert valkey.process is not None
+
+    def limit(size: int) -> None:
+        resource.prlimit(valkey.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def refuses() -> bool:
+        try:
+            return not valkey.client.set("a write", "more")
+        except redis.RedisError:
+            return True
+
+    limit(1)
+    try:
+        # It takes what it is given until it has noticed.
+        eventually(refuses)
+        yield
+    finally:
+        limit(resource.RLIM_INFINITY)
+
+
 FAULTS: dict[str, Callable[[RedisServer, FaultyNetwork], AbstractContextManager[None]]] = {
     "restarted": lambda valkey, network: stopped(valkey),
     "full": lambda valkey, network: configured(valkey, "maxmemory", "1mb", "0"),
     "no_replicas": lambda valkey, network: configured(valkey, "min-replicas-to-write", "3", "0"),
     "read_only": lambda valkey, network: replica(valkey),
+    "disk_full": lambda valkey, network: disk_full(valkey),
     "silent": lambda valkey, network: silent(valkey),
     "too_slow": lambda valkey, network: network.slow(0.6),
     "refusing": lambda valkey, network: network.refusing(),
@@ -153,7 +178,10 @@ def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
             answer = httpx.post(f"{server.url}/runs/wait", json=run, timeout=PATIENCE)
             assert answer.json() == {"value": 1}
         assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
+        unready = httpx.get(f"{server.url}/ready", timeout=PATIENCE)
+        assert (unready.status_code, list(unready.json())) == (503, ["detail"])
     eventually(lambda: is_well(server))
+    assert httpx.get(f"{server.url}/ready", timeout=PATIENCE).status_code == 200
     for path, body, headers in (*needs[:1], *needs[2:]):
         send = functools.partial(httpx.post, json=body, headers=headers, timeout=PATIENCE)
         answer = patiently(functools.partial(send, server.url + path))

@@ -11,7 +11,9 @@ Two locks in the data folder decide who does what. The kernel drops them whateve
 
 With `appendfsync no` the server hands every write to the kernel before it answers, so no death
 of a process loses what was acknowledged; a power cut may lose the last half minute. `everysec`
-is the other way round: while a sync runs it answers first and writes later.
+is the other way round: while a sync runs it answers first and writes later. Where the kernel
+takes no more, as with a full disk, what was answered in that moment is kept in memory and written
+once there is room; all later writes are refused until then.
 """
 
 import atexit
