@@ -68,6 +68,21 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
         ("WEB_CONCURRENCY", "1.5"),
         ("REDIS_URL", "localhost:6379"),
         ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://:secret@host:port/0"),
+        ("REDIS_URL", "redis://:secret@host:65536/0"),
+        ("REDIS_URL", "redis://:secret@host/name"),
+        ("REDIS_URL", "redis://:secret@host/-1"),
+        ("REDIS_URL", "redis://:secret@host/0?db=secret"),
+        ("REDIS_URL", "redis://:secret@host/0?secret=1"),
+        ("REDIS_URL", "redis://host/0?protocol=9"),
+        ("REDIS_URL", "rediss://host/0?ssl_cert_reqs=secret"),
+        ("REDIS_URL", "redis://:secret#1@host:6379/0"),
+        ("REDIS_URL", "redis://:1#secret@host:6379/0"),
+        ("REDIS_URL", "redis://:1?secret@host:6379/0"),
+        ("REDIS_URL", "redis://:1/secret@host:6379/0"),
+        ("REDIS_URL", "redis://:secret[@host:6379/0"),
+        ("REDIS_URL", "redis://[::1/0"),
+        ("REDIS_URL", "unix://"),
         ("REDIS_PREFIX", "a b"),
         ("REDIS_PREFIX", "{a}"),
         ("REDIS_MAX_CONNECTIONS", "1"),
@@ -95,6 +110,23 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(monkeypatch, name, tex
     assert str(raised.value).startswith(f"{name}: ")
     assert "\n" not in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://host",
+        "redis://:p@ss@host:1/2",
+        "redis://user:p%23ss@[::1]:6379/",
+        "rediss://host/0?ssl_cert_reqs=none",
+        "redis://host?db=3&socket_timeout=5&decode_responses=true",
+        "unix:///run/redis@1.sock?db=1",
+    ],
+)
+def test_a_redis_url_that_can_be_used_is_taken(monkeypatch, url):
+    monkeypatch.setenv("REDIS_URL", url)
+    assert Settings.from_env().redis_url == url
 
 
 def test_all_values_that_cannot_be_used_are_named_at_once(monkeypatch):

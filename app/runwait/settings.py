@@ -179,6 +179,11 @@ def _one_line(errors: Any) -> str:
 def _redis_url(value: str) -> None:
     if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValidationError("Must be a redis://, rediss:// or unix:// URL.")
+    # Not at the start: most of what reads settings needs no Redis.
+    from runwait.storage.connection import check_url
+
+    if problem := check_url(value):
+        raise ValidationError(problem)
 
 
 def _webhook_secret(value: str) -> None:

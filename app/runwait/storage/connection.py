@@ -32,6 +32,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -202,14 +203,40 @@ class _Turn:
 
 def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Redis:
     """A client with timeouts and without redis-py's own retries; it opens nothing yet."""
-    return redis.Redis.from_url(
-        url,
+    made = redis.Redis.from_url(url)
+    # Whatever the URL says of these.
+    made.connection_pool.connection_kwargs.update(
         socket_timeout=silence,
         socket_connect_timeout=WAIT_SECONDS,
         # A retried command may run twice; whether that is harmless is for the caller to say.
         retry=Retry(NoBackoff(), 0),
+        decode_responses=False,
         **options,
     )
+    return made
+
+
+def check_url(url: str) -> str | None:
+    """Why a URL of a server cannot be used, without a word of what is in it; None if it can."""
+    escape = "in the password, characters such as # ? / @ [ ] % are written as %23 and so on"
+    try:
+        parts = urlsplit(url)
+        local = parts.scheme == "unix"
+        # A password that is not escaped ends up in any of them.
+        if parts.fragment or "@" in parts.query or (not local and "@" in parts.path):
+            return f"Has an @ or # where none can be: {escape}."
+        _ = parts.port
+    except ValueError:
+        return f"Its port must be a number up to 65535, or else: {escape}."
+    if local and not parts.path:
+        return "Must name a socket."
+    if not local and not re.fullmatch(r"(/[0-9]*)?", parts.path):
+        return "What follows the host and the port must be the number of a database."
+    try:
+        client(url).connection_pool.make_connection()
+    except Exception:
+        return "Has options that redis-py does not know, or takes with other values."
+    return None
 
 
 class Storage:
