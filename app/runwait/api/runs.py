@@ -18,7 +18,7 @@ from runwait.api.request import (
     query_selection,
 )
 from runwait.api.schemas import STREAM_MODES, CancelBody, RunBody, ThreadRunBody, batch_of
-from runwait.api.stream import Document, EventStream
+from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream
 from runwait.runs.events import Follower
 from runwait.runs.request import RunRequest
 from runwait.runs.service import Service
@@ -127,6 +127,19 @@ def join_stream(run_id: str, thread_id: str | None = None) -> Response:
     return _streaming(follower, names=None if modes is None else event_names(modes))
 
 
+@blueprint.get("/threads/<thread_id>/stream")
+def stream_thread(thread_id: str) -> Response:
+    """The events of the thread's runs, one after the other."""
+    modes: list[str] = []
+    for name in ("stream_modes", "stream_mode"):
+        if name in request.args:
+            modes += query_selection(name, THREAD_STREAM_MODES)
+    follower = _service().stream_thread(thread_id, _last_event_id())
+    g.thread_id = thread_id
+    stream = ThreadStream(follower, _pause(), modes or ["run_modes"])
+    return stream.response({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
 @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
 def cancel(thread_id: str, run_id: str) -> Response:
     """Stop the run."""
@@ -216,7 +229,7 @@ def _last_event_id() -> EventId | None:
     given = request.headers.get("Last-Event-ID")
     if not given:
         return None
-    if given in ("-1", "0"):
+    if given in ("-1", "0", "-"):
         return 0, 0
     if not _EVENT_ID.fullmatch(given):
         raise InvalidRequest(problems([("Last-Event-ID", "must be an event's id, or -1 for all")]))

@@ -11,7 +11,9 @@ server, such as Flask's test client, the request's own thread iterates over it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from flask import Response
 
@@ -182,6 +184,35 @@ class EventStream(Stream):
         return piece + frame(given)
 
 
+class ThreadStream(EventStream):
+    """The body of a client that follows the runs of a thread, without an end."""
+
+    def __init__(self, follower: Follower, pause: float, modes: Sequence[str]) -> None:
+        """Prepare.
+
+        Args:
+            follower: follows the thread; closed with the response.
+            pause: seconds between heartbeats.
+            modes: which events are wanted, of THREAD_STREAM_MODES.
+        """
+        super().__init__(follower, pause)
+        self._modes = frozenset(modes)
+        self._begun = True
+
+    def _piece_of(self, given: Given) -> bytes:
+        if isinstance(given, Event):
+            if given.name == events.END:
+                ended = json.loads(given.data)
+                done = {"status": "run_done", "run_id": ended["run_id"], "how": ended["status"]}
+                given = replace(given, name=events.METADATA, data=dumps(done))
+            mode = _MODES.get(given.name, "run_modes")
+            if mode not in self._modes and not (mode == "lifecycle" and "run_modes" in self._modes):
+                return b""
+        return super()._piece_of(given)
+
+
+THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
+_MODES = {events.METADATA: "lifecycle", "state_update": "state_update"}
 _ALWAYS = frozenset({events.METADATA, events.ERROR, events.END, "feedback"})
 # Line ends for some readers, and for others none.
 _ESCAPED = (

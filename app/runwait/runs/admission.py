@@ -292,7 +292,7 @@ class Admission:
         if verdict.kind == "busy":
             raise ThreadBusy(record.thread_id)
         if verdict.kind == "running":
-            run = Run(record, request, token=verdict.token)
+            run = Run(record, request, token=verdict.token, logged=verdict.listened)
             self._runner.start_run(run)
             return run
         return None if verdict.kind == "pending" else _replay(verdict)

@@ -16,10 +16,12 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from typing import TypeVar
 
 from runwait.runs import ending
 from runwait.runs.executor import Executor
@@ -89,6 +91,7 @@ class Follower:
     Attributes:
         streams: whether it is given all events, and the run's end as the event `end`; else it is
             given an `End` alone.
+        is_over: whether it was given the event `end`.
         on_gone: called when the client closed its connection.
         on_close: called once, when the request is over.
         on_delivered: called when all was written to the client.
@@ -112,6 +115,7 @@ class Follower:
         self.cursor: EventId = (0, 0)
         self._behind = behind
         self._missed = False
+        self.is_over = False
         self._giving = threading.Lock()
         self._events: queue.SimpleQueue[Given] = queue.SimpleQueue()
         self._taken: list[Given] = []
@@ -180,6 +184,7 @@ class Follower:
             if event.id <= self.cursor:
                 return  # it has come by another way
             self.cursor = event.id
+        self.is_over = event.name == END
         self._backlog += len(event.data)
         self._put(event)
 
@@ -238,6 +243,43 @@ class Follower:
             self.on_close()
 
 
+class ThreadFollower(Follower):
+    """One client that follows the runs of a thread, one after the other.
+
+    Ids grow from one run of a thread to the next, since they have it in turn.
+    """
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(thread_id, "", streams=True, behind=True)
+        # Runs that have begun after the one that is followed now, by `run_id`.
+        self._following: deque[str] = deque()
+        self._over: deque[str] = deque(maxlen=100)
+        self.on_run_end: Callable[[], None] = lambda: None
+
+    def begins(self, run_id: str) -> bool:
+        """Note that a run has begun; whether it is to be followed now."""
+        with self._giving:
+            if run_id in (self.run_id, *self._following, *self._over):
+                return False
+            self._following.append(run_id)
+            return not self.run_id
+
+    def next_run(self) -> str | None:
+        """Go on to the next run, once one has ended; the id of that, if there is one."""
+        with self._giving:
+            self._behind = True
+            self._over.append(self.run_id)
+            self.run_id = self._following.popleft() if self._following else ""
+            return self.run_id or None
+
+    def _give_event(self, event: Event) -> None:
+        super()._give_event(event)
+        if self.is_over:
+            # The next one is read from its log.
+            self.is_over, self._behind = False, True
+            self.on_run_end()
+
+
 class Hub:
     """All who follow runs in this process, by run.
 
@@ -273,6 +315,7 @@ class Hub:
         self._patience = patience
         self._document_of = document_of
         self._followers: dict[str, list[Follower]] = {}
+        self._of_threads: dict[str, list[ThreadFollower]] = {}
         self._lock = threading.Lock()
         self._stopped = False
         # Runs whose logs have events that were not read yet.
@@ -333,10 +376,10 @@ class Hub:
         """Give all who follow a run its end; those who stream it, if its last events come along."""
         with self._lock:
             followers = self._followers.pop(run_id, [])
-            if isinstance(last, End) and not last.events:
-                if streaming := [each for each in followers if each.streams]:
-                    self._followers[run_id] = streaming
-                followers = [each for each in followers if not each.streams]
+            streaming = [each for each in followers if each.streams]
+            if isinstance(last, End) and streaming:
+                # They may have something to read from the log still.
+                self._followers[run_id] = streaming
         for follower in followers:
             follower.give(last)
 
@@ -398,6 +441,89 @@ class Hub:
                     follower.give(event)
             self.look_at_events(run_id)
 
+    def follow_thread(self, thread_id: str, after: EventId | None) -> ThreadFollower | None:
+        """Follow the runs of a thread, in whichever process they execute.
+
+        Args:
+            thread_id: the thread.
+            after: the event after which to go on; (0, 0) for all that is kept, None for now.
+
+        Returns:
+            Who follows it, which must be closed; None if there is no such thread.
+
+        Raises:
+            NoRoom: all places to wait are taken, or the process is stopping.
+            StorageUnavailable: Redis cannot be asked.
+        """
+        self._enter()
+        follower = ThreadFollower(thread_id)
+        follower.on_close = partial(self._leave_thread, follower)
+        follower.on_drained = lambda: self.look_at_events(follower.run_id)
+        follower.on_run_end = lambda: self._executor.help(partial(self._next_run, follower))
+        with self._lock:
+            self._of_threads.setdefault(thread_id, []).append(follower)
+        try:
+            found = self._logs.follow_thread(thread_id)
+        except BaseException:
+            follower.close()
+            raise
+        if found is None:
+            follower.close()
+            return None
+        active, logged = found
+        if after is None:
+            follower.cursor = active[1] if active is not None else (0, 0)
+            runs = []
+        else:
+            follower.cursor = after
+            runs = sorted((last, run_id) for run_id, last in logged if last > after)
+        for _, run_id in runs:
+            self._begins(follower, run_id)
+        if active is not None:
+            self._begins(follower, active[0])
+        return follower
+
+    def run_begins(self, thread_id: str, run_id: str) -> None:
+        """A message says that a run begins on a thread that is followed here."""
+        for follower in list(self._of_threads.get(thread_id, ())):
+            self._begins(follower, run_id)
+
+    def tell_thread(self, thread_id: str, event: Event) -> None:
+        """Give all who follow a thread an event that is of none of its runs."""
+        for follower in list(self._of_threads.get(thread_id, ())):
+            follower.give(event)
+
+    def follows_thread(self, thread_id: str) -> bool:
+        """Whether anybody in this process follows a thread."""
+        return thread_id in self._of_threads
+
+    def _begins(self, follower: ThreadFollower, run_id: str) -> None:
+        if follower.begins(run_id):
+            self._next_run(follower)
+
+    def _next_run(self, follower: ThreadFollower) -> None:
+        with self._lock:
+            _unlist(self._followers, follower.run_id, follower)
+            run_id = follower.next_run()
+            if run_id is None or follower not in self._of_threads.get(follower.thread_id, ()):
+                return
+            self._followers.setdefault(run_id, []).append(follower)
+        self.look_at_events(run_id)
+
+    def _follow_threads(self, thread_ids: Iterable[str]) -> None:
+        """Messages of runs that began may have been lost."""
+        for thread_id in thread_ids:
+            found = self._logs.follow_thread(thread_id)
+            if found is None:
+                continue
+            active, logged = found
+            for follower in list(self._of_threads.get(thread_id, ())):
+                for last, run_id in sorted((last, run_id) for run_id, last in logged):
+                    if last > follower.cursor:
+                        self._begins(follower, run_id)
+                if active is not None:
+                    self._begins(follower, active[0])
+
     def catch_up(self, run_id: str) -> None:
         """Have all who stream a run given what other processes have logged of it."""
         for follower in self._followers.get(run_id, ()):
@@ -422,16 +548,21 @@ class Hub:
     def look_at_all(self) -> None:
         """Messages may have been lost: read all runs of other processes that are followed."""
         with self._lock:
-            run_ids = list(self._followers)
+            run_ids, thread_ids = list(self._followers), list(self._of_threads)
         for run_id in run_ids:
             self.look(run_id)
+        if thread_ids:
+            self._executor.help(partial(_if_it_can_be, self._follow_threads, thread_ids))
 
     def stop(self) -> None:
         """This process stops: whoever follows a run has to ask another."""
         with self._lock:
             run_ids = list(self._followers)
+            of_threads = [each for those in self._of_threads.values() for each in those]
         for run_id in run_ids:
             self.publish(run_id, Cut.ELSEWHERE)
+        for follower in of_threads:
+            follower.give(Cut.ELSEWHERE)
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -446,11 +577,30 @@ class Hub:
     def _leave(self, follower: Follower) -> None:
         self._places.release()
         with self._lock:
-            followers = self._followers.get(follower.run_id)
-            if followers and follower in followers:
-                followers.remove(follower)
-                if not followers:
-                    del self._followers[follower.run_id]
+            is_last = _unlist(self._followers, follower.run_id, follower)
+        if is_last and follower.streams and not (follower.is_over or self.is_here(follower.run_id)):
+            self._unfollow(follower.run_id)
+
+    def _leave_thread(self, follower: ThreadFollower) -> None:
+        self._places.release()
+        with self._lock:
+            _unlist(self._followers, follower.run_id, follower)
+            is_last = _unlist(self._of_threads, follower.thread_id, follower)
+        if is_last:
+            self._unfollow(follower.thread_id)
+
+    def _unfollow(self, run_or_thread_id: str) -> None:
+        """Tell Redis, soon, that nobody here follows any more; who comes meanwhile stays."""
+
+        def unfollow() -> None:
+            with contextlib.suppress(StorageUnavailable):
+                self._logs.unfollow(run_or_thread_id)
+                if run_or_thread_id in self._of_threads:
+                    self._follow_threads([run_or_thread_id])
+                elif self.streams(run_or_thread_id):
+                    self._look(run_or_thread_id)
+
+        self._executor.help(unfollow)
 
     def _document(self, stored: StoredRun) -> bytes | None:
         if stored.document is None and stored.kept and stored.record.status.ended:
@@ -516,6 +666,25 @@ class Hub:
                 followers += [
                     each for each in those if each.catch_up(events, to_the_end=to_the_end)
                 ]
+
+
+F = TypeVar("F", bound=Follower)
+
+
+def _unlist(listed: dict[str, list[F]], key: str, follower: F) -> bool:
+    """Take a follower from a list of them; whether it was the last one there."""
+    followers = listed.get(key, [])
+    if follower not in followers:
+        return False
+    followers.remove(follower)
+    if not followers:
+        del listed[key]
+    return not followers
+
+
+def _if_it_can_be(work: Callable[[list[str]], None], ids: list[str]) -> None:
+    with contextlib.suppress(StorageUnavailable):  # done again once Redis is back
+        work(ids)
 
 
 def metadata_of(thread_id: str, run_id: str, attempt: int) -> Event:

@@ -25,6 +25,7 @@ from runwait.runs.event_log import EventLog
 from runwait.runs.events import (
     Cut,
     End,
+    Event,
     Follower,
     Hub,
     NoRoom,
@@ -482,6 +483,31 @@ class Service:
             follower.on_gone = self._canceller(run_id)
         return follower
 
+    def stream_thread(self, thread_id: str, after: EventId | None) -> Follower:
+        """Follow the runs of a thread, one after the other, until the client goes.
+
+        Args:
+            thread_id: the thread.
+            after: the event after which to go on; (0, 0) for all that is kept, None for now.
+
+        Returns:
+            Who follows it, which must be closed.
+
+        Raises:
+            ThreadNotFound, StorageUnavailable.
+            NoRoom: no place to wait.
+        """
+        follower = self._hub.follow_thread(thread_id, after)
+        if follower is None:
+            raise ThreadNotFound(thread_id)
+        return follower
+
+    def _tell_of_state(self, thread_id: str) -> None:
+        if self._hub.follows_thread(thread_id):
+            with contextlib.suppress(StorageUnavailable, ThreadNotFound):
+                state = {"state": self.states.get(thread_id)}
+                self._hub.tell_thread(thread_id, Event("state_update", dumps(state)))
+
     def _refuse_who_did_not_wait(self, run: Run) -> None:
         """Raise RunNotFound where a run's end is only for those who followed it before."""
         assert run.ending is not None
@@ -652,6 +678,10 @@ class Service:
             self._hub.look_at_events(rest[0])
         elif what == "listen":
             self._runner.listen(rest[0])
+        elif what == "run":
+            self._hub.run_begins(*rest)
+        elif what == "state":
+            self._executor.help(partial(self._tell_of_state, rest[0]))
         elif what == "cancel":
             self._runner.cancel_if_here(rest[0], "rollback" if "rollback" in rest else "interrupt")
 

@@ -3,8 +3,10 @@
 In the family of keys of records.py:
 
     {prefix}:events:<run id>     stream  its events, each under its id: n a name, d data, a attempt
-    {prefix}:listening:<run id>  set     processes to be told when there are more of them
-    {prefix}:told:<process>      channel "events <run id>", "listen <run id>"
+    {prefix}:listening:<run id>  set     processes to be told when there are more of them; with a
+                                         thread's id, of its runs as they begin
+    {prefix}:told:<process>      channel "events <run id>", "listen <run id>",
+                                         "run <thread id> <run id>", "state <thread id>"
 
 An event's id is the fencing token of whoever executed the run then, and a number. So ids grow from
 one owner to the next, and Redis refuses what an earlier one adds after a later one has. The log of
@@ -198,9 +200,30 @@ class EventRecords:
             at_the_end=last is None or at == last,
         )
 
-    def unfollow(self, run_id: str) -> None:
-        """Nobody in this process follows a run's events any more."""
-        key = f"{self._tag}:listening:{run_id}"
+    def follow_thread(
+        self, thread_id: str
+    ) -> tuple[tuple[str, EventId] | None, list[tuple[str, EventId]]] | None:
+        """Have this process told of the runs of a thread, and of their events, as they begin.
+
+        Returns:
+            None if there is no such thread. Else the run that has it, if one does; and the newer
+            ones whose events are logged; each with the id of its last event by now.
+        """
+        thread = f"{self._tag}:thread:{thread_id}"
+        given = named(prefix=self._tag, thread=thread_id, follower=self._process_id)
+        found = self._storage.call(_FOLLOW_THREAD, [thread, f"{thread}:runs"], given)
+        if found[0] is None:
+            return None
+        pairs = [
+            (run_id.decode(), parsed(last.decode()) if last else (0, 0))
+            for run_id, last in zip(found[1::2], found[2::2], strict=True)
+            if run_id is not None
+        ]
+        return (None, pairs) if found[1] is None else (pairs[0], pairs[1:])
+
+    def unfollow(self, run_or_thread_id: str) -> None:
+        """Nobody in this process follows the events of a run, or of a thread, any more."""
+        key = f"{self._tag}:listening:{run_or_thread_id}"
         self._storage.call(_UNFOLLOW, [key], [self._process_id])
 
     def _log(self, run_id: str) -> str:
@@ -221,4 +244,5 @@ def text_of(event: EventId) -> str:
 _LOG = Script.load("runs/log")
 _AFTER = Script.load("runs/events_after", large=True)
 _FOLLOW = Script.load("runs/follow", "runs/library", large=True)
+_FOLLOW_THREAD = Script.load("runs/follow_thread", "runs/library")
 _UNFOLLOW = Script.of("return redis.call('SREM', KEYS[1], ARGV[1])")

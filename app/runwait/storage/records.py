@@ -261,6 +261,7 @@ class Verdict:
             the idempotency key was used before, by a run that ended, by one that has not, or with
             another request.
         token: the fencing token, where it is running; that to clean up with, else.
+        listened: whether somebody follows its thread, where it is running.
         metadata: the thread's metadata as it is stored.
         run_id, thread_id: those of the run that had the key.
         document: that run's answer.
@@ -279,19 +280,22 @@ class Verdict:
         "other",
     ]
     token: int | None = None
+    listened: bool = False
     metadata: bytes | None = None
     run_id: str = ""
     thread_id: str = ""
     document: bytes = b""
 
 
-def _verdict(kind: Any, rest: list[bytes]) -> Verdict:
+def _verdict(kind: Any, rest: list[Any]) -> Verdict:
     if kind in ("running", "left over"):
-        return Verdict(kind, token=int(rest[0]))
+        return Verdict(kind, token=int(rest[0]), listened=rest[-1] == 1)
     if kind == "metadata":
         return Verdict(kind, metadata=rest[0])
     if kind in ("replayed", "in flight"):
-        return Verdict(kind, None, None, rest[0].decode(), rest[1].decode(), *rest[2:])
+        return Verdict(
+            kind, run_id=rest[0].decode(), thread_id=rest[1].decode(), document=b"".join(rest[2:])
+        )
     return Verdict(kind)
 
 
@@ -554,7 +558,7 @@ class RunRecords:
             graph is not None,
             is_graphs,
             losses=attempt - 1 - back,
-            listened=more[0] == 1,
+            listened=more[0] > 0,
             stops=more[1],
             problem=problem,
         )

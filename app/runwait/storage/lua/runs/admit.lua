@@ -18,7 +18,7 @@
 --       thread_ttl    its idle life in ms
 --       graph         the graph's and assistant's ids
 --       seen          the thread's metadata as read before: they are replaced only if they still stand
--- Returns {verdict, ...}: 'running' and the token; 'pending'; and where nothing was recorded: 'ended'
+-- Returns {verdict, ...}: 'running', the token and 1 if its thread is followed; 'pending'; and where nothing was recorded: 'ended'
 -- (before), 'missing' (no thread), 'busy' (to be rejected), 'left over' and a token (the old thread of
 -- this id has to be cleaned away first), 'metadata' and what the thread has (it must be given with
 -- the graph's and assistant's ids laid over), 'replayed', run id, thread id and document (the key's
@@ -31,7 +31,9 @@ local key = p .. ':thread:' .. thread
 local found = redis.call('HMGET', KEYS[1], 'owner', 'token', 'record', 'ended_by')
 if found[4] then return {'ended'} end
 if found[3] then
-  if found[1] == owner then return {'running', found[2]} end
+  if found[1] == owner then
+    return {'running', found[2], redis.call('EXISTS', p .. ':listening:' .. thread)}
+  end
   return {'pending'}
 end
 -- It was another process's, ended there, and was removed since.
@@ -85,7 +87,7 @@ else
   if kept then take_turn(p, thread, id, active, a.strategy, now) end
   if not active and a.may_start then
     redis.call('HSET', KEYS[1], 'attempts', losses + 1)
-    return {'running', lease_to(p, id, owner, a.lease, now)}
+    return {'running', lease_to(p, id, owner, a.lease, now), announce(p, id)}
   end
 end
 redis.call('HSET', KEYS[1], 'status', 'pending')

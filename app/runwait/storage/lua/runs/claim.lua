@@ -11,6 +11,9 @@
 local a = named(ARGV)
 local p = a.prefix
 local now = clock()
+local function listened(id, thread)
+  return redis.call('EXISTS', p .. ':listening:' .. id, p .. ':listening:' .. (thread or ''))
+end
 local function answer(id)
   local run = p .. ':run:' .. id
   local found = redis.call('HMGET', run, 'token', 'attempts', 'record', 'cancel', 'kept', 'thread_id',
@@ -19,7 +22,7 @@ local function answer(id)
   local graph = there[1] == id and (there[2] or '')
   if #(found[3] or '') > 65536 then found[3] = '' end
   return {id, found[1], tonumber(found[2]), found[3], found[4], found[5], graph, 0,
-    tonumber(found[7] or '0'), found[6] or '', redis.call('EXISTS', p .. ':listening:' .. id),
+    tonumber(found[7] or '0'), found[6] or '', listened(id, found[6]),
     tonumber(found[8] or '0')}
 end
 local last = redis.call('HMGET', KEYS[2], 'call', 'id')
@@ -45,6 +48,7 @@ while true do
   end
   if turn then
     lease_to(p, id, a.owner, a.lease, now)
+    announce(p, id)
     -- Those who wait for it in this process need not be told.
     redis.call('SREM', p .. ':waiting:' .. id, a.owner)
     redis.call('SREM', p .. ':listening:' .. id, a.owner)

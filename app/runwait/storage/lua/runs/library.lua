@@ -33,6 +33,19 @@ local function listen(p, id, process, owner)
   if owner then redis.pcall('PUBLISH', p .. ':told:' .. owner, 'listen ' .. id) end
 end
 
+-- Tells those who follow a run's thread that it begins. Its events are logged for them from the first.
+-- Returns 1 if there are any.
+local function announce(p, id)
+  local thread = redis.call('HGET', p .. ':run:' .. id, 'thread_id')
+  local listening = thread and redis.call('SMEMBERS', p .. ':listening:' .. thread) or {}
+  for _, process in ipairs(listening) do
+    redis.call('SADD', p .. ':listening:' .. id, process)
+    redis.call('SADD', p .. ':waiting:' .. id, process)
+    redis.pcall('PUBLISH', p .. ':told:' .. process, 'run ' .. thread .. ' ' .. id)
+  end
+  return #listening > 0 and 1 or 0
+end
+
 -- Makes a run ready for whichever process is free once it is due. All are told, if it is the next. One
 -- that is only to be ended goes before all others: it does not have to wait for a place.
 local function make_ready(p, id, due)

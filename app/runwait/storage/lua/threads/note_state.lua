@@ -6,4 +6,7 @@ local found = redis.call('HMGET', KEYS[1], 'created', 'status')
 if not found[1] or found[2] == 'busy' then return 0 end
 local now = clock()
 thread_set(ARGV[1], ARGV[2], now, {status = ARGV[3], error = false, state_updated = now})
+for _, process in ipairs(redis.call('SMEMBERS', ARGV[1] .. ':listening:' .. ARGV[2])) do
+  redis.pcall('PUBLISH', ARGV[1] .. ':told:' .. process, 'state ' .. ARGV[2])
+end
 return 1

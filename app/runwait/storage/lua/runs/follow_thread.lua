@@ -1,0 +1,31 @@
+-- Has a process told of the runs of a thread, and of their events, as they begin.
+-- KEYS  1 thread hash, 2 its runs
+-- ARGV  prefix, thread, follower (a process id)
+-- Returns {false} if there is no such thread; else {id of the run that has it, id of the last event of
+-- that}, each false where there is none, and then of each newer run whose events are logged its id and the
+-- id of its last event.
+local a = named(ARGV)
+local p = a.prefix
+local found = redis.call('HMGET', KEYS[1], 'created', 'active')
+if not found[1] then return {false} end
+local key = p .. ':listening:' .. a.thread
+redis.call('SADD', key, a.follower)
+redis.call('PEXPIRE', key, 604800000)
+local function last(id)
+  local event = redis.call('XREVRANGE', p .. ':events:' .. id, '+', '-', 'COUNT', 1)[1]
+  return event and event[1] or false
+end
+local active = found[2] or false
+if active then
+  redis.call('SADD', p .. ':waiting:' .. active, a.follower)
+  listen(p, active, a.follower, redis.call('HGET', p .. ':run:' .. active, 'owner'))
+end
+local answer = {'found', active, active and last(active)}
+for _, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, 999)) do
+  local at = last(id)
+  if at then
+    table.insert(answer, id)
+    table.insert(answer, at)
+  end
+end
+return answer
