@@ -29,6 +29,7 @@ _MADE_OF = {
     "checkpoints": "checkpoints",
     "debug": "debug",
     "tools": "tools",
+    "lifecycle": "tasks",
 }
 _PLAIN = frozenset({"updates", "custom", "tasks"})
 # What of a checkpoint's configurable names it; the rest is the service's own.
@@ -50,8 +51,8 @@ class Translation:
 
     Attributes:
         modes: LangGraph's modes that it is made of.
-        subgraphs: whether the subgraphs' events are wanted.
-        wants_events: whether LangChain's events are.
+        subgraphs: whether LangGraph is to stream what happens in subgraphs.
+        wants_events: whether LangChain's events are wanted.
         is_stateful: whether an event holds something of those before it.
     """
 
@@ -64,9 +65,11 @@ class Translation:
         """
         self._asked = frozenset(modes or ("values",))
         self.modes = frozenset(_MADE_OF[mode] for mode in self._asked if mode in _MADE_OF)
-        self.subgraphs = subgraphs
+        self._nested = subgraphs
+        self._lifecycle = Lifecycle() if "lifecycle" in self._asked else None
+        self.subgraphs = subgraphs or self._lifecycle is not None
         self.wants_events = "events" in self._asked
-        self.is_stateful = "messages" in self._asked
+        self.is_stateful = "messages" in self._asked or self._lifecycle is not None
         # Messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
 
@@ -78,6 +81,11 @@ class Translation:
     def events(self, namespace: Namespace, mode: str, payload: Any) -> Iterator[Pair]:
         """Yield the events that a chunk of LangGraph's stream makes."""
         name = "|".join((mode, *namespace))
+        if mode == "tasks" and self._lifecycle is not None:
+            for where, what in self._lifecycle.events(namespace, payload):
+                yield "|".join(("lifecycle", *where)), dumps(what)
+        if namespace and not self._nested:
+            return
         if mode == "messages":
             if "messages-tuple" in self._asked:
                 yield name, dumps(payload)
@@ -112,6 +120,47 @@ class Translation:
         whole = before + message if isinstance(before, BaseMessageChunk) else message
         self._messages[identity] = whole
         yield "messages/partial", dumps([message_chunk_to_message(whole)])
+
+
+class Lifecycle:
+    """Tells from the tasks of a run when its subgraphs begin and end.
+
+    A subgraph's namespace ends with the name and the id of the task that it runs in.
+    """
+
+    def __init__(self) -> None:
+        self._began: set[Namespace] = set()
+        # Those that have not ended, by the id of their task; and the tool calls of tasks.
+        self._open: dict[str, Namespace] = {}
+        self._calls: dict[str, str] = {}
+
+    def events(self, namespace: Namespace, task: Any) -> Iterator[tuple[Namespace, dict[str, Any]]]:
+        """Yield what a task's start or result says of subgraphs: where, and what."""
+        if "result" in task:
+            if (ended := self._open.pop(task["id"], None)) is not None:
+                yield ended, _how_it_ended(task)
+            return
+        given = task.get("input")
+        call = given.get("tool_call") if isinstance(given, dict) else None
+        if isinstance(call, dict) and isinstance(call.get("id"), str):
+            self._calls[task["id"]] = call["id"]
+        if namespace and namespace not in self._began:
+            self._began.add(namespace)
+            name, _, task_id = namespace[-1].partition(":")
+            self._open[task_id] = namespace
+            agent = (task.get("metadata") or {}).get("lc_agent_name")
+            what: dict[str, Any] = {"event": "started", "graph_name": agent or name}
+            if task_id in self._calls:
+                what["cause"] = {"type": "toolCall", "tool_call_id": self._calls[task_id]}
+            yield namespace, what
+
+
+def _how_it_ended(task: Any) -> dict[str, Any]:
+    if task.get("interrupts"):
+        return {"event": "interrupted"}
+    if task.get("error"):
+        return {"event": "failed", "error": str(task["error"])}
+    return {"event": "completed"}
 
 
 def _config(config: Any) -> Any:
