@@ -347,7 +347,7 @@ class Service:
         candidate = self._admission.check(request)
         if not isinstance(candidate, Replay):
             record = candidate.record
-            answer = dumps(record.public())
+            answer = dumps(_accepted(record))
             admitted = self._admission.admit(candidate, followed=False, answer=answer)
             if not isinstance(admitted, Replay):
                 return (record.thread_id, record.run_id), answer, False
@@ -379,7 +379,7 @@ class Service:
                 raise
             assert not isinstance(candidate, Replay)
             candidates.append(candidate)
-        answer = dumps([each.record.public() for each in candidates])
+        answer = dumps([_accepted(each.record) for each in candidates])
         repeated = self._admission.key_of(key, fingerprint)
         replay = self._admission.admit_all(candidates, repeated, answer)
         return (answer, False) if replay is None else (replay.document, True)
@@ -713,3 +713,8 @@ class Service:
                 log.debug("nothing was swept: %s", error)
             except Exception:
                 log.exception("fault while sweeping")
+
+
+def _accepted(record: RunRecord) -> dict[str, Any]:
+    """A run as the API shows it before anything happened to it."""
+    return {**record.public(), "status": RunStatus.PENDING}

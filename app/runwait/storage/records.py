@@ -457,7 +457,7 @@ class RunRecords:
         """
         asked = []
         for record, delay, thread in runs:
-            given = self._admitted(record, lease) | {"delay": round(delay * 1000)}
+            given = self._admitted(record, lease) | {"delay": round(delay * 1000), "losses": 0}
             if thread is not None:
                 given |= self._with_thread(record, thread, "create")
             fields = map(str, named(prefix=self._tag, **given))
