@@ -434,6 +434,20 @@ def test_a_run_that_cannot_go_on_is_taken_later_and_has_an_attempt_less(storage,
     assert (claim.record.run_id, claim.attempt, claim.losses) == ("r1", 2, 1)
 
 
+@pytest.mark.parametrize("strategy", ["enqueue", "reject", "interrupt"])
+def test_a_run_whose_record_alone_is_gone_keeps_its_turn(storage, redis_server, strategy):
+    records = records_of(storage)
+    admit(records, strategy=strategy)
+    admit(records, "r2")
+    redis_server.client.delete("{test}:run:r1", "{test}:leases")
+    again = admit(records, strategy=strategy, missing="again")
+    assert again.kind == "running"
+    assert records.claim(LEASE) == (None, None)
+    records.finish(ended(), b"1", token=again.token, thread=ThreadEnd("idle"))
+    claim, _ = records.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r2", None)
+
+
 def test_a_run_that_is_recorded_again_has_no_attempt_more(storage, redis_server):
     one, two = records_of(storage, "one"), records_of(storage, "two")
     token = one.admit(a_run("r1"), LEASE, may_start=True, losses=2).token

@@ -44,7 +44,8 @@ if a.fingerprint and redis.call('HGET', KEYS[2], 'run_id') ~= id then
   if before then return before end
 end
 local delay = tonumber(a.delay or '0')
-local active
+-- It has its turn already where only its record was lost.
+local active, has_turn
 if kept then
   local there = redis.call('HMGET', key, 'status', 'temporary', 'active', 'metadata', 'graph')
   if not there[1] or there[2] then
@@ -56,8 +57,9 @@ if kept then
     redis.call('HSET', KEYS[1], 'made_thread', '1')
     redis.call('HSET', key, 'graph', a.graph)
   end
-  active = there[3]
-  if there[1] == 'busy' and a.strategy == 'reject' then return {'busy'} end
+  has_turn = there[3] == id
+  active = not has_turn and there[3]
+  if there[1] == 'busy' and not has_turn and a.strategy == 'reject' then return {'busy'} end
   -- The thread is this graph's from now on, if it is the run's turn; else once it is.
   if there[1] and not active and delay <= 0 then
     local seen = assign_thread(p, thread, now, a.graph, a.metadata, a.terms, a.seen)
@@ -84,7 +86,7 @@ end
 if delay > 0 then
   if kept then schedule(p, thread, id, now) end
 else
-  if kept then take_turn(p, thread, id, active, a.strategy, now) end
+  if kept and not has_turn then take_turn(p, thread, id, active, a.strategy, now) end
   if not active and a.may_start then
     redis.call('HSET', KEYS[1], 'attempts', losses + 1)
     return {'running', lease_to(p, id, owner, a.lease, now), announce(p, id)}
