@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,24 +17,27 @@ LONGEST_PAUSE_SECONDS = 1.0
 class RetryingRunner:
     """Runs the scripts of a run's checkpointer, again and again while Redis is away.
 
-    Only for as long as no other process can have taken the run; then it raises StorageUnavailable,
-    and the run is for others to go on with.
+    Only for as long as no other process can have taken the run, and no longer than a lease, since
+    it may be this script alone that Redis does not take. Then it raises StorageUnavailable, and the
+    run is for others to go on with.
     """
 
-    def __init__(self, storage: Storage, run: Run) -> None:
+    def __init__(self, storage: Storage, run: Run, lease: float) -> None:
         self._storage = storage
         self._run = run
+        self._lease = lease
 
     def call(
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`Storage.call`."""
-        waiting = pauses(LONGEST_PAUSE_SECONDS)
+        waiting, until = pauses(LONGEST_PAUSE_SECONDS), math.inf
         while True:
             try:
                 return self._storage.call(script, keys, args)
             except StorageUnavailable:
-                if self._is_over():
+                until = min(until, time.monotonic() + self._lease)
+                if self._is_over(until):
                     raise
             time.sleep(next(waiting))
 
@@ -41,14 +45,16 @@ class RetryingRunner:
         self, script: AnyScript, keys: Sequence[str], args: Sequence[str | bytes | int]
     ) -> Any:
         """`Storage.acall`."""
-        waiting = pauses(LONGEST_PAUSE_SECONDS)
+        waiting, until = pauses(LONGEST_PAUSE_SECONDS), math.inf
         while True:
             try:
                 return await self._storage.acall(script, keys, args)
             except StorageUnavailable:
-                if self._is_over():
+                until = min(until, time.monotonic() + self._lease)
+                if self._is_over(until):
                     raise
             await asyncio.sleep(next(waiting))
 
-    def _is_over(self) -> bool:
-        return not self._run.executing or time.monotonic() >= self._run.leased_until
+    def _is_over(self, until: float) -> bool:
+        now = time.monotonic()
+        return not self._run.executing or now >= min(until, self._run.leased_until)

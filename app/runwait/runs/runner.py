@@ -133,7 +133,7 @@ class Runner:
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
         run.leased_until = time.monotonic() + self._settings.run_lease_seconds
-        retrying = RetryingRunner(self._storage, run)
+        retrying = RetryingRunner(self._storage, run, self._settings.run_lease_seconds)
         if run.kept:
             assert run.token is not None
             checkpointer = partial(self._savers.of, runner=retrying, token=run.token)
