@@ -49,7 +49,8 @@ def work() -> None:
     told = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: told.set())
-    log.info("worker works", extra={"pid": os.getpid()})
+    graphs = ", ".join(service.graphs)
+    log.info("worker works", extra={"pid": os.getpid(), "graphs": graphs, "of": str(config.path)})
     # With a timeout, since a wait without one is not interrupted by signals everywhere.
     while not told.wait(60):
         pass

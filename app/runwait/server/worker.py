@@ -96,7 +96,7 @@ class Worker(BaseWorker):
     def init_process(self) -> None:
         """Called in the process, after the fork; does not return while it serves."""
         self._loop = asyncio.new_event_loop()
-        self._early: list[bool] = []
+        self._early: set[int] = set()
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -157,7 +157,7 @@ class Worker(BaseWorker):
         signal.signal(signal.SIGABRT, self.handle_abort)
         # Until the loop runs, a stop is only noted.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, lambda *_: self._early.append(True))
+            signal.signal(number, lambda early, _: self._early.add(early))
 
     def run(self) -> None:
         """Serve; when told to stop, see every run to an end and leave."""
@@ -173,7 +173,7 @@ class Worker(BaseWorker):
             drop_who_does_not_read(listener, self.connections.rules.request_seconds)
             self._loop.add_reader(listener, self.connections.accept, listener)
         if self._early:
-            self.stop()
+            (self.stop if self._early == {signal.SIGTERM} else self.stop_at_once)()
         self._live()
         if saying_where.take():
             graphs = ", ".join(self.runwait.service.graphs)
