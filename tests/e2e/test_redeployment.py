@@ -15,7 +15,7 @@ from tests.servers import RedisServer, Server, eventually
 
 GRAPHS = """
 import operator, os, time
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
@@ -52,9 +52,25 @@ grows = (
     StateGraph(Log).add_node("say", lambda _: {"log": ["n"]}).add_edge(START, "say").compile()
 )
 counts = StateGraph(Items).add_node("count", lambda state: {}).add_edge(START, "count").compile()
+
+
+class NOTE(NamedTuple):
+    text: str
+
+
+class Noted(TypedDict, total=False):
+    text: str
+    note: Any
+
+
+def note(state: Noted) -> Noted:
+    return {"note": NOTE(state["text"])}
+
+
+notes = StateGraph(Noted).add_node("note", note).add_edge(START, "note").compile()
 """
 CONFIG = '{"dependencies": ["."], "graphs": {%s}}' % ", ".join(  # noqa: UP031
-    f'"{name}": "./graphs.py:{name}"' for name in ("asks", "made", "counts", "grows")
+    f'"{name}": "./graphs.py:{name}"' for name in ("asks", "made", "counts", "grows", "notes")
 )
 GONE = (
     "channel 'branch:to:ask': the thread is to go on with node 'ask', "
@@ -71,18 +87,23 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
     valkey.start()
     servers = []
     changes = "DeltaChannel(lambda before, writes: sum(writes, before or []))"
-    for name, node, kind, growth in (
-        ("before", "ask", "list[int]", changes),
-        ("after", "question", "Annotated[int, operator.add]", "operator.add"),
-    ):
+    before = {"NODE": "ask", "KIND": "list[int]", "GROWTH": changes, "NOTE": "Note"}
+    after = {
+        "NODE": "question",
+        "KIND": "Annotated[int, operator.add]",
+        "GROWTH": "operator.add",
+        "NOTE": "Remark",
+    }
+    for name, names in (("before", before), ("after", after)):
         project = folder / name
         project.mkdir()
-        text = GRAPHS.replace("NODE", node).replace("KIND", kind).replace("GROWTH", growth)
+        text = GRAPHS
+        for mark, value in names.items():
+            text = text.replace(mark, value)
         (project / "graphs.py").write_text(text)
         (project / "langgraph.json").write_text(CONFIG)
         servers.append(_server(project, valkey))
-    before, after = servers
-    yield before, after
+    yield servers[0], servers[1]
     for server in servers:
         server.kill()
     valkey.stop()
@@ -193,3 +214,30 @@ def test_a_channel_that_was_stored_as_changes_goes_on_as_another_kind(before, af
 def test_what_a_new_thread_cannot_take_is_said_as_the_graph_says_it(after):
     _, document = keep(after, "counts", input={"items": [1]})
     assert document["__error__"]["message"].startswith("unsupported operand type(s)")
+
+
+def test_a_value_whose_class_is_gone_is_named_and_gone_round(before, after):
+    thread_id, _ = keep(before, "notes", input={"text": "x"})
+    known = get(before, f"/threads/{thread_id}/history")
+    assert known[0]["values"] == {"text": "x", "note": {"text": "x"}}
+
+    state = get(after, f"/threads/{thread_id}/state")
+    history = get(after, f"/threads/{thread_id}/history")
+
+    assert (state["values"], state["next"]) == ({"text": "x"}, [])
+    [problem] = state["unreadable"]
+    assert problem["channel"] == "note"
+    assert "a stored graphs.Note cannot be revived" in problem["reason"]
+    assert [each["checkpoint"] for each in history] == [each["checkpoint"] for each in known]
+    assert [each["values"].get("text") for each in history] == ["x", "x", None]
+    # What the node wrote on the second cannot be read either.
+    assert state["go_on_from"] == known[2]["checkpoint"]
+    error = wait_on(after, thread_id, "notes", input={"text": "y"}).json()["__error__"]
+    assert (error["error"], "graphs.Note" in error["message"]) == ("UnrevivableValue", True)
+    assert get(after, f"/threads/{thread_id}/history") == history
+
+    answer = wait_on(after, thread_id, "notes", input={"text": "y"}, checkpoint=state["go_on_from"])
+
+    assert answer.json() == {"text": "y", "note": {"text": "y"}}
+    state = get(after, f"/threads/{thread_id}/state")
+    assert (state["values"], "unreadable" in state) == (answer.json(), False)

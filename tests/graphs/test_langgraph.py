@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypedDict
 
 import pytest
@@ -76,6 +77,27 @@ def test_sends_are_in_the_channel_of_sends() -> None:
     saved = graph.checkpointer.get_tuple(config)
     (send,) = saved.checkpoint["channel_values"][langgraph.SENDS]
     assert send == Send("end", {"value": "x"})
+
+
+def test_every_task_is_run_through_this_module() -> None:
+    def fail(_: State) -> State:
+        raise ValueError("as told")
+
+    async def afail(_: State) -> State:
+        raise ValueError("as told")
+
+    def graph(node: Any) -> Any:
+        return StateGraph(State).add_node("node", node).add_edge(START, "node").compile()
+
+    for run in (
+        lambda: graph(fail).invoke({}),
+        lambda: asyncio.run(graph(fail).ainvoke({})),
+        lambda: asyncio.run(graph(afail).ainvoke({})),
+    ):
+        with pytest.raises(ValueError, match="as told") as raised:
+            run()
+        names = [each.frame.f_globals["__name__"] for each in raised.traceback]
+        assert langgraph.TASK_MODULE in names
 
 
 def test_what_waits_is_found_by_task_until_it_is_answered() -> None:

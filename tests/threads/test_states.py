@@ -12,6 +12,7 @@ import operator
 import sys
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, make_dataclass
 from itertools import chain, pairwise
 from types import ModuleType
@@ -20,6 +21,7 @@ from uuid import uuid4
 
 import pytest
 from langgraph.channels.delta import DeltaChannel
+from langgraph.channels.last_value import LastValue
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
@@ -33,7 +35,7 @@ from runwait.graphs.loader import load
 from runwait.serialization import dumps
 from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of
 from runwait.storage.connection import Storage, StorageUnavailable
-from runwait.threads.compatibility import StateIncompatible, raised_in
+from runwait.threads.compatibility import StateIncompatible, raised_in, refused_by_channel
 from runwait.threads.states import (
     EMPTY,
     At,
@@ -835,10 +837,24 @@ class TestSummary:
         _, waiting = world.states.summary(thread, graph_id)
         assert [each["id"] for [each] in waiting.values()] == [right]
 
-    def test_of_a_state_that_does_not_fit_is_what_the_checkpoint_has(self, world):
-        thread = world.run("model", {"number": 1, "note": "n"})
-        world.add("model", _strict_model())
-        assert world.states.summary(thread, "model") == ({"number": 2, "note": "n"}, {})
+    def test_of_a_state_that_cannot_be_made_is_what_the_checkpoint_has(self, world):
+        thread = world.run("plain", {"text": "x"})
+        known = world.states.summary(thread, "plain")
+        world.add("plain", _breaking(world.graphs["plain"].compiled))
+        assert world.states.summary(thread, "plain") == known
+
+
+def _breaking(compiled: Any) -> Any:
+    """The graph, of which no state can be made where `text` is "x"."""
+
+    class Breaking(LastValue[str]):
+        def from_checkpoint(self, checkpoint: Any) -> Any:
+            assert checkpoint != "x"
+            return super().from_checkpoint(checkpoint)
+
+    breaking = copy(compiled)
+    breaking.channels = {**compiled.channels, "text": Breaking(str, "text")}
+    return breaking
 
 
 def _extend(items: list[int], more: Sequence[list[int]]) -> list[int]:
@@ -919,16 +935,16 @@ def _around(inner: Any, checkpointer: Any) -> Any:
 
 
 class TestAfterADeployment:
-    def test_a_value_that_the_graph_refuses_is_named(self, world):
+    def test_a_value_that_the_graph_refuses_is_shown_and_mended_by_an_update(self, world):
         thread = world.run("model", {"number": 1})
         world.add("model", _strict_model())
-        for call in (world.states.get, world.states.history):
-            with pytest.raises(
-                StateIncompatible, match="channel 'number': Input should be a valid list"
-            ):
-                call(thread, "model")
-        with pytest.raises(StateIncompatible, match="channel 'number'"):
-            world.states.update(thread, "model", {"number": [1]}, "one")
+        state = world.get(thread, "model")
+        assert (state["values"], state["next"]) == ({"number": 2}, ["two"])
+        assert world.states.history(thread, "model")[0]["values"] == {"number": 2}
+        with pytest.raises(UpdateRefused, match="channel 'number': Input should be a valid list"):
+            world.states.update(thread, "model", {"number": 3}, "one")
+        world.states.update(thread, "model", {"number": [1]}, "one")
+        assert world.get(thread, "model")["values"] == {"number": [1]}
 
     def test_a_channel_whose_reducer_cannot_take_the_old_value_is_named(self, world):
         world.add("asks", _asking("ask"))
@@ -1066,6 +1082,70 @@ def test_the_channel_that_an_error_is_about_is_found_in_a_run_too():
     assert raised_in(ValueError("x")) is None
 
 
+class TestWritesThatAChannelRefuses:
+    """As earlier versions left them, of a run that failed by them."""
+
+    @pytest.fixture
+    def thread(self, world: World) -> str:
+        def node(state: Listed) -> Any:
+            return {"text": "no list"}
+
+        graph = StateGraph(Listed).add_node("node", node).add_edge(START, "node").compile()
+        world.add("lists", graph)
+        thread = str(uuid4())
+        with pytest.raises(TypeError):
+            world.run("lists", {"text": ["x"]}, thread)
+        return thread
+
+    def test_are_named_beside_what_was_there_before(self, world, thread):
+        state = world.get(thread, "lists")
+        assert (state["values"], state["next"]) == ({"text": ["x"]}, ["node"])
+        [problem] = state["unreadable"]
+        assert problem["channel"] == "text"
+        assert problem["reason"].startswith("channel 'text': TypeError: can only concatenate list")
+        history = world.states.history(thread, "lists")
+        assert [each["values"] for each in history] == [{"text": ["x"]}, {"text": []}]
+        assert state["go_on_from"] == history[1]["checkpoint"]
+
+    def test_are_passed_over_by_a_new_input(self, world, thread):
+        world.add("lists", _asking("node", Listed))
+        world.run("lists", {"text": ["y"]}, thread)
+        assert world.get(thread, "lists")["values"] == {"text": ["x", "y"]}
+
+
+class TestACheckpointOfWhichNoStateCanBeMade:
+    def test_is_shown_as_it_is_stored(self, world):
+        thread = world.run("plain", {"text": "x"})
+        [latest, *others] = world.states.history(thread, "plain")
+        world.add("plain", _breaking(world.graphs["plain"].compiled))
+
+        state = world.get(thread, "plain")
+        assert state["values"] == {"text": "x", "seen": ["a", "b"]}
+        assert state["checkpoint"] == latest["checkpoint"]
+        assert state["parent_checkpoint"] == latest["parent_checkpoint"]
+        assert state["unreadable"][0]["reason"].startswith("channel 'text': AssertionError")
+        shown = world.states.history(thread, "plain")
+        assert [each["checkpoint"] for each in shown] == [
+            each["checkpoint"] for each in (latest, *others)
+        ]
+        assert shown[-1] == others[-1]
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_what_a_channel_refuses_is_told_from_what_one_of_a_graph_within_does(on_loop):
+    listed = StateGraph(Listed).add_node("node", lambda state: {"text": 5})
+    inner = listed.add_edge(START, "node").compile()
+    outer = StateGraph(Listed).add_node("inner", inner).add_edge(START, "inner").compile()
+    for graph, expected in ((inner, True), (outer, False)):
+        with pytest.raises(TypeError) as raised:
+            if on_loop:
+                asyncio.run(graph.ainvoke({"text": ["x"]}))
+            else:
+                graph.invoke({"text": ["x"]})
+        assert refused_by_channel(raised.value) is expected
+    assert not refused_by_channel(ValueError("x"))
+
+
 class TestAValueThatCannotBeRevived:
     """A class that was there when the value was stored, and is not any more."""
 
@@ -1077,23 +1157,45 @@ class TestAValueThatCannotBeRevived:
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
         def add(of: Any) -> None:
-            schema = make_dataclass("Facts", [("text", of)])
+            schema = make_dataclass("Facts", [("text", of), ("more", int)])
             builder = StateGraph(schema).add_node("node", lambda state: {"text": module.Fact("x")})
             redis_world.add("fact", builder.add_edge(START, "node").compile())
 
         add(str | kind)
-        thread = redis_world.run("fact", {"text": "x"})
-        assert redis_world.get(thread, "fact")["values"] == {"text": {"what": "x"}}
+        thread = redis_world.run("fact", {"text": "x", "more": 1})
+        found = redis_world.get(thread, "fact")["values"]
+        assert found == {"text": {"what": "x"}, "more": 1}
         add(str)
         monkeypatch.delitem(sys.modules, module.__name__)
         return thread
 
-    def test_is_named_with_its_channel(self, redis_world, thread):
-        for call in (redis_world.states.get, redis_world.states.history):
-            with pytest.raises(StateIncompatible, match=r"channel 'text': .*Fact"):
-                call(thread, "fact")
+    def test_is_named_and_hides_nothing_else(self, redis_world, thread):
+        place = {"thread_id": thread, "checkpoint_ns": ""}
+        problem = {
+            "channel": "text",
+            "reason": "channel 'text': a stored deployed_before.Fact cannot be revived: "
+            "its module was not loaded by the end of the start",
+        }
+        state = redis_world.get(thread, "fact")
+        assert (state["values"], state["next"]) == ({"more": 1}, [])
+        assert state["unreadable"] == [problem]
+
+        history = redis_world.states.history(thread, "fact")
+
+        assert [each["values"] for each in history] == [{"more": 1}, {"text": "x", "more": 1}, {}]
+        # What the node wrote on the second is not to be read either.
+        assert ["unreadable" in each for each in history] == [True, True, False]
+        assert state["go_on_from"] == {**place, "checkpoint_id": history[2]["checkpoint_id"]}
+
+    def test_is_not_gone_on_from_but_from_what_is_said(self, redis_world, thread):
         with pytest.raises(StateIncompatible, match=r"channel 'text': .*Fact"):
             redis_world.states.update(thread, "fact", {"text": "y"}, "node")
+        go_on_from = redis_world.get(thread, "fact")["go_on_from"]
+        at = At(checkpoint_id=go_on_from["checkpoint_id"])
+        redis_world.states.update(thread, "fact", {"text": "y"}, "node", at)
+        state = redis_world.get(thread, "fact")
+        assert state["values"] == {"text": "y"}
+        assert "unreadable" not in state
 
     def test_leaves_the_thread_without_values(self, redis_world, thread):
         for graph_id in ("fact", None):

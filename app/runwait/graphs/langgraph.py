@@ -25,6 +25,9 @@ ExecutionRuntime, ReadRuntime = _ExecutionRuntime, _ReadRuntime
 
 __all__ = ["AccessContext", "ExecutionRuntime", "ReadRuntime"]
 
+# The module through which every task is run.
+TASK_MODULE = "langgraph.pregel._retry"
+
 # A run's runtime and checkpointer, in its config. Runs of one compiled graph happen at the same
 # time: set on the graph, they would be mixed up.
 RUNTIME = "__pregel_runtime"
@@ -92,6 +95,28 @@ def attached(graph: AnyPregel, saver: Saver) -> AnyPregel:
     attached = copy(graph)
     attached.checkpointer = saver
     return attached
+
+
+def reading(graph: AnyPregel, saver: Saver) -> AnyPregel:
+    """Return the graph attached to this saver for reading and updates, where no node is run.
+
+    LangGraph makes the input of each node that comes next, and what a state's class refuses would
+    hide the state: here nodes are given their input as it is.
+    """
+    return attached(_as_it_is(graph), saver)
+
+
+def _as_it_is(graph: AnyPregel) -> AnyPregel:
+    clone, clone.nodes = copy(graph), {}
+    for name, node in graph.nodes.items():
+        clone.nodes[name] = own = copy(node)
+        own.mapper = None
+        if isinstance(own.bound, Pregel):
+            own.bound = _as_it_is(own.bound)
+        own.subgraphs = [
+            _as_it_is(each) if isinstance(each, Pregel) else each for each in own.subgraphs or ()
+        ]
+    return clone
 
 
 def without_tasks(namespace: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runwait.serialization import dumps
 from runwait.storage.records import RunStatus, ThreadEnd
+from runwait.threads.compatibility import refused_by_channel
 
 if TYPE_CHECKING:
     from runwait.runs.run import Ending, Run
@@ -137,7 +138,9 @@ def of(
     from runwait.runs.run import Ending
 
     thread = _thread_end(outcome, error, rolled_back) if run.kept else None
-    return Ending(document, stopped, rolled_back, thread, _webhook(run, outcome, document))
+    refused = run.kept and error is not None and refused_by_channel(error)
+    webhook = _webhook(run, outcome, document)
+    return Ending(document, stopped, rolled_back, thread, webhook, refused)
 
 
 def _thread_end(outcome: Outcome, error: BaseException | None, rolled_back: bool) -> ThreadEnd:

@@ -35,6 +35,7 @@ class Ending:
         document: the answer, JSON.
         stopped: it was ended from outside, so that the graph may still be at work.
         rolled_back: nothing of it is to be left.
+        refused: a channel refused what its last step wrote, which is to be taken back.
         thread: what becomes of its thread, if that outlives it.
         webhook: whom to notify of it, and of what.
         events: the last events of its stream, names and data.
@@ -47,6 +48,7 @@ class Ending:
     rolled_back: bool
     thread: ThreadEnd | None
     webhook: tuple[str, bytes] | None
+    refused: bool = False
     events: Sequence[Pair] = ()
     ids: Sequence[EventId] | Sequence[None] = ()
     at: float = field(default_factory=time.monotonic)

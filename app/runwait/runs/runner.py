@@ -136,7 +136,11 @@ class Runner:
         retrying = RetryingRunner(self._storage, run, self._settings.run_lease_seconds)
         if run.kept:
             assert run.token is not None
-            checkpointer = partial(self._savers.of, runner=retrying, token=run.token)
+            # What was begun before goes on from where it stands.
+            elsewhere = run.attempt == 1 and "checkpoint_id" in request.starting_point
+            checkpointer = partial(
+                self._savers.of, runner=retrying, token=run.token, from_elsewhere=elsewhere
+            )
             if run.attempt > 1 or request.goes_on:
                 prepare = partial(
                     resume.start,
@@ -370,7 +374,7 @@ class Runner:
         """
         made, record = run.ending, run.record
         assert made is not None
-        if run.kept and run.has_thread and made.stopped and run.token is not None:
+        if run.has_thread and (made.stopped or made.refused) and run.kept and run.token is not None:
             # What the graph still writes must not reach the thread, nor mix with what is undone.
             fence = run.token + 1
             saver = self._savers.plain(self._storage, fence)
@@ -379,6 +383,10 @@ class Runner:
                 saver.raise_fence(record.thread_id, fence)
                 if made.rolled_back:
                     saver.delete_for_runs([record.run_id], thread_id=record.thread_id)
+                elif made.refused:
+                    # At its exit all that a run wrote was stored as one, with what was refused.
+                    whole = run.request.effective_durability == "exit"
+                    saver.take_back_refused(record.thread_id, record.run_id, whole=whole)
         self._event_log.flush(run)
         if self._finish(run, made):
             return True

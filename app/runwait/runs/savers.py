@@ -36,7 +36,12 @@ class Savers:
         )
 
     def of(
-        self, graph: Pregel[Any, Any, Any, Any], runner: ScriptRunner, token: int | None = None
+        self,
+        graph: Pregel[Any, Any, Any, Any],
+        runner: ScriptRunner,
+        token: int | None = None,
+        *,
+        from_elsewhere: bool = False,
     ) -> RedisSaver:
         """The checkpointer of a graph.
 
@@ -44,8 +49,10 @@ class Savers:
             graph: whose threads they are.
             runner: how Redis is reached.
             token: the fencing token of the run that writes.
+            from_elsewhere: whether it goes on from a checkpoint that it names.
         """
         allowed = self._allowed.get(graph)
         if allowed is None:
             allowed = self._allowed[graph] = allowlist_of(graph)
-        return self.plain(runner, token).with_allowlist(allowed)
+        saver = self.plain(runner, token).with_allowlist(allowed)
+        return saver.from_elsewhere() if from_elsewhere else saver

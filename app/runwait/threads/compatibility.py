@@ -27,6 +27,7 @@ from runwait.graphs.langgraph import (
     JOIN,
     NEXT,
     SENDS,
+    TASK_MODULE,
     AnyPregel,
     Saver,
     attached,
@@ -162,6 +163,13 @@ def raised_in(error: BaseException) -> str | None:
         if isinstance(owner, BaseChannel):
             found = owner.key
     return found or None
+
+
+def refused_by_channel(error: BaseException) -> bool:
+    """Whether a channel refused what was written to it, once its tasks had ended: what is stored
+    of that can be neither read nor gone on from."""
+    modules = {frame.f_globals.get("__name__") for frame in _frames(error.__traceback__)}
+    return raised_in(error) is not None and TASK_MODULE not in modules
 
 
 def _frames(traceback: TracebackType | None) -> Iterator[Any]:

@@ -36,6 +36,7 @@ from runwait.graphs.langgraph import (
     attached,
     interrupts_by_task,
     output_of,
+    reading,
     unknown_nodes,
     without_tasks,
 )
@@ -107,6 +108,9 @@ class At:
 
 LATEST = At()
 
+# How many checkpoints are looked at for one that is whole.
+_LOOKED_AT = 100
+
 
 class _Paths(NamedTuple):
     """Where a request has its updates.
@@ -174,7 +178,7 @@ class States:
             saver = self._saver_of(graph.compiled)
             seen, reader = noting(saver)
             try:
-                snapshot = attached(graph.compiled, reader).get_state(config)
+                snapshot = reading(graph.compiled, reader).get_state(config)
                 check_seen(seen, graph.compiled)
             except ELSEWHERE:
                 raise
@@ -199,6 +203,9 @@ class States:
     ) -> dict[str, Any]:
         """A state, as the API shows it (contract section 4).
 
+        What cannot be shown is left out, and named in `unreadable`; `go_on_from` is then the newest
+        checkpoint of which all can be.
+
         Args:
             at: which; the latest shows what tasks have done since its checkpoint.
             subgraphs: whether tasks that are subgraphs show their own states.
@@ -211,19 +218,20 @@ class States:
         config = at.config(thread_id)
         asked = config["configurable"].get("checkpoint_id")
 
-        def read(pregel: AnyPregel) -> StateSnapshot:
-            seen, saver = noting(self._saver_of(pregel))
-            snapshot = attached(pregel, saver).get_state(config, subgraphs=subgraphs)
+        def read(pregel: AnyPregel) -> dict[str, Any]:
+            saver = _lenient(self._saver_of(pregel))
+            seen, noted = noting(saver)
+            state = _shown(reading(pregel, noted), saver, config, subgraphs)
             if asked is None:
                 check_seen(seen, pregel)
-            return snapshot
+            if "unreadable" in state:
+                state["go_on_from"] = _newest_whole(saver, config, state["checkpoint_id"])
+            return state
 
-        snapshot = self._read(thread_id, graph_id, read) if graph_id else None
-        if snapshot is None or snapshot.created_at is None:
-            if asked is not None:
-                raise CheckpointNotFound(asked)
-            return dict(EMPTY)
-        return _public(snapshot)
+        state = self._read(thread_id, graph_id, read) if graph_id else dict(EMPTY)
+        if asked is not None and state["created_at"] is None:
+            raise CheckpointNotFound(asked)
+        return state
 
     def history(
         self,
@@ -235,7 +243,7 @@ class States:
         metadata: Mapping[str, Any] | None = None,
         at: At = LATEST,
     ) -> list[dict[str, Any]]:
-        """States, newest first.
+        """States, newest first; what of one cannot be shown is left out, and named there.
 
         Args:
             limit: how many at most.
@@ -244,7 +252,7 @@ class States:
             at: whose namespace is meant; with an id, only that checkpoint.
 
         Raises:
-            StateIncompatible: one of them does not fit the graph.
+            StateIncompatible: there is no graph that shows them.
             StorageUnavailable: the checkpoints can't be read.
         """
         if graph_id is None:
@@ -252,13 +260,18 @@ class States:
         older = {"configurable": {"checkpoint_id": before}} if before else None
 
         def read(pregel: AnyPregel) -> list[dict[str, Any]]:
-            states = attached(pregel, self._saver_of(pregel)).get_state_history(
-                at.config(thread_id),
-                filter=dict(metadata) if metadata else None,
-                before=cast(RunnableConfig | None, older),
-                limit=limit,
-            )
-            return [_public(each) for each in states]
+            saver = _lenient(self._saver_of(pregel))
+            graph, config = reading(pregel, saver), at.config(thread_id)
+            asked: dict[str, Any] = {"before": older, "limit": limit}
+            asked["filter"] = dict(metadata) if metadata else None
+            try:
+                states = [_public(each) for each in graph.get_state_history(config, **asked)]
+            except ELSEWHERE:
+                raise
+            except Exception:
+                found = saver.list(config, **asked)
+                return [_shown(graph, saver, each.config) for each in found]
+            return [_with_problems(each, saver) for each in states]
 
         return self._read(thread_id, graph_id, read)
 
@@ -273,7 +286,7 @@ class States:
         """
 
         def read(pregel: AnyPregel) -> tuple[Any, tuple[Interrupt, ...]]:
-            states = attached(pregel, self._saver_of(pregel)).get_state_history(
+            states = reading(pregel, self._saver_of(pregel)).get_state_history(
                 LATEST.config(thread_id), filter={"run_id": run_id}, limit=1
             )
             for state in states:
@@ -408,6 +421,8 @@ class States:
                 if at != LATEST:
                     saver.raise_fence(thread_id, token)
                 saver = saver.fenced(token)
+            if at.checkpoint_id and not at.checkpoint_ns and isinstance(saver, RedisSaver):
+                saver = saver.from_elsewhere()
             if "checkpoint_id" in config["configurable"] and not _exists(saver, config):
                 raise CheckpointNotFound(config["configurable"]["checkpoint_id"])
             runtime = Runtime(context=coerce_context(pregel.context_schema, {}), store=self._store)
@@ -417,7 +432,7 @@ class States:
                 "graph_id": graph_id,
                 "thread_id": thread_id,
             }
-            return attached(pregel, _checking(saver, pregel, written)), full
+            return reading(pregel, _checking(saver, pregel, written)), full
 
         surroundings = self._surroundings(thread_id, graph_id)
         try:
@@ -688,6 +703,66 @@ def _raw(saved: CheckpointTuple) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
     }
     waiting = interrupts_by_task(saved)
     return values, {task: [_interrupt(each) for each in raised] for task, raised in waiting.items()}
+
+
+def _lenient(saver: Saver) -> Saver:
+    return saver.lenient() if isinstance(saver, RedisSaver) else saver
+
+
+def _shown(
+    graph: AnyPregel, saver: Saver, config: RunnableConfig, subgraphs: bool = False
+) -> dict[str, Any]:
+    """A state, or as much of it as can be shown."""
+    try:
+        return _with_problems(_public(graph.get_state(config, subgraphs=subgraphs)), saver)
+    except ELSEWHERE:
+        raise
+    except Exception as error:
+        saved = saver.get_tuple(config)
+        if saved is None:
+            raise
+        problem = {"channel": channel_of(error), "reason": text_of(error)}
+    try:
+        # By its id it is shown without what tasks wrote since, which may be all that is wrong.
+        state = _public(graph.get_state(saved.config))
+    except ELSEWHERE:
+        raise
+    except Exception:
+        place, parent = _reference(saved.config), _reference(saved.parent_config)
+        state = {
+            **EMPTY,
+            "values": _raw(saved)[0],
+            "metadata": saved.metadata,
+            "created_at": saved.checkpoint["ts"],
+            "checkpoint": place,
+            "parent_checkpoint": parent,
+            "checkpoint_id": place and place["checkpoint_id"],
+            "parent_checkpoint_id": parent and parent["checkpoint_id"],
+        }
+    return _with_problems(state, saver, problem)
+
+
+def _with_problems(state: dict[str, Any], saver: Saver, *more: Mapping[str, Any]) -> dict[str, Any]:
+    """The state, with the names of what is left out of it."""
+    passed_over: Mapping[str, Any] = getattr(saver, "passed_over", None) or {}
+    found = [
+        {"channel": each.channel, "reason": str(each)}
+        for each in passed_over.get(state["checkpoint_id"], ())
+    ]
+    named = [each for number, each in enumerate(found) if each not in found[:number]]
+    return {**state, "unreadable": [*named, *more]} if named or more else state
+
+
+def _newest_whole(saver: Saver, config: RunnableConfig, but: str) -> dict[str, Any] | None:
+    """The newest checkpoint of a namespace of which all can be read, other than this one."""
+    conf = {**config["configurable"]}
+    conf.pop("checkpoint_id", None)
+    passed_over: Mapping[str, Any] = getattr(saver, "passed_over", None) or {}
+    for saved in saver.list({"configurable": conf}, limit=_LOOKED_AT):
+        found = saved.config["configurable"]["checkpoint_id"]
+        if found != but and found not in passed_over:
+            return _reference(saved.config)
+    return None
 
 
 def _interrupt(interrupt: Interrupt) -> dict[str, Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 
-from runwait.storage.checkpoint import RedisSaver
+from runwait.storage.checkpoint import Fenced, RedisSaver, UnstorableValue
 from tests.storage.checkpoint.graphs import (
     Step,
     answer,
@@ -20,6 +23,8 @@ from tests.storage.checkpoint.graphs import (
     config_of,
     history,
 )
+
+LATEST: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
 # What came before, and the run that is taken back.
 FLOWS: dict[str, tuple[list[Step], Step]] = {
@@ -161,3 +166,87 @@ def test_a_run_is_found_in_all_threads_where_none_is_named(saver: RedisSaver) ->
     for thread in ("one", "two", "three*[x]"):
         found = list(saver.list({"configurable": {"thread_id": thread}}))
         assert {each.metadata["run_id"] for each in found} == {"kept"}
+
+
+class Log(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+
+
+def lists(saver: RedisSaver, *nodes: Any) -> Any:
+    """A graph of nodes, one after the other, that write these to a log."""
+    builder, before = StateGraph(Log), START
+    for number, written in enumerate(nodes):
+        builder.add_node(str(number), lambda _, written=written: {"log": written})
+        builder.add_edge(before, str(number))
+        before = str(number)
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+class TestWhatAChannelRefused:
+    def refused(self, saver: RedisSaver, graph: Any, given: Any, durability: Any) -> None:
+        """A run whose step a channel refuses, and that is then taken back.
+
+        LangGraph may still be at work when it has raised: a higher token keeps that out.
+        """
+        saver.raise_fence("t", 1)
+        graph.checkpointer = saver.fenced(1)
+        with pytest.raises(TypeError):
+            graph.invoke(given, config_of("t", "run-2"), durability=durability)
+        owner = saver.fenced(2)
+        owner.raise_fence("t", 2)
+        owner.take_back_refused("t", "run-2", whole=durability == "exit")
+        graph.checkpointer = saver
+
+    @pytest.mark.parametrize("given", [{"log": "no list"}, Command(update={"log": "no list"})])
+    def test_of_what_it_was_given_goes_with_the_run(
+        self, durability: Any, given: Any, saver: RedisSaver, contents: Callable[..., Any]
+    ) -> None:
+        graph = lists(saver, ["a"])
+        graph.invoke({"log": ["x"]}, config_of("t", "run-1"), durability=durability)
+        # What the first run could undo is forgotten with the second one.
+        before = contents(without=("fence", "undo"))
+
+        self.refused(saver, graph, given, durability)
+
+        assert contents(without=("fence", "undo")) == before
+
+    def test_of_a_later_step_goes_alone(self, durability: Any, saver: RedisSaver) -> None:
+        graph = lists(saver, ["a"], "no list")
+
+        self.refused(saver, graph, {"log": ["x"]}, durability)
+
+        found = saver.get_tuple(LATEST)
+        if durability == "exit":
+            assert found is None
+        else:
+            assert found is not None
+            assert found.checkpoint["channel_values"]["log"] == ["x", "a"]
+            assert found.pending_writes == []
+            assert graph.get_state(LATEST).next == ("1",)
+
+
+def test_one_who_lost_the_thread_takes_nothing_back(saver: RedisSaver) -> None:
+    lists(saver, ["a"]).invoke({"log": ["x"]}, config_of("t", "run-1"))
+    saver.raise_fence("t", 5)
+
+    with pytest.raises(Fenced):
+        saver.fenced(4).take_back_refused("t", "run-1")
+
+
+def test_after_a_checkpoint_that_was_refused_its_run_stores_nothing_more(saver: RedisSaver) -> None:
+    saver.raise_fence("t", 1)
+    holder = saver.fenced(1)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    bad = {**empty_checkpoint(), "channel_values": {"a": print}, "channel_versions": {"a": "1"}}
+    good = {**empty_checkpoint(), "channel_values": {}, "channel_versions": {}}
+
+    for checkpoint, new in ((bad, {"a": "1"}), (good, {})):
+        with pytest.raises(UnstorableValue, match="channel 'a'"):
+            holder.put(config, checkpoint, {}, new)  # type: ignore[arg-type]
+    with pytest.raises(UnstorableValue, match="channel 'a'"):
+        holder.put_writes(config, [("b", 1)], "task")
+
+    assert saver.get_tuple(config) is None
+    saver.fenced(1).put(config, good, {}, {})  # type: ignore[arg-type]
+    assert saver.get_tuple(config) is not None

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import ormsgpack
@@ -70,6 +70,9 @@ _FENCE_AFTER_DELETION_MS = 3_600_000
 _PAGE = 100
 _BYTES = 2_000_000
 
+# Where the checkpoints come from that a run begins with.
+_BEGINNINGS = ("input", "fork")
+
 _PUT = Script.load("put")
 _PUT_WRITES = Script.load("put_writes")
 _READ = Script.load("read", large=True)
@@ -78,6 +81,7 @@ _NAMESPACES = Script.load("namespaces")
 _HISTORY = Script.load("history", large=True)
 _DROP = Script.load("drop")
 _DROP_RUN = Script.load("drop_run")
+_DROP_WRITES = Script.load("drop_writes")
 _DELETE = Script.load("delete")
 _RAISE_FENCE = Script.load("raise_fence")
 _RESTORE = Script.load("restore")
@@ -144,6 +148,8 @@ class Plans(NamedTuple):
     serde: SerializerProtocol
     token: int | None
     most: int | None = None
+    # By checkpoint, what of it could not be revived and was passed over; None: nothing is.
+    passed_over: dict[str, list[UnrevivableValue]] | None = None
 
     def _ask(self, script: Script, thread: str, *args: str | bytes | int) -> Plan[Any]:
         """What a script answers, asked with the token."""
@@ -221,32 +227,37 @@ class Plans(NamedTuple):
         return [self._tuple(place, each, values) if each else None for each in checkpoints]
 
     def _tuple(self, place: _Place, checkpoint: Any, values: list[bytes]) -> CheckpointTuple:
-        id, packed, positions, tasks = checkpoint
-        record = _Record.unpacked(packed)
+        name, packed, positions, tasks = checkpoint
+        id, record = name.decode(), _Record.unpacked(packed)
         body = cast(Checkpoint, self._revived("(checkpoint)", record.body))
         channels, versions = record.versions[::2], record.versions[1::2]
         body["channel_versions"] = dict(zip(channels, versions, strict=True))
         body["channel_values"] = {
-            channel: self._revived(channel, values[position - 1])
+            channel: value
             for channel, position in zip(channels, positions, strict=True)
             if position
+            for value in self._if_revived(id, channel, values[position - 1])
         }
         return CheckpointTuple(
-            place.config(id.decode()),
+            place.config(id),
             body,
             self._revived("(metadata)", record.metadata),
             place.config(record.parent) if record.parent else None,
-            self._writes(tasks),
+            self._writes(id, tasks),
         )
 
-    def _writes(self, tasks: list[Any]) -> list[PendingWrite]:
+    def _writes(self, id: str, tasks: list[Any]) -> list[PendingWrite]:
         flat = [
             (writes_sort_key(path.decode(), task.decode(), index), channel.decode(), value)
             for task, writes in tasks
             for index, channel, value, path in writes
         ]
         flat.sort(key=lambda each: each[0])
-        return [(key[1], channel, self._revived(channel, value)) for key, channel, value in flat]
+        return [
+            (key[1], channel, value)
+            for key, channel, stored in flat
+            for value in self._if_revived(id, channel, stored)
+        ]
 
     def places(self, config: RunnableConfig | None) -> Plan[list[tuple[str, str]]]:
         """Each thread and namespace that a config may mean."""
@@ -340,6 +351,15 @@ class Plans(NamedTuple):
                 while (yield from self._ask(_DROP_RUN, thread, run, _PAGE)) == _PAGE:
                     pass
 
+    def take_back_refused(self, thread: str, run: str, whole: bool) -> Plan[None]:
+        latest = yield from self._page(_Place(thread, "", ""), "", 1)
+        for id, record in latest:
+            source = self._revived("(metadata)", record.metadata).get("source")
+            if record.run == run and not whole and source not in _BEGINNINGS:
+                yield from self._ask(_DROP_WRITES, thread, "", id)
+                return
+        yield from self.delete_for_runs([run], thread)
+
     def copy_thread(self, source: str, target: str) -> Plan[None]:
         if source == target:
             return
@@ -421,10 +441,11 @@ class Plans(NamedTuple):
         history: dict[str, DeltaChannelHistory] = {each: {"writes": []} for each in channels}
         ancestors = yield from self._ancestors(place, place.id, list(history))
         for _, values, tasks in reversed(ancestors):
-            for write in self._writes(tasks):
+            for write in self._writes(place.id, tasks):
                 history[write[1]]["writes"].append(write)
-            for channel, value in values.items():
-                history[channel]["seed"] = self._revived(channel, value)
+            for channel, stored in values.items():
+                for value in self._if_revived(place.id, channel, stored):
+                    history[channel]["seed"] = value
         return history
 
     def _stored(self, channel: str, value: Any) -> bytes:
@@ -438,6 +459,15 @@ class Plans(NamedTuple):
             reason = f"it takes {len(data)} bytes, and {self.most} are allowed"
             raise UnstorableValue(channel, type(value).__name__, reason)
         return form.encode() + b"\0" + data
+
+    def _if_revived(self, id: str, channel: str, stored: bytes) -> Iterator[Any]:
+        """The value; nothing where it is passed over."""
+        try:
+            yield self._revived(channel, stored)
+        except UnrevivableValue as error:
+            if self.passed_over is None:
+                raise
+            self.passed_over.setdefault(id, []).append(error)
 
     def _revived(self, channel: bytes | str, stored: bytes) -> Any:
         form, _, data = stored.partition(b"\0")

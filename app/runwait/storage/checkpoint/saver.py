@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from .errors import UnrevivableValue, UnstorableValue
 from .plans import Plan, Plans, Search
 from .runner import ScriptRunner
 from .serializer import serializer
@@ -56,6 +57,9 @@ class RedisSaver(BaseCheckpointSaver[str]):
         self.prefix = prefix
         self.token = token
         self.most = most
+        self.passed_over: dict[str, list[UnrevivableValue]] | None = None
+        self._from_elsewhere = False
+        self._refused: list[UnstorableValue] = []
 
     def fenced(self, token: int) -> RedisSaver:
         """The same saver for the holder of a fencing token.
@@ -63,7 +67,21 @@ class RedisSaver(BaseCheckpointSaver[str]):
         Reading the latest state of a thread claims it for the token, unless a higher one has.
         """
         clone = copy.copy(self)
-        clone.token = token
+        clone.token, clone._refused = token, []
+        return clone
+
+    def lenient(self) -> RedisSaver:
+        """The same saver for one who only looks: values and writes that cannot be revived are
+        passed over, and noted in its `passed_over`, by the checkpoint's id."""
+        clone = copy.copy(self)
+        clone.passed_over = {}
+        return clone
+
+    def from_elsewhere(self) -> RedisSaver:
+        """The same saver for one who goes on from a checkpoint that he names. LangGraph asks for
+        the latest one all the same, for its id: that need not be one that can be revived."""
+        clone = copy.copy(self)
+        clone._from_elsewhere = True
         return clone
 
     def with_allowlist(self, extra_allowlist: Collection[Any]) -> RedisSaver:
@@ -100,7 +118,8 @@ class RedisSaver(BaseCheckpointSaver[str]):
             Fenced: another token has claimed the thread.
             UnstorableValue: one of the values; then nothing is stored.
         """
-        return self._do(self._plans.put(config, checkpoint, metadata, new_versions))
+        plan = self._plans.put(config, checkpoint, metadata, new_versions)
+        return self._do(self._if_whole(plan, is_checkpoint=True))
 
     async def aput(
         self,
@@ -110,7 +129,8 @@ class RedisSaver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """`put`, for an event loop."""
-        return await self._ado(self._plans.put(config, checkpoint, metadata, new_versions))
+        plan = self._plans.put(config, checkpoint, metadata, new_versions)
+        return await self._ado(self._if_whole(plan, is_checkpoint=True))
 
     def put_writes(
         self,
@@ -125,7 +145,7 @@ class RedisSaver(BaseCheckpointSaver[str]):
             Fenced: another token has claimed the thread.
             UnstorableValue: one of the values; then nothing is stored.
         """
-        self._do(self._plans.put_writes(config, writes, task_id, task_path))
+        self._do(self._if_whole(self._plans.put_writes(config, writes, task_id, task_path)))
 
     async def aput_writes(
         self,
@@ -135,7 +155,8 @@ class RedisSaver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """`put_writes`, for an event loop."""
-        await self._ado(self._plans.put_writes(config, writes, task_id, task_path))
+        plan = self._plans.put_writes(config, writes, task_id, task_path)
+        await self._ado(self._if_whole(plan))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """A checkpoint, or the latest of its namespace.
@@ -144,11 +165,11 @@ class RedisSaver(BaseCheckpointSaver[str]):
             Fenced: another token has claimed the thread.
             UnrevivableValue: one of its values.
         """
-        return self._do(self._plans.get_tuple(config))
+        return self._do(self._plans_to_read(config).get_tuple(config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """`get_tuple`, for an event loop."""
-        return await self._ado(self._plans.get_tuple(config))
+        return await self._ado(self._plans_to_read(config).get_tuple(config))
 
     def list(
         self,
@@ -216,6 +237,20 @@ class RedisSaver(BaseCheckpointSaver[str]):
         """`delete_for_runs`, for an event loop."""
         await self._ado(self._plans.delete_for_runs(run_ids, thread_id))
 
+    def take_back_refused(self, thread_id: str, run_id: str, *, whole: bool = False) -> None:
+        """Take back what a run's last step wrote, since a channel refused it; all of a run that had
+        just begun.
+
+        Args:
+            thread_id: where it ran.
+            run_id: as in the metadata of its config.
+            whole: all of the run in any case.
+
+        Raises:
+            Fenced: another token has claimed the thread.
+        """
+        self._do(self._plans.take_back_refused(thread_id, run_id, whole))
+
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Make a thread the same as another: what it had before is deleted.
 
@@ -251,9 +286,27 @@ class RedisSaver(BaseCheckpointSaver[str]):
         """`get_delta_channel_history`, for an event loop."""
         return await self._ado(self._plans.delta_history(config, channels))
 
+    def _if_whole(self, plan: Plan[_T], *, is_checkpoint: bool = False) -> Plan[_T]:
+        """The plan; but the holder of a token stores nothing more once a checkpoint was refused, so
+        that none is built on what is not there."""
+        if self._refused:
+            raise self._refused[0]
+        try:
+            return (yield from plan)
+        except UnstorableValue as error:
+            if is_checkpoint and self.token is not None:
+                self._refused.append(error)
+            raise
+
     @property
     def _plans(self) -> Plans:
-        return Plans(self.prefix, self.serde, self.token, self.most)
+        return Plans(self.prefix, self.serde, self.token, self.most, self.passed_over)
+
+    def _plans_to_read(self, config: RunnableConfig) -> Plans:
+        asked = config["configurable"]
+        if self._from_elsewhere and not (asked.get("checkpoint_id") or asked.get("checkpoint_ns")):
+            return self._plans._replace(passed_over={})
+        return self._plans
 
     def _do(self, plan: Plan[_T]) -> _T:
         try:

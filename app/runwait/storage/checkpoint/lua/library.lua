@@ -119,6 +119,12 @@ local function store(ns, id, packed, values)
   if run ~= '' then redis.call('ZADD', RUNS, 0, run .. SEP .. member) end
 end
 
+local function drop_writes(member)
+  local writes = within(PENDING, member)
+  each_chunk('HDEL', WRITES, writes)
+  each_chunk('ZREM', PENDING, writes)
+end
+
 -- Deletes a checkpoint with its writes; nothing if it is not there.
 local function drop(ns, id)
   local member = ns .. SEP .. id
@@ -128,9 +134,7 @@ local function drop(ns, id)
   redis.call('ZREM', INDEX, member)
   if record[3] ~= '' then redis.call('ZREM', RUNS, record[3] .. SEP .. member) end
   release(value_names(ns, record[4]))
-  local writes = within(PENDING, member)
-  each_chunk('HDEL', WRITES, writes)
-  each_chunk('ZREM', PENDING, writes)
+  drop_writes(member)
 end
 
 -- The writes on a checkpoint: {{task, {{index, channel, value, path}, ...}}, ...}, and their size.
