@@ -681,6 +681,21 @@ class TestUpdate:
         with pytest.raises(UpdateRefused, match=f"^values: {type(raised).__name__}: "):
             world.states.update(str(uuid4()), "exits", {}, "a")
 
+    @pytest.mark.parametrize("execution", ["sync", "async"])
+    def test_after_which_something_could_not_be_stored_is_refused(self, redis_world, execution):
+        class Odd(TypedDict, total=False):
+            value: Annotated[Any, lambda before, new: print if new == "bad" else new]
+
+        graph = StateGraph(Odd).add_node("a", lambda state: {}).add_edge(START, "a").compile()
+        redis_world.graphs["odd"] = Graph("odd", graph, execution=execution)
+        thread = str(uuid4())
+        redis_world.states.update(thread, "odd", {"value": "x"}, "a")
+        before = redis_world.raw(thread)
+        # What is written can be stored, but not what the channel makes of it.
+        with pytest.raises(UpdateRefused, match=r"^values: channel 'value': a value of type buil"):
+            redis_world.states.update(thread, "odd", {"value": "bad"}, "a")
+        assert redis_world.raw(thread) == before
+
     def test_of_a_channel_that_keeps_differences_is_read_again(self, world):
         builder = StateGraph(Differences).add_node("node", lambda state: {})
         world.add("differences", builder.add_edge(START, "node").compile())

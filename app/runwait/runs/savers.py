@@ -6,6 +6,7 @@ import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.pregel import Pregel
 
 from runwait.storage.checkpoint import RedisSaver, ScriptRunner, allowlist_of, serializer
@@ -27,7 +28,7 @@ class Savers:
         self._prefix = prefix
         self._serializer = serializer(key.encode() if key else None, modules=sys.modules)
         # Going over a graph's schemas takes longer than a short run.
-        self._allowed: WeakKeyDictionary[Any, set[type]] = WeakKeyDictionary()
+        self._serializers: WeakKeyDictionary[Any, SerializerProtocol] = WeakKeyDictionary()
 
     def plain(self, runner: ScriptRunner, token: int | None = None) -> RedisSaver:
         """A checkpointer that knows no classes of a graph that are not in a module."""
@@ -51,8 +52,10 @@ class Savers:
             token: the fencing token of the run that writes.
             from_elsewhere: whether it goes on from a checkpoint that it names.
         """
-        allowed = self._allowed.get(graph)
-        if allowed is None:
-            allowed = self._allowed[graph] = allowlist_of(graph)
-        saver = self.plain(runner, token).with_allowlist(allowed)
+        saver = self.plain(runner, token)
+        found = self._serializers.get(graph)
+        if found is None:
+            found = saver.with_allowlist(allowlist_of(graph)).serde
+            self._serializers[graph] = found
+        saver.serde = found
         return saver.from_elsewhere() if from_elsewhere else saver

@@ -48,7 +48,14 @@ from runwait.storage.assistants import AssistantRecords
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
 from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
 from runwait.storage.outbox import Outbox
-from runwait.storage.records import Action, RunRecord, RunRecords, RunStatus, StoredRun
+from runwait.storage.records import (
+    Action,
+    RunRecord,
+    RunRecords,
+    RunStatus,
+    StoredRun,
+    UnreadableRecord,
+)
 from runwait.storage.store import RedisStore
 from runwait.storage.subscriber import Subscriber
 from runwait.storage.threads import ThreadNotFound, ThreadRecords
@@ -67,6 +74,8 @@ LAST_SECONDS = 1.0
 LAST_DELIVERIES_SECONDS = 1.0
 # How many requests may block a thread at once until a run has ended, for `cancel` and `delete`.
 BLOCKING = 12
+# How many of a thread's runs are looked at for the last one that started.
+_LOOKED_AT = 10
 
 
 class Service:
@@ -191,10 +200,12 @@ class Service:
 
     def _made_with(self, thread_id: str) -> Mapping[str, Any]:
         """What the graph of a thread was made with: by its last run, or else by its assistant."""
-        for record in self._records.of_thread(thread_id, 10, 0, None) or ():
-            if record.status is not RunStatus.PENDING:
-                request = RunRequest.restored(record)
-                return request.configurable or request.context
+        with contextlib.suppress(UnreadableRecord):
+            for place in range(_LOOKED_AT):
+                for record in self._records.of_thread(thread_id, 1, place, None) or ():
+                    if record.status is not RunStatus.PENDING:
+                        request = RunRequest.restored(record)
+                        return request.configurable or request.context
         try:
             metadata = self._thread_records.get(thread_id).metadata
             config = self.assistants.get(str(metadata.get("assistant_id"))).config

@@ -592,7 +592,8 @@ def _exists(saver: Saver, config: RunnableConfig) -> bool:
 
 
 def _checking(saver: Saver, pregel: AnyPregel, written: set[str]) -> Saver:
-    """A saver that refuses a checkpoint of which the graph could not make a state.
+    """A saver that refuses a checkpoint of which the graph could not make a state, or of which
+    something cannot be stored.
 
     LangGraph stores what an update's nodes wrote before it finds out whether the channels take it.
     So that is held back here until the checkpoint that comes of it is known to be good. The ids of
@@ -615,10 +616,15 @@ def _checking(saver: Saver, pregel: AnyPregel, written: set[str]) -> Saver:
         else:
             held.append((config, writes, task_id, task_path))
 
+    def check(config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any) -> None:
+        _check_checkpoint(saver, pregel, config, checkpoint, metadata)
+        if isinstance(saver, RedisSaver):
+            saver.check(config, checkpoint, metadata, new_versions, held)
+
     def put(
         config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
     ) -> RunnableConfig:
-        _check_checkpoint(saver, pregel, config, checkpoint, metadata)
+        check(config, checkpoint, metadata, new_versions)
         while held:
             saver.put_writes(*held.pop(0))
         written.add(checkpoint["id"])
@@ -627,7 +633,7 @@ def _checking(saver: Saver, pregel: AnyPregel, written: set[str]) -> Saver:
     async def aput(
         config: RunnableConfig, checkpoint: Any, metadata: Any, new_versions: Any
     ) -> RunnableConfig:
-        await asyncio.to_thread(_check_checkpoint, saver, pregel, config, checkpoint, metadata)
+        await asyncio.to_thread(check, config, checkpoint, metadata, new_versions)
         while held:
             await saver.aput_writes(*held.pop(0))
         written.add(checkpoint["id"])

@@ -15,9 +15,10 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import cached_property
 from hashlib import blake2b
 from re import sub
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import pydantic
@@ -47,7 +48,7 @@ for _module in sorted({module for module, _ in SAFE_MSGPACK_TYPES}):
         SAFE_MODULES.add(_module)
 
 
-_MARKS: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+_KINDS: WeakKeyDictionary[type, Kind] = WeakKeyDictionary()
 
 
 class Unsuitable(Exception):
@@ -64,25 +65,44 @@ class Unsuitable(Exception):
         self.reason = reason
 
 
-def mark(kind: Any) -> str:
-    """What tells a class from one of the same name whose fields are declared otherwise."""
-    found = _MARKS.get(kind)
+class Kind(NamedTuple):
+    """What is to be known of a class.
+
+    Attributes:
+        code: which kind it is of; None for a class whose values are never kept.
+        mark: tells it from one of the same name whose fields are declared otherwise.
+        computed: the attributes that its objects can compute again.
+    """
+
+    code: int | None
+    mark: str
+    computed: frozenset[str]
+
+
+def kind_of(kind: Any) -> Kind:
+    """What is to be known of a class."""
+    found = _KINDS.get(kind)
     if found is None:
-        if issubclass(kind, pydantic.BaseModel):
-            declared = {name: repr(field.annotation) for name, field in kind.model_fields.items()}
-        elif issubclass(kind, pydantic.v1.BaseModel):
-            declared = {name: repr(field.outer_type_) for name, field in kind.__fields__.items()}
-        elif dataclasses.is_dataclass(kind):
-            declared = {field.name: repr(field.type) for field in dataclasses.fields(kind)}
-        else:
-            declared = {}
-        text = sub(r" at 0x\w+", "", repr(sorted(declared.items())))
-        found = _MARKS[kind] = blake2b(text.encode(), digest_size=6).hexdigest()
+        attributes = {name: each for base in kind.__mro__ for name, each in vars(base).items()}
+        computed = {n for n, each in attributes.items() if isinstance(each, cached_property)}
+        found = _KINDS[kind] = Kind(_code_of(kind), _mark_of(kind), frozenset(computed))
     return found
 
 
-def code_of(kind: type) -> int | None:
-    """The kind of a class; None for one whose values are never kept."""
+def _mark_of(kind: Any) -> str:
+    if issubclass(kind, pydantic.BaseModel):
+        declared = {name: repr(field.annotation) for name, field in kind.model_fields.items()}
+    elif issubclass(kind, pydantic.v1.BaseModel):
+        declared = {name: repr(field.outer_type_) for name, field in kind.__fields__.items()}
+    elif dataclasses.is_dataclass(kind):
+        declared = {field.name: repr(field.type) for field in dataclasses.fields(kind)}
+    else:
+        return ""
+    text = sub(r" at 0x\w+", "", repr(sorted(declared.items())))
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _code_of(kind: type) -> int | None:
     if issubclass(kind, Runnable) or hasattr(kind, "__del__") or _is_settings(kind):
         return None
     if issubclass(kind, Enum):

@@ -19,7 +19,7 @@ from uuid import UUID
 from langgraph.checkpoint.serde import jsonplus
 from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_METHODS, SAFE_MSGPACK_TYPES
 
-from .classes import Classes, Unsuitable, code_of
+from .classes import Classes, Unsuitable, kind_of
 
 # Classes that were called beside those that are plain data.
 _CALLED = (date, time, timedelta, UUID, Decimal, PurePath, set, frozenset, deque)
@@ -37,7 +37,7 @@ def revived(code: int, payload: list[Any], classes: Classes) -> Any:
         kind: Any = vars(sys.modules[module])[name]
     else:
         kind = classes.find([module, name])
-        if code_of(kind) is None and not issubclass(kind, _CALLED):
+        if kind_of(kind).code is None and not issubclass(kind, _CALLED):
             raise Unsuitable(label, "its values are never kept")
     if method and code == jsonplus.EXT_METHOD_SINGLE_ARG:
         if (module, name, method[0]) not in SAFE_MSGPACK_METHODS:

@@ -15,7 +15,7 @@ from langchain_core.runnables.utils import get_function_nonlocals
 from langgraph.func import _TaskFunction
 from typing_extensions import get_type_hints, is_typeddict
 
-from .classes import code_of
+from .classes import kind_of
 
 # A collection with more than that is data, not what a graph is made of.
 _MANY = 100
@@ -36,7 +36,9 @@ def allowlist_of(graph: Any) -> set[Any]:
     return {
         kind
         for kind in found.values()
-        if isinstance(kind, type) and kind.__module__ != "builtins" and code_of(kind) is not None
+        if isinstance(kind, type)
+        and kind.__module__ != "builtins"
+        and kind_of(kind).code is not None
     }
 
 

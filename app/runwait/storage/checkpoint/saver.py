@@ -132,6 +132,24 @@ class RedisSaver(BaseCheckpointSaver[str]):
         plan = self._plans.put(config, checkpoint, metadata, new_versions)
         return await self._ado(self._if_whole(plan, is_checkpoint=True))
 
+    def check(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+        writes: Sequence[tuple[Any, ...]],
+    ) -> None:
+        """Find out whether `put` of this, and `put_writes` with each of these, would be taken.
+
+        Raises:
+            UnstorableValue: one of the values.
+        """
+        # A plan makes bytes of its values before it calls anything.
+        next(self._plans.put(config, checkpoint, metadata, new_versions))
+        for each in writes:
+            next(self._plans.put_writes(*each))
+
     def put_writes(
         self,
         config: RunnableConfig,

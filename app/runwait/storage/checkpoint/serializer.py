@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from functools import cached_property, partial
+from functools import partial
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -51,8 +51,7 @@ from .classes import (
     NAMED,
     Classes,
     Unsuitable,
-    code_of,
-    mark,
+    kind_of,
     name_of,
 )
 
@@ -220,7 +219,7 @@ class Serializer(JsonPlusSerializer):
         """The extension of a value that MessagePack has no type for."""
         kind = type(value)
         if kind is tuple:
-            return self._ext(_TUPLE, list(value))
+            return self._ext(_TUPLE, [*value])
         if kind is int:
             length = (value.bit_length() + 8) // 8
             return ormsgpack.Ext(_BIG_INTEGER, value.to_bytes(length, "big", signed=True))
@@ -244,7 +243,7 @@ class Serializer(JsonPlusSerializer):
         return [kind.__name__, *parts]
 
     def _look_at(self, kind: type) -> tuple[int, list[Any]]:
-        code = code_of(kind)
+        code = kind_of(kind).code
         if code is None:
             raise _note(Unsuitable(name_of(kind), "there is no way to write it"))
         try:
@@ -283,7 +282,7 @@ class Serializer(JsonPlusSerializer):
             reference, *parts = payload
             label = ".".join(reference[:2])
             kind = self._classes.find(reference)
-            if code_of(kind) != code:
+            if kind_of(kind).code != code:
                 raise Unsuitable(label, "it is not of the kind that was stored")
             return _BUILD[code](kind, *parts)
         except Unsuitable as error:
@@ -318,12 +317,16 @@ def serializer(
 
 def _has_buffer(value: Any) -> bool:
     """Whether there is a bytearray or the like in it, outside of objects."""
-    waiting = [value]
-    for each in waiting:
-        if type(each) in (bytearray, memoryview):
+    waiting = [[value]]
+    while waiting:
+        members = waiting.pop()
+        kinds = {*map(type, members)}
+        if bytearray in kinds or memoryview in kinds:
             return True
-        if type(each) in (dict, list):
-            waiting.extend(each.values() if type(each) is dict else each)
+        if list in kinds:
+            waiting += (each for each in members if type(each) is list)
+        if dict in kinds:
+            waiting += ([*each.values()] for each in members if type(each) is dict)
     return False
 
 
@@ -407,15 +410,14 @@ _VALUES_BY_NAME = {kind.__name__: value for kind, value in _VALUES.items()}
 
 def _attributes(value: Any) -> dict[str, Any]:
     """All that an object has beside what its base keeps, but for what it can compute again."""
-    state: Any = object.__getstate__(value)
+    state: Any = object.__getstate__(value) or {}
     if isinstance(state, tuple):
         state = {**(state[0] or {}), **state[1]}
-    kind = type(value)
-    return {
-        name: each
-        for name, each in (state or {}).items()
-        if not isinstance(getattr(kind, name, None), cached_property)
-    }
+    return _but(state, kind_of(type(value)).computed)
+
+
+def _but(state: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: each for name, each in state.items() if name not in names} if names else {**state}
 
 
 def _with(made: Any, attributes: Mapping[str, Any]) -> Any:
@@ -425,26 +427,23 @@ def _with(made: Any, attributes: Mapping[str, Any]) -> Any:
 
 
 def _of_model(value: Any) -> list[Any]:
-    kind: Any = type(value)
-    fields = {
-        name: each
-        for name, each in vars(value).items()
-        if not isinstance(getattr(kind, name, None), cached_property)
-    }
+    kind = kind_of(type(value))
+    fields = _but(vars(value), kind.computed)
     if isinstance(value, pydantic.v1.BaseModel):
-        state = pydantic.v1.BaseModel.__getstate__(value)
-        given, private = state["__fields_set__"], state["__private_attribute_values__"]
-        return [mark(kind), fields, None, sorted(given), private]
-    state = pydantic.BaseModel.__getstate__(value)
-    given, private = state["__pydantic_fields_set__"], state["__pydantic_private__"]
-    return [mark(kind), fields, state["__pydantic_extra__"], sorted(given), private]
+        private = pydantic.v1.BaseModel.__getstate__(value)["__private_attribute_values__"]
+        return [kind.mark, fields, None, list(value.__fields_set__), private]
+    private = value.__pydantic_private__
+    if private:
+        private = pydantic.BaseModel.__getstate__(value)["__pydantic_private__"]
+    given = list(value.__pydantic_fields_set__)
+    return [kind.mark, fields, value.__pydantic_extra__, given, private]
 
 
 def _model(
     kind: Any, declared: str, fields: Any, extra: Any, given: list[str], private: Any
 ) -> Any:
     if issubclass(kind, pydantic.v1.BaseModel):
-        if declared != mark(kind):
+        if declared != kind_of(kind).mark:
             return kind(**fields)
         model = object.__new__(kind)
         state = {
@@ -454,7 +453,7 @@ def _model(
         }
         pydantic.v1.BaseModel.__setstate__(model, state)
         return model
-    if declared != mark(kind):
+    if declared != kind_of(kind).mark:
         return earlier.from_dump(kind, {**fields, **(extra or {})})
     model = object.__new__(kind)
     state = {
@@ -468,7 +467,7 @@ def _model(
 
 
 def _data(kind: Any, declared: str, attributes: dict[str, Any]) -> Any:
-    if declared != mark(kind):
+    if declared != kind_of(kind).mark:
         return earlier.from_fields(kind, attributes)
     return _with(object.__new__(kind), attributes)
 
@@ -552,7 +551,7 @@ def _builtin(kind: type) -> Any:
 
 _TAKE: dict[int, Callable[[Any], list[Any]]] = {
     MODEL: _of_model,
-    DATA: lambda value: [mark(type(value)), _attributes(value)],
+    DATA: lambda value: [kind_of(type(value)).mark, _attributes(value)],
     ENUM: _of_enum,
     NAMED: _of_named,
     BASED: _of_based,
