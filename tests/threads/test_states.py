@@ -1212,9 +1212,9 @@ class TestAValueThatCannotBeRevived:
         assert state["values"] == {"text": "y"}
         assert "unreadable" not in state
 
-    def test_leaves_the_thread_without_values(self, redis_world, thread):
+    def test_is_no_value_of_the_thread(self, redis_world, thread):
         for graph_id in ("fact", None):
-            assert redis_world.states.summary(thread, graph_id) == (None, {})
+            assert redis_world.states.summary(thread, graph_id) == ({"more": 1}, {})
 
 
 class TestThreadStates:

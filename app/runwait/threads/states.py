@@ -166,16 +166,17 @@ class States:
         """The latest values, None if there are none, and what waits for an answer, by task.
 
         This never fails for what a thread holds. Where the graph is not at hand (it is gone, or a
-        factory would have to make it) or does not fit, the values are those of the checkpoint.
+        factory would have to make it) or does not fit, the values are those of the checkpoint. What
+        cannot be revived is left out.
 
         Raises:
             StorageUnavailable: the checkpoints can't be read.
         """
         graph = self._graphs.get(graph_id or "")
         config = LATEST.config(thread_id)
-        saver = self._saver
+        saver = _lenient(self._saver)
         if graph is not None and graph.compiled is not None:
-            saver = self._saver_of(graph.compiled)
+            saver = _lenient(self._saver_of(graph.compiled))
             seen, reader = noting(saver)
             try:
                 snapshot = reading(graph.compiled, reader).get_state(config)
