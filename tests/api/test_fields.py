@@ -52,6 +52,39 @@ def test_a_field_takes_its_own_kinds_of_value_and_no_other(field, taken, text):
             assert refusal(field, value) == expected, value
 
 
+MANY = ["x"] * (fields.MOST + 1)
+UUID = "01a20acd-2b83-70b2-a8d5-eb34efcb8229"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (fields.strings(), MANY),
+        (fields.node_names(), MANY),
+        (fields.goto(), MANY),
+        (fields.update(), [["x", 1]] * len(MANY)),
+        (fields.uuids(), [UUID] * len(MANY)),
+    ],
+)
+def test_a_list_has_no_more_elements_than_may_be_worked_on(field, value):
+    assert refusal(field, value) == "must have at most 1000 elements"
+    assert refusal(field, value[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "too_much"),
+    [
+        ({"a": list(range(999))}, {"a": list(range(1000))}),
+        ({"a": {str(each): {} for each in range(999)}}, {str(each): 1 for each in range(1001)}),
+        ({"a": [{}] * 10 + [[[]] * 9]}, {"a": [{}] * 10 + [[[]] * 10]}),
+    ],
+)
+def test_a_filter_has_no_more_than_may_be_compared_with_each(value, too_much):
+    text = "must have at most 1000 values, and in lists at most 20 objects and lists"
+    assert refusal(fields.filter_object(), too_much) == text
+    assert refusal(fields.filter_object(), value) is None
+
+
 def test_any_json_is_taken_unchanged():
     for values in KINDS.values():
         for value in values:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.e2e.calls import detail
 from tests.e2e.wire import Answer, Wire, alive, chunked, exchange, request, run
 from tests.servers import PROJECTS, Server, ServerFactory, eventually
 
@@ -707,3 +708,51 @@ class TestTheLog:
         assert (line["method"], line["path"], line["status"]) == ("POST", "/runs/wait", 200)
         assert (line["thread_id"], line["run_id"]) == (thread_id, run_id)
         assert line["duration_ms"] >= 0
+
+
+MANY = 1001
+NO_THREAD = "/threads/01a20acd-2b83-70b2-a8d5-eb34efcb8229"
+NOBODY = "01a20acd-2b83-70b2-a8d5-eb34efcb8229"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field", "value"),
+    [
+        *(
+            ("POST", path, field, value)
+            for path in ("/runs/wait", f"{NO_THREAD}/runs/wait")
+            for field, value in (
+                ("command.goto", ["a"] * MANY),
+                ("command.update", [["value", 1]] * MANY),
+                ("config.tags", ["a"] * MANY),
+                ("feedback_keys", ["a"] * MANY),
+                ("interrupt_before", ["a"] * MANY),
+                ("interrupt_after", ["a"] * MANY),
+            )
+        ),
+        ("POST", "/runs/cancel", "run_ids", [NOBODY] * MANY),
+        ("POST", "/threads", "supersteps", [{}] * MANY),
+        *(
+            ("POST", path, field, value)
+            for path in ("/threads/search", "/threads/count")
+            for field, value in (
+                ("ids", [NOBODY] * MANY),
+                ("metadata", {"a": list(range(MANY))}),
+                ("values", {"a": [{}] * 21}),
+            )
+        ),
+        ("POST", "/threads/search", "extract", {"a": "values" + ".a" * MANY}),
+        ("POST", "/threads/prune", "thread_ids", [NOBODY] * MANY),
+        ("POST", f"{NO_THREAD}/history", "metadata", {"a": [[]] * 21}),
+        ("POST", "/assistants/search", "metadata", {"a": list(range(MANY))}),
+        ("POST", "/assistants/count", "metadata", {"a": list(range(MANY))}),
+        ("POST", f"/assistants/{NOBODY}/versions", "metadata", {"a": list(range(MANY))}),
+        ("POST", "/store/items/search", "filter", {"a": list(range(MANY))}),
+        ("PUT", "/store/items", "index", ["a"] * MANY),
+    ],
+)
+def test_what_costs_more_than_its_bytes_is_bounded_and_named(zoo, method, path, field, value):
+    outer, _, inner = field.partition(".")
+    body = {"assistant_id": "echo", outer: {inner: value} if inner else value}
+    answer = zoo.http.request(method, path, json=body)
+    assert f"{field}: must have " in detail(answer, 422)

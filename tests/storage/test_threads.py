@@ -752,3 +752,14 @@ def test_an_unreachable_redis_is_said_to_be_so(valkey):
     valkey.stop()
     with pytest.raises(StorageUnavailable):
         records.search(ThreadQuery())
+
+
+def test_metadata_of_any_shape_is_compared_and_indexed_in_no_time():
+    # Each of these would take an hour, if it took the square of its size.
+    numbers = [(2**61 - 1) * each for each in range(300_000)]
+    assert contains({"a": numbers}, {"a": numbers[::-1]})
+    assert not contains({"a": numbers}, {"a": ["x"]})
+    deep: dict[str, Any] = {str(each): each for each in range(1000)}
+    for _ in range(8):
+        deep = {"x" * 1_000_000: deep}
+    assert len(index_terms(deep)) == len(set(index_terms(deep))) == 1000

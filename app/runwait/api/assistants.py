@@ -53,7 +53,7 @@ class _CreateBody(_AssistantBody):
 class _CountBody(Body):
     """POST /assistants/count."""
 
-    metadata = fields.json_object()
+    metadata = fields.filter_object()
     graph_id = fields.text()
     name = fields.text()
 
@@ -71,7 +71,7 @@ class _SearchBody(_CountBody):
 class _VersionsBody(Body):
     """POST /assistants/{assistant_id}/versions."""
 
-    metadata = fields.json_object(load_default={})
+    metadata = fields.filter_object(load_default={})
     limit = fields.integer(1, MOST, load_default=DEFAULT_LIMIT)
     offset = fields.integer(0, _HIGHEST, load_default=0)
 

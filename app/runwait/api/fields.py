@@ -16,6 +16,11 @@ from marshmallow import Schema, ValidationError, fields
 from runwait.graphs.assistants import is_uuid
 from runwait.graphs.langgraph import RESERVED
 
+# How many elements a list may have: of each, something is done that takes longer than reading it.
+MOST = 1000
+# How many objects and lists a filter may have in its lists: each is compared with all of a list.
+MOST_IN_LISTS = 20
+
 
 class Strict(fields.Field[Any]):
     """A value that passes a check, unchanged."""
@@ -26,6 +31,7 @@ class Strict(fields.Field[Any]):
         check: Callable[[Any], bool],
         *,
         convert: Callable[[Any], Any] = lambda value: value,
+        bound: tuple[str, Callable[[Any], bool]] = ("", lambda value: True),
         **options: Any,
     ) -> None:
         """Define the field.
@@ -34,13 +40,14 @@ class Strict(fields.Field[Any]):
             must: what the value must be, after "must be".
             check: whether it is.
             convert: makes of a valid value what is wanted.
+            bound: how much such a value may have, after "must have", and whether it has no more.
             options: marshmallow's own.
         """
         text = f"must be {must}"
-        super().__init__(
-            error_messages={"required": "is required", "null": text, "invalid": text}, **options
-        )
+        messages = {"required": "is required", "null": text, "invalid": text}
+        super().__init__(error_messages={**messages, "bound": f"must have {bound[0]}"}, **options)
         self._check = check
+        self._has_no_more = bound[1]
         self._convert = convert
 
     def _deserialize(
@@ -48,7 +55,29 @@ class Strict(fields.Field[Any]):
     ) -> Any:
         if not self._check(value):
             raise self.make_error("invalid")
+        if not self._has_no_more(value):
+            raise self.make_error("bound")
         return self._convert(value)
+
+
+FEW = (f"at most {MOST} elements", lambda value: not isinstance(value, list) or len(value) <= MOST)
+
+
+def _is_cheap(filter: Mapping[str, Any]) -> bool:
+    """Whether so much is compared with whatever is looked through."""
+    waiting: list[tuple[Any, bool]] = [(filter, False)]
+    values = in_lists = 0
+    while waiting:
+        value, in_list = waiting.pop()
+        if not isinstance(value, dict | list):
+            continue
+        values += len(value)
+        in_lists += in_list
+        if values > MOST or in_lists > MOST_IN_LISTS:
+            return False
+        inner = value if isinstance(value, list) else list(value.values())
+        waiting += ((each, inner is value) for each in inner)
+    return True
 
 
 def _is_number(value: Any) -> bool:
@@ -97,6 +126,7 @@ def uuids(**options: Any) -> Strict:
         "a list of UUIDs",
         lambda value: is_strings(value) and all(map(is_uuid, value)),
         convert=lambda value: [each.lower() for each in value],
+        bound=FEW,
         **options,
     )
 
@@ -143,7 +173,7 @@ def some_of(choices: Sequence[str], **options: Any) -> Strict:
             if isinstance(value, str)
             else is_strings(value) and all(each in choices for each in value)
         ),
-        convert=lambda value: [value] if isinstance(value, str) else value,
+        convert=lambda value: [value] if isinstance(value, str) else list(dict.fromkeys(value)),
         **options,
     )
 
@@ -163,6 +193,14 @@ def json_object(**options: Any) -> Strict:
     return Strict("an object", lambda value: isinstance(value, dict), **options)
 
 
+def filter_object(**options: Any) -> Strict:
+    """An object that others are to contain."""
+    text = f"at most {MOST} values, and in lists at most {MOST_IN_LISTS} objects and lists"
+    return Strict(
+        "an object", lambda value: isinstance(value, dict), bound=(text, _is_cheap), **options
+    )
+
+
 def json(**options: Any) -> fields.Raw:
     """Any JSON, null too."""
     return fields.Raw(allow_none=True, **options)
@@ -170,13 +208,16 @@ def json(**options: Any) -> fields.Raw:
 
 def strings(**options: Any) -> Strict:
     """A list of strings."""
-    return Strict("a list of strings", is_strings, **options)
+    return Strict("a list of strings", is_strings, bound=FEW, **options)
 
 
 def node_names(**options: Any) -> Strict:
     """Names of nodes, or `*` for all."""
     return Strict(
-        '"*" or a list of node names', lambda value: value == "*" or is_strings(value), **options
+        '"*" or a list of node names',
+        lambda value: value == "*" or is_strings(value),
+        bound=FEW,
+        **options,
     )
 
 
@@ -198,7 +239,7 @@ def update(**options: Any) -> Strict:
             raise ValidationError(f"must not have LangGraph's own key {reserved[0]!r}")
 
     text = "an object, a list of [key, value] pairs, or null"
-    return Strict(text, check, validate=check_keys, **options)
+    return Strict(text, check, bound=FEW, validate=check_keys, **options)
 
 
 def goto(**options: Any) -> Strict:
@@ -212,6 +253,7 @@ def goto(**options: Any) -> Strict:
     return Strict(
         "a node name, an object with node and input, a list of these, or null",
         lambda value: all(map(one, value)) if isinstance(value, list) else one(value),
+        bound=FEW,
         **options,
     )
 

@@ -25,6 +25,10 @@ STREAM_MODES = [
 ]
 
 
+# How many runs may be asked for at once.
+MOST_RUNS = 10_000
+
+
 class Body(Schema):
     """A request's body. Fields that it does not know are ignored."""
 
@@ -136,8 +140,8 @@ def batch_of(body: Body, value: Any) -> list[dict[str, Any]]:
     Raises:
         InvalidRequest: it is no such list; the text names the places of those that are not right.
     """
-    if not isinstance(value, list) or not value:
-        raise InvalidRequest("the body must be a list of one run or more")
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_RUNS:
+        raise InvalidRequest(f"the body must be a list of 1 to {MOST_RUNS} runs")
     valid, wrong = [], []
     for place, each in enumerate(value):
         if not isinstance(each, dict):

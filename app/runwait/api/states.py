@@ -44,7 +44,7 @@ class HistoryBody(Body):
         lambda value: is_uuid(_checkpoint_id(value)),
         convert=lambda value: _checkpoint_id(value).lower(),
     )
-    metadata = fields.json_object()
+    metadata = fields.filter_object()
     checkpoint = fields.Inner(CheckpointBody)
 
 

@@ -72,6 +72,7 @@ class _PutBody(_ItemBody):
     index = fields.Strict(
         "false, a list of strings, or null",
         lambda value: value is False or fields.is_strings(value),
+        bound=fields.FEW,
         allow_none=True,
     )
     ttl = fields.Strict(
@@ -93,7 +94,7 @@ class _SearchBody(Body):
     """POST /store/items/search."""
 
     namespace_prefix = _namespace(", or null", allow_none=True)
-    filter = fields.json_object(allow_none=True)
+    filter = fields.filter_object(allow_none=True)
     limit = fields.integer(1)
     offset = fields.integer(0)
     query = fields.Strict(

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
-from marshmallow import ValidationError
 from marshmallow import fields as marshmallow_fields
 from marshmallow.validate import Equal
 
@@ -20,6 +19,9 @@ from runwait.threads.threads import FIELDS, PATH, Threads
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
 MOST_PATHS = 10
+MOST_IN_PATH = 1000
+# In a superstep.
+MOST_UPDATES = 100
 # A hundred years: more would be beyond what a date can be.
 MOST_MINUTES = 100 * 365 * 24 * 60
 
@@ -48,23 +50,25 @@ def _ttl(**options: Any) -> fields.Strict:
     )
 
 
-def _list_of(
-    schema: type[Body], what: str, least: int, **options: Any
-) -> marshmallow_fields.List[Any]:
-    text = f"must be a list of {what}"
-    if least:
-        text += f", at least {least}"
+class _ListOf(marshmallow_fields.List[Any]):
+    """A list of objects, so many at most."""
 
-    def check(value: list[Any]) -> None:
-        if len(value) < least:
-            raise ValidationError(text)
+    def __init__(self, schema: type[Body], what: str, least: int, most: int, **options: Any):
+        text = f"must be a list of {what}"
+        if least:
+            text += f", at least {least}"
+        messages: dict[str, Any] = {"required": "is required", "null": text, "invalid": text}
+        messages["bound"] = f"must have at most {most} elements"
+        super().__init__(fields.Inner(schema), error_messages=messages, **options)
+        self._least, self._most = least, most
 
-    return marshmallow_fields.List(
-        fields.Inner(schema),
-        validate=check,
-        error_messages={"required": "is required", "null": text, "invalid": text},
-        **options,
-    )
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> list[Any]:
+        if isinstance(value, list) and len(value) < self._least:
+            raise self.make_error("invalid")
+        # Before each of them is looked at.
+        if isinstance(value, list) and len(value) > self._most:
+            raise self.make_error("bound")
+        return super()._deserialize(value, *args, **options)
 
 
 class SuperstepCommandBody(CommandBody):
@@ -84,7 +88,7 @@ class SuperstepUpdateBody(Body):
 class SuperstepBody(Body):
     """One of `supersteps`."""
 
-    updates = _list_of(SuperstepUpdateBody, "updates", 1, required=True)
+    updates = _ListOf(SuperstepUpdateBody, "updates", 1, MOST_UPDATES, required=True)
 
 
 class ThreadBody(Body):
@@ -94,7 +98,7 @@ class ThreadBody(Body):
     metadata = fields.json_object()
     if_exists = fields.one_of(["raise", "do_nothing"])
     ttl = _ttl()
-    supersteps = _list_of(SuperstepBody, "supersteps", 0)
+    supersteps = _ListOf(SuperstepBody, "supersteps", 0, fields.MOST)
 
 
 class PatchBody(Body):
@@ -108,8 +112,8 @@ class CountBody(Body):
     """POST /threads/count."""
 
     ids = fields.uuids()
-    metadata = fields.json_object()
-    values = fields.json_object()
+    metadata = fields.filter_object()
+    values = fields.filter_object()
     status = fields.one_of(STATUSES)
 
 
@@ -129,6 +133,10 @@ class SearchBody(CountBody):
             and len(value) <= MOST_PATHS
             and all(map(re.compile(r"[A-Za-z0-9_]+").fullmatch, value))
             and all(isinstance(each, str) and PATH.fullmatch(each) for each in value.values())
+        ),
+        bound=(
+            f"paths of at most {MOST_IN_PATH} characters",
+            lambda value: all(len(each) <= MOST_IN_PATH for each in value.values()),
         ),
     )
 

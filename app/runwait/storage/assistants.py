@@ -23,6 +23,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -69,11 +70,15 @@ class AssistantQuery:
     sort_by: SortBy = "created_at"
     sort_order: SortOrder = "desc"
 
+    @cached_property
+    def _name(self) -> str:
+        return _fold(self.name or "")
+
     def fits(self, assistant: Assistant) -> bool:
         """Whether this assistant is one of those."""
         return (
             self.graph_id in (None, assistant.graph_id)
-            and _fold(self.name or "") in _fold(assistant.name)
+            and self._name in _fold(assistant.name)
             and contains(assistant.metadata, self.metadata)
         )
 

@@ -20,7 +20,7 @@ def index_terms(metadata: Mapping[str, Any]) -> list[str]:
     Metadata that contains a query's has all the terms of the query, and may have others.
     Lists and empty objects have no terms. At most `TERMS_MAX`; the first ones.
     """
-    return [_term(each) for each in islice(_paths(metadata, []), TERMS_MAX)]
+    return list(islice(_terms(metadata, _Path()), TERMS_MAX))
 
 
 def contains(stored: Any, wanted: Any) -> bool:
@@ -35,12 +35,27 @@ def contains(stored: Any, wanted: Any) -> bool:
             name in stored and contains(stored[name], value) for name, value in wanted.items()
         )
     if isinstance(wanted, list):
-        return isinstance(stored, list) and all(
-            any(contains(mine, each) for mine in stored) for each in wanted
+        if not isinstance(stored, list):
+            return False
+        scalars = {_scalar(mine) for mine in stored if not isinstance(mine, Mapping | list)}
+        return all(
+            any(contains(mine, each) for mine in stored)
+            if isinstance(each, Mapping | list)
+            else _scalar(each) in scalars
+            for each in wanted
         )
     if isinstance(wanted, bool) or isinstance(stored, bool):
         return wanted is stored
     return not isinstance(stored, Mapping | list) and bool(stored == wanted)
+
+
+def _scalar(value: Any) -> tuple[bool, str]:
+    """What two scalars have in common if they are equal.
+
+    Texts, since numbers can be chosen so that their hashes are all the same.
+    """
+    whole = isinstance(value, float) and value.is_integer()
+    return isinstance(value, str), str(int(value) if whole else value)
 
 
 def says_all(metadata: Mapping[str, Any]) -> bool:
@@ -53,17 +68,36 @@ def says_all(metadata: Mapping[str, Any]) -> bool:
     )
 
 
-def _paths(value: Any, path: list[str]) -> Iterator[list[Any]]:
+class _Path:
+    """The JSON of a list that grows: its beginning, and the hash of all of it so far."""
+
+    def __init__(self, text: bytes = b"[", hashed: Any = None) -> None:
+        self.text = text
+        self.hashed = sha256(text) if hashed is None else hashed
+
+    def then(self, value: Any, end: bytes) -> _Path:
+        """With a value more. What is long is hashed once, however much comes after it."""
+        added = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + end
+        hashed = self.hashed.copy()
+        hashed.update(added)
+        text = self.text if len(self.text) > _TERM_BYTES else self.text + added
+        return _Path(text, hashed)
+
+    def term(self, value: Any) -> str:
+        """The list, ended by a value, as an index term."""
+        whole = self.then(value, b"]")
+        return (
+            whole.text.decode()
+            if len(whole.text) <= _TERM_BYTES
+            else f"#{whole.hashed.hexdigest()}"
+        )
+
+
+def _terms(value: Any, path: _Path) -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, member in value.items():
-            yield from _paths(member, [*path, name])
-    elif isinstance(value, float) and value.is_integer():
-        yield [*path, int(value)]
-    elif not isinstance(value, list):
-        yield [*path, value]
-
-
-def _term(path: list[Any]) -> str:
-    term = json.dumps(path, ensure_ascii=False, separators=(",", ":"))
-    encoded = term.encode()
-    return term if len(encoded) <= _TERM_BYTES else f"#{sha256(encoded).hexdigest()}"
+            if isinstance(member, Mapping):
+                yield from _terms(member, path.then(name, b","))
+            elif not isinstance(member, list):
+                whole = isinstance(member, float) and member.is_integer()
+                yield path.then(name, b",").term(int(member) if whole else member)
