@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -188,3 +189,16 @@ def test_a_run_that_waits_for_its_time_and_is_lost_is_said_to_be_lost(server, va
     valkey.client.flushall()
     valkey.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     assert answer.result().json()["__error__"]["error"] == "RunLost"
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_who_waits_for_a_run_that_redis_dropped_is_told(serve, valkey, kept):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=1)
+    body = {"assistant_id": "echo", "input": {"value": 1}, "after_seconds": 86_400}
+    body["on_completion"] = "keep" if kept else "delete"
+    url = f"{server.url}/runs/wait"
+    with httpx.stream("POST", url, json=body, timeout=PATIENCE) as answer:
+        run_id = answer.headers["content-location"].rsplit("/", 1)[1]
+        assert valkey.client.delete(f"{{runwait}}:run:{run_id}") == 1
+        error = json.loads(answer.read())["__error__"]
+        assert error["error"] == "RunLost"

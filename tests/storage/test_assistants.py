@@ -316,3 +316,14 @@ def test_a_page_of_many_is_found_without_looking_at_them_all(redis_server: Redis
     assert "cmdstat_scan" not in commands
     # Two for each assistant on the page.
     assert sum(commands[f"cmdstat_{name}"]["calls"] for name in ("hmget", "hget")) == 10
+
+
+def test_what_redis_dropped_is_left_out(
+    records: AssistantRecords, redis_server: RedisServer
+) -> None:
+    for number in (1, 2):
+        records.create(an_assistant(number, metadata={"n": 1}))
+    redis_server.client.delete(f"{{test}}:assistant:{an_id(1)}")
+    for query in ({}, {"name": "a"}, {"metadata": {"n": 1}}, {"metadata": {"n": 1, "l": []}}):
+        found = records.search(AssistantQuery(**query), 0, 100)[1]
+        assert numbers(found) == ([] if "l" in query.get("metadata", {}) else [2])

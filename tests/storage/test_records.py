@@ -859,3 +859,54 @@ def test_delivered_results_go_sooner_and_never_later(storage, redis_server):
     records.shorten(["r1", "r2", "gone"], 25)
     assert redis_server.client.pttl("{test}:result:r1") <= 25_000
     assert redis_server.client.pttl("{test}:result:r2") <= 1000
+
+
+@pytest.mark.parametrize("dropped", ["run:r1", "thread:t1", "thread:t1:queue"])
+def test_who_waits_for_a_thread_has_its_turn_whatever_key_redis_dropped(
+    storage, redis_server, dropped
+):
+    records = records_of(storage)
+    token = admit(records).token
+    records.hand_back([("r1", token)])
+    assert admit(records, "r2").kind == "pending"
+    redis_server.client.delete(f"{{test}}:{dropped}")
+    if dropped == "thread:t1:queue":
+        claim, _ = records.claim(LEASE)
+        records.finish(ended("r1"), b"{}", token=claim.token, thread=ThreadEnd("idle"))
+    assert records.tidy([]) == []
+    ready = redis_server.client.zrange("{test}:ready", 0, -1)
+    assert b"r2" in ready
+    while (claim := records.claim(LEASE)[0]).record.run_id != "r2":
+        pass
+    assert claim.has_thread == (dropped != "thread:t1")
+
+
+def test_a_run_that_redis_dropped_does_not_keep_its_thread_from_those_that_come(
+    storage, redis_server
+):
+    records = records_of(storage)
+    records.hand_back([("r1", admit(records).token)])
+    redis_server.client.delete("{test}:run:r1")
+    assert admit(records, "r2").kind == "running"
+
+
+def test_who_follows_a_run_is_told_that_it_ended_or_is_gone(storage, redis_server):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    token = admit(one).token
+    for run_id in ("r2", "r3"):
+        one.admit(a_run(run_id), LEASE, may_start=False)
+    assert two.tidy(["r1", "r2", "r3"]) == []
+    one.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    redis_server.client.delete("{test}:run:r2", "{test}:ready")
+    assert two.tidy(["r1", "r2", "r3"]) == ["r1", "r2"]
+    # Nobody knows any more when it is due.
+    claim, _ = one.claim(LEASE)
+    assert (claim.record.run_id, claim.cancel) == ("r3", "interrupt")
+
+
+def test_a_process_keeps_its_runs_where_redis_dropped_all_leases(storage, redis_server):
+    records = records_of(storage)
+    token = admit(records).token
+    redis_server.client.delete("{test}:leases")
+    assert records.beat([("r1", token)], LEASE).lost == []
+    assert redis_server.client.zscore("{test}:leases", "r1")

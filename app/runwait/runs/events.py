@@ -554,6 +554,13 @@ class Hub:
         if thread_ids:
             self._executor.help(partial(_if_it_can_be, self._follow_threads, thread_ids))
 
+    @property
+    def followed(self) -> list[str]:
+        """The runs of other processes that are followed here."""
+        with self._lock:
+            run_ids = list(self._followers)
+        return [run_id for run_id in run_ids if not self.is_here(run_id)]
+
     def stop(self) -> None:
         """This process stops: whoever follows a run has to ask another."""
         with self._lock:
@@ -630,6 +637,9 @@ class Hub:
             return  # looked at again once Redis is back
         except UnreadableRecord:
             return  # whoever claims it ends it, and says so
+        if stored is not None and document is None and stored.record.status.ended:
+            # Redis dropped its result.
+            document = dumps(ending.lost().answer)
         if document is None and stored is None and last_time:
             outcome = ending.lost()
             document = dumps(outcome.answer)

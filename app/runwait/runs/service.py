@@ -714,12 +714,16 @@ class Service:
         self._look_again()
 
     def _sweep_for_ever(self) -> None:
-        """Remove what expired, with whatever its removal still lacks."""
+        """Remove what expired, and look after what waits for what is not there any more."""
         pause = self.settings.run_lease_seconds
         while not self._stopping.wait(pause):
             try:
                 self.store.sweep()
                 self.threads.sweep()
+                followed = self._hub.followed
+                for start in range(0, max(1, len(followed)), 500):
+                    for run_id in self._records.tidy(followed[start : start + 500]):
+                        self._hub.look(run_id)
             except StorageUnavailable as error:
                 log.debug("nothing was swept: %s", error)
             except Exception:

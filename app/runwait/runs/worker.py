@@ -201,6 +201,8 @@ class Starter:
             elif problem is not None:
                 log.error("run %s cannot be executed: %s", record.run_id, problem)
                 self._runner.stop_run(run, ending.unreadable(problem))
+            elif run.kept and not claim.has_thread:
+                self._runner.stop_run(run, ending.state_lost())
             elif claim.losses >= most or claim.stops >= most * STOPS_PER_LOSS:
                 self._runner.stop_run(run, ending.given_up(claim.attempt - 1))
             elif record.graph_id not in self._graphs:

@@ -688,6 +688,22 @@ class RunRecords:
             logged=logged is not None,
         )
 
+    def tidy(self, run_ids: Sequence[str]) -> list[str]:
+        """Have go on what waits for a key that Redis dropped.
+
+        Args:
+            run_ids: runs of others that are followed in this process.
+
+        Returns:
+            Those that ended or are gone, of which this process was not told.
+        """
+        told = self._storage.call(
+            _TIDY,
+            [self._leases, self._ready, self._queued],
+            named(prefix=self._tag, ids=json.dumps(run_ids)),
+        )
+        return [each.decode() for each in told]
+
     def is_gone(self, thread_id: str) -> bool:
         """Whether a thread was removed, within the last hour."""
         answer: int = self._storage.call(_GONE, [f"{self._tag}:gone:{thread_id}"], [])
@@ -828,6 +844,7 @@ _CLAIM = Script.load("runs/claim", *_SHARED)
 _FINISH = Script.load("runs/finish", *_SHARED, "outbox/library")
 _READ = Script.load("runs/read", "runs/library", large=True)
 _RECORD = Script.of("return redis.call('HGET', KEYS[1], 'record')", large=True)
+_TIDY = Script.load("runs/tidy", *_SHARED)
 _TAKEN = Script.load("runs/taken")
 _CANCEL = Script.load("runs/cancel", *_SHARED)
 _IN_FLIGHT = Script.load("runs/in_flight")

@@ -64,6 +64,7 @@ for i = 3, #ARGV, 2 do
     try('~' .. ARGV[i + 1], unpack(words))
   end
 end
+if ARGV[3] then try('~' .. ARGV[4], 'ZINTER', 1, ARGV[3]) end
 try('', 'TIME')
 try('&' .. ARGV[2], 'PUBLISH', ARGV[1], '')
 local rules = {}

@@ -32,7 +32,7 @@ else
   for _, member in ipairs(members) do
     local id = member:sub(-36)
     local fits = not part
-      or string.find(redis.call('HGET', p .. ':assistant:' .. id, 'name'), part, 1, true)
+      or string.find(redis.call('HGET', p .. ':assistant:' .. id, 'name') or '', part, 1, true)
     for i, term in ipairs(terms) do
       fits = fits and (i == walked or redis.call('ZSCORE', p .. ':assistants:id:' .. term, id))
     end
@@ -42,5 +42,9 @@ else
     end
   end
 end
-for i, member in ipairs(page) do page[i] = assistant_read(p, member:sub(-36)) end
-return {total, page, following, walked}
+local found = {}
+for _, member in ipairs(page) do
+  local record = assistant_read(p, member:sub(-36))
+  if record then table.insert(found, record) end -- else evicted
+end
+return {total, found, following, walked}

@@ -14,10 +14,12 @@ redis.call('HSET', KEYS[2], 'at', now)
 local missing, cancelled, lost = {}, {}, {}
 for i = 1, #runs, 2 do
   local id, token = runs[i], runs[i + 1]
-  local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel')
+  local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel', 'owner')
+  -- Who is taken for lost is the owner no longer. Else it is the leases that Redis dropped.
+  local leased = found[5] and not found[3] or redis.call('ZSCORE', KEYS[1], id)
   if not found[1] then
     table.insert(has_lapsed(p, id) and lost or missing, id)
-  elseif found[2] ~= token or not redis.call('ZSCORE', KEYS[1], id) then
+  elseif found[2] ~= token or not leased then
     if not found[3] or found[2] ~= token then table.insert(lost, id) end
   else
     redis.call('ZADD', KEYS[1], now + lease, id)

@@ -43,8 +43,14 @@ while true do
   local turn = found[1] and not found[2]
   if turn and found[3] and not found[4] then
     -- It was scheduled, unless it has its thread already.
-    local active = redis.call('HGET', p .. ':thread:' .. found[5], 'active')
-    turn = active == id or take_turn(p, found[5], id, active, found[6], now)
+    pass_on_from_gone(p, found[5], now)
+    local there = redis.call('HMGET', p .. ':thread:' .. found[5], 'status', 'active')
+    if not there[1] then
+      -- Redis dropped the thread; the run can only be ended.
+      redis.call('HDEL', run, 'kept')
+    else
+      turn = there[2] == id or take_turn(p, found[5], id, there[2], found[6], now)
+    end
   end
   if turn then
     lease_to(p, id, a.owner, a.lease, now)

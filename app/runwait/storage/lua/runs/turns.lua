@@ -79,9 +79,13 @@ local function pass_on(p, thread, run, now, fields, undone)
     if undone then fields.metadata, fields.terms, fields.graph = there[3], there[4], there[5] end
     fields.before_metadata, fields.before_terms, fields.before_graph = false, false, false
   end
-  local following = redis.call('LPOP', key .. ':queue')
+  local following
+  repeat
+    following = redis.call('LPOP', key .. ':queue')
+    if following then redis.call('ZREM', p .. ':queued', following) end
+    -- One whose record Redis dropped has no turn.
+  until not following or redis.call('HEXISTS', p .. ':run:' .. following, 'record') == 1
   if following then
-    redis.call('ZREM', p .. ':queued', following)
     -- It stays busy; what it would be now is what the next run may have to leave it as.
     fields.active, fields.before, fields.status = following, fields.status, nil
   else
@@ -90,4 +94,13 @@ local function pass_on(p, thread, run, now, fields, undone)
   end
   thread_set(p, thread, now, fields)
   if following then make_ready(p, following, now) end
+end
+
+-- Passes a thread on from a run that Redis dropped, and that no process has.
+local function pass_on_from_gone(p, thread, now)
+  local active = redis.call('HGET', p .. ':thread:' .. thread, 'active')
+  if active and redis.call('HEXISTS', p .. ':run:' .. active, 'record') == 0
+    and not redis.call('ZSCORE', p .. ':leases', active) then
+    pass_on(p, thread, active, now, {}, false)
+  end
 end
