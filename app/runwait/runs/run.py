@@ -101,8 +101,9 @@ class Run:
         """The places of its next events in the log, if there is one; with its lock held."""
         if not self.logged or self.token is None:
             return [None] * count
-        first = self._numbered + 1
-        self._numbered += count
+        since = int((time.monotonic() - self.started) * 1e6)
+        first = max(since, self._numbered + 1)
+        self._numbered = first + count - 1
         return [(self.token, each) for each in range(first, first + count)]
 
     @property

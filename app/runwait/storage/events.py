@@ -8,9 +8,11 @@ In the family of keys of records.py:
     {prefix}:told:<process>      channel "events <run id>", "listen <run id>",
                                          "run <thread id> <run id>", "state <thread id>"
 
-An event's id is the fencing token of whoever executed the run then, and a number. So ids grow from
-one owner to the next, and Redis refuses what an earlier one adds after a later one has. The log of
-a run lives as long as its result; while it executes, a week from its last event.
+An event's id is the fencing token of whoever executed the run then, and a number: the microseconds
+since that was given, or one more than the last one. So ids grow from one owner to the next, and
+Redis refuses what an earlier one adds after a later one has. Their sums grow too, from run to run
+of a thread, and are times, as tokens are. The log of a run lives as long as its result; while it
+executes, a week from its last event.
 """
 
 from __future__ import annotations
@@ -130,10 +132,9 @@ class EventRecords:
         runs, data = [], []
         for batch in batches:
             names = [each.name for each in batch.events]
-            first = batch.events[0].id
-            assert first is not None
+            numbers = [each.id[1] for each in batch.events if each.id is not None]
             # Tokens are text: Lua's numbers are doubles.
-            runs.append([batch.run_id, str(batch.token), first[1], batch.attempt, names])
+            runs.append([batch.run_id, str(batch.token), batch.attempt, numbers, names])
             data += [each.data for each in batch.events]
         given: dict[str, str | bytes | int] = {
             "runs": json.dumps(runs),

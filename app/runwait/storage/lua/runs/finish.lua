@@ -78,6 +78,8 @@ for i, event in ipairs(events) do
   redis.call('XADD', p .. ':events:' .. id, token .. '-' .. (a.event + i - 1), 'n', event[1], 'd', event[2],
     'a', a.attempt)
 end
+-- The next run's ids are above this one's in their sums too, however clocks differ.
+if events[1] then raise_tokens(p, token + a.event + #events) end
 redis.call('PEXPIRE', p .. ':events:' .. id, ttl)
 redis.call('DEL', p .. ':listening:' .. id)
 for _, process in ipairs(waiting) do redis.pcall('PUBLISH', p .. ':told:' .. process, 'ended ' .. id) end

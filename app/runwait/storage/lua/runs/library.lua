@@ -17,6 +17,13 @@ local function next_token(p)
   return token
 end
 
+-- Has all later tokens be higher than this one.
+local function raise_tokens(p, least)
+  if least > tonumber(redis.call('GET', p .. ':tokens') or '0') then
+    redis.call('SET', p .. ':tokens', string.format('%.0f', least))
+  end
+end
+
 -- Leases a run to a process; returns the fencing token.
 local function lease_to(p, id, owner, lease, now)
   local token = next_token(p)
