@@ -200,6 +200,7 @@ class TestSelection:
         ("query", "names"),
         [
             ("", ["a", "b", "c"]),
+            ("select=", ["a", "b", "c"]),
             ("select=c&select=a&select=c", ["a", "c"]),
             ("select=b", ["b"]),
             ('select=["c","a"]', ["a", "c"]),
@@ -211,7 +212,7 @@ class TestSelection:
             assert reading.query_selection("select", self.NAMES) == names
 
     @pytest.mark.parametrize(
-        "query", ["d", "", "a&select=d", '["d"]', "[[]]", "[", "a,b", '["a"]&select=a']
+        "query", ["d", "a&select=d", '["d"]', "[[]]", "[", "a,b", '["a"]&select=a']
     )
     def test_of_unknown_names_is_refused(self, app, query):
         with (

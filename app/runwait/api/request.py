@@ -113,9 +113,10 @@ def query_integer(name: str, default: int, least: int, most: int) -> int:
 def query_selection(name: str, names: Sequence[str]) -> list[str]:
     """Some of these names from the query, in this order; all of them if none is there.
 
-    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them.
+    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them. The
+    one for Python sends an empty text for none.
     """
-    given = request.args.getlist(name)
+    given = [each for each in request.args.getlist(name) if each]
     if len(given) == 1 and given[0].startswith("["):
         with contextlib.suppress(InvalidJSON):
             given = parse(given[0].encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
@@ -120,11 +121,11 @@ def join(thread_id: str, run_id: str) -> Response:
 def join_stream(run_id: str, thread_id: str | None = None) -> Response:
     """The run's events: from now on, or from one of them on."""
     cancel = query_flag("cancel_on_disconnect")
-    modes = query_selection("stream_mode", STREAM_MODES) if "stream_mode" in request.args else None
+    modes = query_selection("stream_mode", STREAM_MODES)
     follower = _service().join_stream(
         thread_id, run_id, _last_event_id(), cancel_on_disconnect=cancel
     )
-    return _streaming(follower, names=None if modes is None else event_names(modes))
+    return _streaming(follower, names=event_names(modes))
 
 
 @blueprint.get("/threads/<thread_id>/stream")
@@ -132,7 +133,7 @@ def stream_thread(thread_id: str) -> Response:
     """The events of the thread's runs, one after the other."""
     modes: list[str] = []
     for name in ("stream_modes", "stream_mode"):
-        if name in request.args:
+        if request.args.get(name):
             modes += query_selection(name, THREAD_STREAM_MODES)
     follower = _service().stream_thread(thread_id, _last_event_id())
     g.thread_id = thread_id
@@ -206,8 +207,10 @@ def _accepted(asked: RunRequest) -> Response:
 def _headers(follower: Follower, joined_by: str, replayed: bool) -> dict[str, str]:
     g.thread_id, g.run_id = follower.thread_id, follower.run_id
     run = f"/threads/{follower.thread_id}/runs/{follower.run_id}"
+    # Whoever joined as they wanted and is cut off goes there, and wants the same.
+    query = urlencode([*request.args.items(multi=True)]) if request.method == "GET" else ""
     return {
-        "Location": f"{run}/{joined_by}",
+        "Location": f"{run}/{joined_by}{query and '?'}{query}",
         "Content-Location": run,
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
