@@ -7,13 +7,14 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
 from langgraph_sdk import get_client, get_sync_client
+from langgraph_sdk.schema import StreamPart
 
 from tests.servers import PATIENCE, RedisServer, Server, eventually
 
@@ -216,6 +217,27 @@ class Sdk:
                 return await answer
 
         return asyncio.run(call())
+
+    def stream(self, method: str, *args: Any, **options: Any) -> Generator[StreamPart, None, None]:
+        """What `client.<method>` yields, as it comes; closed, it ends its connection."""
+        part, name = method.split(".")
+        if self._form == "sync":
+            with get_sync_client(url=self.url) as client:
+                yield from getattr(getattr(client, part), name)(*args, **options)
+            return
+
+        async def next_of(events: AsyncIterator[StreamPart]) -> StreamPart | None:
+            return await anext(events, None)
+
+        with asyncio.Runner() as runner:
+            aclient = get_client(url=self.url)
+            events = getattr(getattr(aclient, part), name)(*args, **options)
+            try:
+                while (event := runner.run(next_of(events))) is not None:
+                    yield event
+            finally:
+                runner.run(events.aclose())
+                runner.run(aclient.aclose())
 
 
 class Gate:
