@@ -232,6 +232,8 @@ class Sdk:
         with asyncio.Runner() as runner:
             aclient = get_client(url=self.url)
             events = getattr(getattr(aclient, part), name)(*args, **options)
+            if asyncio.iscoroutine(events):
+                events = runner.run(events)
             try:
                 while (event := runner.run(next_of(events))) is not None:
                     yield event

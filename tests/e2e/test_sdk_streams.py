@@ -489,3 +489,61 @@ class TestBackground:
         assert sdk("threads.count", metadata=mark) == 0
         sdk("runs.create_batch", [good, good])
         assert sdk("threads.count", metadata=mark) == 2
+
+
+class TestThreadStream:
+    def test_has_the_runs_one_after_the_other(
+        self, sdk: Sdk, thread_id: str, tmp_path: Path
+    ) -> None:
+        stored = [
+            [*sdk.stream("runs.stream", thread_id, "chat", input=said(text), stream_resumable=True)]
+            for text in ("first", "second")
+        ]
+        with contextlib.closing(
+            sdk.stream("threads.join_stream", thread_id, last_event_id="-")
+        ) as parts:
+            # It says that a run is done where that says that it ended.
+            for run in stored:
+                replayed = [next(parts) for _ in run]
+                assert replayed[:-1] == run[:-1]
+                assert replayed[-1].event == "metadata"
+                assert replayed[-1].data == {
+                    "status": "run_done",
+                    "run_id": run[0].data["run_id"],
+                    "how": "success",
+                }
+            with Gate(tmp_path) as gate:
+                # It goes on with what comes.
+                sdk("runs.create", thread_id, "chat", input=said("third", gate))
+                assert until("metadata", parts)[0].data["attempt"] == 1
+                gate.open()
+                *values, done = until("metadata", parts)
+            assert gist(values[-1])[-2:] == ["third", "third"]
+            assert done.data["status"] == "run_done"
+
+    def test_has_no_more_than_was_asked_for(self, sdk: Sdk, thread_id: str) -> None:
+        with contextlib.closing(
+            sdk.stream(
+                "threads.join_stream",
+                thread_id,
+                last_event_id="-",
+                stream_mode=["lifecycle", "state_update"],
+            )
+        ) as parts:
+            asked = {"input": said("first"), "stream_resumable": True}
+            run = sdk.stream("runs.stream", thread_id, "chat", **asked)
+            until("end", run)
+            begun, done = next(parts), next(parts)
+            assert (begun.data["attempt"], done.data["status"]) == (1, "run_done")
+            sdk("threads.update_state", thread_id, said("noted"))
+            update = next(parts)
+        assert update.event == "state_update"
+        values = update.data["state"]["values"]
+        assert values["messages"][-1]["content"] == "noted"
+
+    def test_of_what_there_is_not_is_refused(self, sdk: Sdk, thread_id: str) -> None:
+        with pytest.raises(NotFoundError):
+            next(sdk.stream("threads.join_stream", str(uuid4())))
+        for bad in ({"last_event_id": "nonsense"}, {"stream_mode": "nonsense"}):
+            with pytest.raises(UnprocessableEntityError):
+                next(sdk.stream("threads.join_stream", thread_id, **bad))
