@@ -47,7 +47,8 @@ local delay = tonumber(a.delay or '0')
 -- It has its turn already where only its record was lost.
 local active, has_turn
 if kept then
-  pass_on_from_gone(p, thread, now)
+  -- A run that is recorded again has its own turn still.
+  if redis.call('HGET', key, 'active') ~= id then pass_on_from_gone(p, thread, now) end
   local there = redis.call('HMGET', key, 'status', 'temporary', 'active', 'metadata', 'graph')
   if not there[1] or there[2] then
     if there[2] or a.missing == 'reject' then return {'missing'} end
