@@ -69,6 +69,19 @@ def test_a_class_that_could_not_be_revived_is_refused_before_anything_is_answere
     }
 
 
+def test_a_class_of_a_module_that_is_loaded_later_is_kept_if_a_setting_names_it(server, shared):
+    error = keep(server, "lately")[1]["__error__"]
+    assert error["message"] == (
+        "channel 'value': a value of type late.Late cannot be stored: "
+        "its module was not loaded by the end of the start"
+    )
+    project = PROJECTS / "kept" / "langgraph.json"
+    loads_it = shared(LANGGRAPH_CONFIG=project, STATE_MODULES="late")
+    thread_id, document = keep(loads_it, "lately")
+    assert document == {"value": {"text": "x"}}
+    assert get(loads_it, f"/threads/{thread_id}/state")["values"] == document
+
+
 @DURABILITIES
 @pytest.mark.parametrize("graph", ["refuses", "refuses_async"])
 class TestAValueThatCannotBeStored:

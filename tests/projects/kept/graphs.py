@@ -120,6 +120,15 @@ strict = _chain(
 )
 
 
+def _make_late(state: Anything) -> Anything:
+    import late
+
+    return {"value": late.Late(text="x")}
+
+
+lately = _chain(Anything, _make_late)
+
+
 def _fail(state: Anything) -> Anything:
     raise kinds.Unkept
 

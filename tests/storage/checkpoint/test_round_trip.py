@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import enum
 import ipaddress
 import pathlib
 import re
+import subprocess
 import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -188,6 +190,19 @@ def noted(error: BaseException) -> BaseException:
     return error
 
 
+class Far(tzinfo):
+    """A time zone as other libraries have them."""
+
+    def utcoffset(self, _: Any) -> timedelta:
+        return timedelta(hours=9)
+
+    def tzname(self, _: Any) -> str:
+        return "FAR"
+
+    def dst(self, _: Any) -> None:
+        pass
+
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
 CALL = {"name": "f", "args": {"a": (1, 2)}, "id": "1", "type": "tool_call"}
 COMMON: list[Any] = [
@@ -214,6 +229,7 @@ COMMON: list[Any] = [
     Item(value={"a": 1}, key="k", namespace=("n",), created_at=NOW, updated_at=NOW),
     SearchItem(("n",), "k", {"a": 1}, NOW, NOW, 0.5),
     *(NOW, NOW.replace(tzinfo=None), NOW.replace(tzinfo=zoneinfo.ZoneInfo("Europe/Paris"))),
+    *(NOW.replace(tzinfo=Far()), collections.defaultdict(collections.deque, a=1)),
     datetime(2026, 10, 25, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Paris"), fold=1),
     *(timezone(timedelta(hours=1), "CET"), zoneinfo.ZoneInfo("UTC"), timedelta(1, 2, 3)),
     *(date(2026, 1, 2), time(1, 2, 3, 4, UTC, fold=1), uuid.UUID(int=5), Decimal("1.10")),
@@ -353,6 +369,25 @@ def test_a_level_is_not_written_again_for_each_level_around_it() -> None:
 
     assert form.loads_typed(form.dumps_typed(value)) == value
     assert form.written < 100 * 100
+
+
+@pytest.mark.parametrize("factory", [lambda: 1, subprocess.Popen, numpy.random.default_rng])
+def test_a_defaultdict_that_would_call_anything_else_is_refused(factory: Any) -> None:
+    with pytest.raises(Unsuitable, match="is no plain class"):
+        FORM.dumps_typed(collections.defaultdict(factory))
+
+
+@given(st.sampled_from(COMMON), st.integers(0, 2**16), st.integers(0, 255))
+def test_what_was_damaged_is_another_value_or_refused(value: Any, place: int, byte: int) -> None:
+    form, packed = FORM.dumps_typed([value])
+    damaged = bytearray(packed)
+    damaged[place % len(damaged)] = byte
+    loaded = {*sys.modules}
+
+    with contextlib.suppress(Unsuitable):
+        FORM.loads_typed((form, bytes(damaged)))
+
+    assert {*sys.modules} == loaded
 
 
 # What LangGraph's serializer stored, for earlier versions.

@@ -239,7 +239,7 @@ class Serializer(JsonPlusSerializer):
     def _of_value(self, kind: type, value: Any) -> list[Any]:
         parts = _VALUES[kind].parts(value)
         if kind is defaultdict and parts[0] is not None:
-            parts[0] = self._classes.reference(parts[0])
+            parts[0] = self._classes.reference(_factory(parts[0]))
         return [kind.__name__, *parts]
 
     def _look_at(self, kind: type) -> tuple[int, list[Any]]:
@@ -275,7 +275,7 @@ class Serializer(JsonPlusSerializer):
             if code == _VALUE:
                 label, *parts = payload
                 if label == "defaultdict" and parts[0] is not None:
-                    parts[0] = self._classes.find(parts[0])
+                    parts[0] = _factory(self._classes.find(parts[0]))
                 return _VALUES_BY_NAME[label].make(*parts)
             if code not in _BUILD:
                 return earlier.revived(code, payload, self._classes)
@@ -360,7 +360,18 @@ def _zone(value: ZoneInfo) -> list[Any]:
 
 
 def _moment(value: Any) -> list[Any]:
-    return [value.hour, value.minute, value.second, value.microsecond, value.tzinfo, value.fold]
+    zone = value.tzinfo
+    if zone is not None and type(zone) not in _VALUES and (offset := value.utcoffset()) is not None:
+        # Of another library: the same moment at the same distance from UTC.
+        zone = timezone(offset, value.tzname() or str(offset))
+    return [value.hour, value.minute, value.second, value.microsecond, zone, value.fold]
+
+
+def _factory(kind: Any) -> Any:
+    """What a defaultdict calls; no other class is to be made of nothing."""
+    if kind in _VALUES or (isinstance(kind, type) and kind_of(kind).code is not None):
+        return kind
+    raise _note(Unsuitable("collections.defaultdict", f"its factory {kind!r} is no plain class"))
 
 
 def _day(value: Any) -> list[Any]:
