@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from runwait.storage import records as records_module
 from runwait.storage.connection import Storage, StorageUnavailable, _in_time
+from runwait.storage.outbox import Outbox
 from runwait.storage.records import (
     IdempotencyKey,
     NewThread,
@@ -910,3 +912,31 @@ def test_a_process_keeps_its_runs_where_redis_dropped_all_leases(storage, redis_
     redis_server.client.delete("{test}:leases")
     assert records.beat([("r1", token)], LEASE).lost == []
     assert redis_server.client.zscore("{test}:leases", "r1")
+
+
+def test_nothing_waits_for_redis_to_come_to_a_time_it_had_before_its_clock_was_set_back(
+    storage, redis_server
+):
+    one, two = records_of(storage, "one"), records_of(storage, "two")
+    outbox = Outbox(storage, "test")
+    two.beat([], LEASE)
+    for run_id, options in (("r1", {}), ("r2", {"may_start": False}), ("r3", {"delay": 1000.0})):
+        one.admit(a_run(run_id), LEASE, **{"may_start": True, **options})
+    outbox.add("r4", "http://a", b"{}")
+    # All that is due is ten minutes further away, as after the clock was set back so far.
+    client, back = redis_server.client, 600_000
+    for key in ("leases", "ready", "outbox", "outbox:a"):
+        for member, score in client.zrange(f"{{test}}:{key}", 0, -1, withscores=True):
+            client.zadd(f"{{test}}:{key}", {member: score + back})
+    for name in ("at", "quiet_until"):
+        client.hincrby("{test}:beat", name, back)
+    two.beat([], LEASE)
+    # By as much as has passed since the last beat, nobody knows better.
+    assert eventually(lambda: two.claim(LEASE)[0]).record.run_id == "r2"
+    none, due = two.claim(LEASE)
+    assert none is None
+    assert 500 < due < 1500
+    assert eventually(lambda: asyncio.run(outbox.claim(LEASE))[0]).run_id == "r4"
+    seconds, _ = client.time()
+    assert client.zscore("{test}:leases", "r1") <= (seconds + 1 + LEASE) * 1000
+    assert int(client.hget("{test}:beat", "quiet_until")) <= (seconds + 1 + LEASE) * 1000

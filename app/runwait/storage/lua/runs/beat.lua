@@ -9,6 +9,28 @@ local a = named(ARGV)
 local p, lease, runs = a.prefix, tonumber(a.lease), cjson.decode(a.runs)
 local now = clock()
 local last = redis.call('HGET', KEYS[2], 'at')
+local ahead = tonumber(last or '0') - now
+if ahead > lease then
+  -- Redis's clock was set back: what is due by it is as far away as before.
+  local function move(key)
+    local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #found, 2 do redis.call('ZADD', key, found[i + 1] - ahead, found[i]) end
+  end
+  move(p .. ':ready')
+  for _, receiver in ipairs(redis.call('ZRANGE', p .. ':outbox', 0, -1)) do
+    move(p .. ':outbox:' .. receiver)
+  end
+  move(p .. ':outbox')
+  redis.pcall('PUBLISH', p .. ':told:all', 'ready')
+  redis.pcall('PUBLISH', p .. ':told:all', 'webhook')
+end
+-- No lease ends later than this one would, and none is quiet for longer, or the clock was set back.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now + lease, '+inf')) do
+  redis.call('ZADD', KEYS[1], now + lease, id)
+end
+if tonumber(redis.call('HGET', KEYS[2], 'quiet_until') or '0') > now + lease then
+  redis.call('HSET', KEYS[2], 'quiet_until', now + lease)
+end
 if not last or now - last > lease / 2 then redis.call('HSET', KEYS[2], 'quiet_until', now + lease) end
 redis.call('HSET', KEYS[2], 'at', now)
 local missing, cancelled, lost = {}, {}, {}
