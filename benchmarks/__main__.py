@@ -5,10 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import crowd, idle, kept, lateness, schedule, search, steps, wait
+from benchmarks import (
+    background,
+    crowd,
+    idle,
+    kept,
+    lateness,
+    schedule,
+    search,
+    steps,
+    stream,
+    wait,
+)
 
 SECTIONS = {
     "wait": wait,
+    "stream": stream,
+    "background": background,
     "kept": kept,
     "steps": steps,
     "search": search,

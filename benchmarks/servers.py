@@ -106,9 +106,9 @@ def served(
             "DATA_DIR": str(folder / "data"),
             "LANGGRAPH_CONFIG": str(ROOT / "benchmarks" / "langgraph.json"),
             "LOG_FORMAT": "json",
-            **{name: str(value) for name, value in settings.items()},
         }
         environment.pop("REDIS_URL", None)
+        environment |= {name: str(value) for name, value in settings.items()}
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -178,7 +178,8 @@ class Loading:
         if script.sha not in self._known:
             self._client.script_load(script.text)
             self._known.add(script.sha)
-        self._pipeline.evalsha(script.sha, len(keys), *keys, *args)
+        given = [each(60.0) if callable(each) else each for each in args]
+        self._pipeline.evalsha(script.sha, len(keys), *keys, *given)
         if len(self._pipeline) >= 1000:
             self._pipeline.execute()
         return self._answer

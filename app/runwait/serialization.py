@@ -12,6 +12,7 @@ import dataclasses
 import decimal
 import json
 import math
+import re
 from collections import UserString
 from collections.abc import (
     Callable,
@@ -24,12 +25,14 @@ from collections.abc import (
 )
 from datetime import date, datetime, time, timedelta
 from enum import Enum
-from itertools import repeat
+from itertools import accumulate, repeat
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 from uuid import UUID
 
+import orjson
 import uuid_utils
+from langchain_core.messages import BaseMessage
 from langgraph.types import Send
 
 MAX_DEPTH = 200
@@ -70,6 +73,41 @@ def dumps(value: Any) -> bytes:
     is only the class's name; one beyond 100,000 characters is cut; and after a million characters
     of containers so written, the rest of them are only their class's name.
     """
+    try:
+        data = orjson.dumps(value, _message, _STRICTLY)
+    except Exception:
+        return _dumps(value)
+    return data if _is_shallow(data) else _dumps(value)
+
+
+# orjson writes plain values as they are to be written, ten times as fast, and refuses all others.
+_STRICTLY = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = bytes(each for each in range(256) if each not in b"[]{}")
+_LEVELS = {ord(each): 1 if each in "[{" else -1 for each in "[]{}"}
+
+
+def _message(value: Any) -> Any:
+    """LangChain's own messages as orjson may write them: what else is no plain value is not."""
+    if isinstance(value, BaseMessage) and type(value).__module__.startswith("langchain_core."):
+        return value.model_dump()
+    raise TypeError
+
+
+def _is_shallow(data: bytes) -> bool:
+    """Whether nothing in a document is deeper than `MAX_DEPTH`."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return True
+    brackets = _STRINGS.sub(b"", data).translate(None, _BRACKETS)
+    return max(accumulate(map(_LEVELS.__getitem__, brackets)), default=0) <= MAX_DEPTH
+
+
+def _dumps(value: Any) -> bytes:
+    """`dumps`, for any value."""
     parts: list[str] = []
     write = parts.append
     quoted, quoted_ascii = encode_basestring, encode_basestring_ascii

@@ -337,13 +337,18 @@ class Service:
             if isinstance(admitted, Replay):
                 follower.close()
                 return self._replay_stream(admitted), True
-            if admitted is not None and admitted.token is None and admitted.executing:
-                # The client learns the run's id now, and may ask any process for it.
-                self._runner.record_start(admitted)
+            if admitted is not None and admitted.token is None:
+                record_start = partial(self._record_start, admitted)
+                self.timers.after(AT_ONCE_SECONDS, partial(self._executor.help, record_start))
         except BaseException:
             follower.close()
             raise
         return follower, False
+
+    def _record_start(self, run: Run) -> None:
+        """A run that did not end at once: others may be asked for it."""
+        if run.executing and run.token is None:
+            self._runner.record_start(run)
 
     def start_in_background(self, request: RunRequest) -> tuple[tuple[str, str], bytes, bool]:
         """Admit a run that nobody waits for.

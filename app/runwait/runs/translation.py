@@ -70,6 +70,8 @@ class Translation:
         self.subgraphs = subgraphs or self._lifecycle is not None
         self.wants_events = "events" in self._asked
         self.is_stateful = "messages" in self._asked or self._lifecycle is not None
+        self._metadata: Any = None
+        self._metadata_json = b""
         # Messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
 
@@ -88,7 +90,11 @@ class Translation:
             return
         if mode == "messages":
             if "messages-tuple" in self._asked:
-                yield name, dumps(payload)
+                message, metadata = payload
+                if metadata is not self._metadata:
+                    # It is the same for all tokens of a message.
+                    self._metadata, self._metadata_json = metadata, dumps(metadata)
+                yield name, b"[%b,%b]" % (dumps(message), self._metadata_json)
             if self.is_stateful:
                 yield from self._messages_so_far(*payload)
         elif mode not in self._asked:

@@ -465,8 +465,8 @@ class Connection:
         stream, response, outlet = self._stream, self._response, self._outlet
         if stream is None or response is None or outlet is None or self._out:
             return
-        for piece in stream.take():
-            response.write(piece)
+        if pieces := stream.take():
+            response.write(b"".join(pieces))
         if stream.is_cut:
             self._leave_stream()
         elif stream.is_whole:
