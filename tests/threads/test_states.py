@@ -1202,6 +1202,33 @@ class TestAValueThatCannotBeRevived:
         assert ["unreadable" in each for each in history] == [True, True, False]
         assert state["go_on_from"] == {**place, "checkpoint_id": history[2]["checkpoint_id"]}
 
+    def test_within_a_subgraph_is_named_there(self, redis_world, monkeypatch):
+        module = ModuleType("deployed_before")
+        kind = make_dataclass("Fact", ["what"], namespace={"__module__": module.__name__})
+        monkeypatch.setattr(module, "Fact", kind, raising=False)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+        def add(of: Any) -> None:
+            schema = make_dataclass("Facts", [("text", of), ("more", int)])
+            builder = StateGraph(schema).add_node("node", lambda state: {"text": module.Fact("x")})
+            builder.add_node("ask", lambda state: {"more": interrupt("?")})
+            inner = builder.add_edge(START, "node").add_edge("node", "ask").compile()
+            outer = StateGraph(schema).add_node("inner", inner).add_edge(START, "inner")
+            redis_world.add("fact", outer.compile())
+
+        add(str | kind)
+        thread = redis_world.run("fact", {"text": "x", "more": 1})
+        add(str)
+        monkeypatch.delitem(sys.modules, module.__name__)
+
+        state = redis_world.get(thread, "fact", subgraphs=True)
+
+        assert "unreadable" not in state
+        [task] = state["tasks"]
+        assert task["state"]["values"] == {"more": 1}
+        assert [each["channel"] for each in task["state"]["unreadable"]] == ["text"]
+        assert [each["value"] for each in state["interrupts"]] == ["?"]
+
     def test_is_not_gone_on_from_but_from_what_is_said(self, redis_world, thread):
         with pytest.raises(StateIncompatible, match=r"channel 'text': .*Fact"):
             redis_world.states.update(thread, "fact", {"text": "y"}, "node")

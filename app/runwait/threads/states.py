@@ -757,7 +757,12 @@ def _with_problems(state: dict[str, Any], saver: Saver, *more: Mapping[str, Any]
         for each in passed_over.get(state["checkpoint_id"], ())
     ]
     named = [each for number, each in enumerate(found) if each not in found[:number]]
-    return {**state, "unreadable": [*named, *more]} if named or more else state
+    tasks = [
+        {**task, "state": _with_problems(task["state"], saver)} if task["state"] else task
+        for task in state["tasks"]
+    ]
+    problems = {"unreadable": [*named, *more]} if named or more else {}
+    return {**state, "tasks": tasks, **problems}
 
 
 def _newest_whole(saver: Saver, config: RunnableConfig, but: str) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ from langgraph.store.base import Item
 # The kinds of classes: each has one way to be written, and one to be revived.
 MODEL, DATA, ENUM, NAMED, BASED, ERROR = range(110, 116)
 
+NOT_LOADED = "its module was not loaded by the end of the start"
+
 # What subclasses are written as, with the attributes of their own.
 BASES = (
     *(dict, list, tuple, set, frozenset, str, int, float, bytes),
@@ -132,7 +134,7 @@ class Classes:
     ) -> None:
         """Take those of a graph, as classes or as (module, name), and modules that are loaded."""
         self.given = frozenset(given)
-        self._modules = frozenset(modules) | SAFE_MODULES
+        self.modules = frozenset(modules) | SAFE_MODULES
         self._names = {each for each in self.given if isinstance(each, tuple)}
         self._named: dict[tuple[str, ...], type | None] = {}
         for each in self.given:
@@ -144,7 +146,7 @@ class Classes:
     def with_given(self, more: Iterable[type | tuple[str, ...]]) -> Classes:
         """These and more; the same object if there are none."""
         given = self.given | frozenset(more)
-        return self if given == self.given else Classes(given, self._modules)
+        return self if given == self.given else Classes(given, self.modules)
 
     def reference(self, kind: Any) -> list[Any]:
         """What a class is found again by.
@@ -181,8 +183,8 @@ class Classes:
                 raise Unsuitable(
                     label, "it is made inside a function, and no schema of the graph names it"
                 )
-            if module not in self._modules and (module, name) not in self._names:
-                raise Unsuitable(label, "its module was not loaded by the end of the start")
+            if module not in self.modules and (module, name) not in self._names:
+                raise Unsuitable(label, NOT_LOADED)
             found = sys.modules.get(module)
             for part in name.split("."):
                 # Not getattr: a module may import whatever it is asked for.

@@ -49,6 +49,7 @@ from .classes import (
     ERROR,
     MODEL,
     NAMED,
+    NOT_LOADED,
     Classes,
     Unsuitable,
     kind_of,
@@ -69,6 +70,7 @@ _PACK = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
+_NO_WAY = "there is no way to write it"
 # How deep objects may lie in objects: reading must come back up from there, wherever it begins.
 _DEPTH = 200
 # How deep containers may lie in containers: ormsgpack goes no deeper.
@@ -112,11 +114,11 @@ class Serializer(JsonPlusSerializer):
             modules: loaded modules of which values may have all classes that are plain data.
         """
         super().__init__(allowed_msgpack_modules=None)
-        self._use(Classes(allowed, modules), "numpy" in (modules := set(modules)))
+        self._use(Classes(allowed, modules))
 
-    def _use(self, classes: Classes, arrays: bool) -> None:
+    def _use(self, classes: Classes) -> None:
         self._classes = classes
-        self._arrays = arrays
+        self._arrays = "numpy" in classes.modules
         # By class: its kind, and what it is found by.
         self._known: dict[type, tuple[int, list[Any]]] = {}
 
@@ -128,7 +130,7 @@ class Serializer(JsonPlusSerializer):
         if classes is self._classes:
             return self
         other = Serializer()
-        other._use(classes, self._arrays)
+        other._use(classes)
         return other
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
@@ -204,7 +206,7 @@ class Serializer(JsonPlusSerializer):
         if kind is bytearray:
             return ormsgpack.Ext(_BYTES, bytes(value))
         if kind is memoryview:
-            raise _note(Unsuitable("memoryview", "there is no way to write it"))
+            raise _note(Unsuitable("memoryview", _NO_WAY))
         return value
 
     def _ext(self, code: int, payload: Any) -> Any:
@@ -245,7 +247,8 @@ class Serializer(JsonPlusSerializer):
     def _look_at(self, kind: type) -> tuple[int, list[Any]]:
         code = kind_of(kind).code
         if code is None:
-            raise _note(Unsuitable(name_of(kind), "there is no way to write it"))
+            late = kind.__module__ == "numpy" and not self._arrays
+            raise _note(Unsuitable(name_of(kind), NOT_LOADED if late else _NO_WAY))
         try:
             return code, self._classes.reference(kind)
         except Unsuitable as error:
@@ -586,7 +589,7 @@ def _array_parts(value: Any) -> list[Any] | None:
     kind, is_array = value.dtype, type(value) is numpy.ndarray
     plain = is_array or isinstance(value, numpy.generic)
     if not plain or kind.hasobject or numpy.dtype(kind.str) != kind:
-        raise _note(Unsuitable(name_of(type(value)), "there is no way to write it"))
+        raise _note(Unsuitable(name_of(type(value)), _NO_WAY))
     order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
     shape = list(value.shape) if is_array else None
     return [kind.str, shape, order, value.tobytes(order=order)]
