@@ -1161,15 +1161,22 @@ def test_what_a_channel_refuses_is_told_from_what_one_of_a_graph_within_does(on_
     assert not refused_by_channel(ValueError("x"))
 
 
+def _deployed_before(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """A module with a class."""
+    module = ModuleType("deployed_before")
+    kind = make_dataclass("Fact", ["what"])
+    kind.__module__ = module.__name__
+    monkeypatch.setattr(module, "Fact", kind, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module, kind
+
+
 class TestAValueThatCannotBeRevived:
     """A class that was there when the value was stored, and is not any more."""
 
     @pytest.fixture
     def thread(self, redis_world: World, monkeypatch: pytest.MonkeyPatch) -> str:
-        module = ModuleType("deployed_before")
-        kind = make_dataclass("Fact", ["what"], namespace={"__module__": module.__name__})
-        monkeypatch.setattr(module, "Fact", kind, raising=False)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        module, kind = _deployed_before(monkeypatch)
 
         def add(of: Any) -> None:
             schema = make_dataclass("Facts", [("text", of), ("more", int)])
@@ -1203,10 +1210,7 @@ class TestAValueThatCannotBeRevived:
         assert state["go_on_from"] == {**place, "checkpoint_id": history[2]["checkpoint_id"]}
 
     def test_within_a_subgraph_is_named_there(self, redis_world, monkeypatch):
-        module = ModuleType("deployed_before")
-        kind = make_dataclass("Fact", ["what"], namespace={"__module__": module.__name__})
-        monkeypatch.setattr(module, "Fact", kind, raising=False)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+        module, kind = _deployed_before(monkeypatch)
 
         def add(of: Any) -> None:
             schema = make_dataclass("Facts", [("text", of), ("more", int)])

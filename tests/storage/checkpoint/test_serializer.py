@@ -230,7 +230,8 @@ def local_class() -> Any:
 
 
 def test_a_class_that_is_not_to_be_found_by_its_name_is_not_stored() -> None:
-    hidden = dataclasses.make_dataclass("Hidden", ["a"], namespace={"__module__": __name__})
+    hidden = dataclasses.make_dataclass("Hidden", ["a"])
+    hidden.__module__ = __name__
 
     with pytest.raises(Unsuitable, match="not to be found in its module"):
         round_trip(hidden(1), (), LOADED)
