@@ -622,6 +622,19 @@ class TestHeaders:
     def test_know_an_idempotency_key(self, zoo: Server, key: str) -> None:
         assert exchange(zoo, run("echo", f"Idempotency-Key: {key}")).status == 200
 
+    @pytest.mark.parametrize(
+        ("data", "status"),
+        [
+            (b"GET /ok HTTP/1.1\r\n\r\n", 400),
+            (b"GET /nothing HTTP/1.1\r\n\r\n", 400),
+            (b"GET /ok HTTP/1.0\r\n\r\n", 200),
+        ],
+    )
+    def test_name_a_host_since_http_1_1(self, zoo: Server, data: bytes, status: int) -> None:
+        answer = exchange(zoo, data)
+        assert answer.status == status
+        assert status == 200 or answer.detail == "Host: is missing"
+
     @pytest.mark.parametrize("host", ["", "\xff", "[", "a b", "x:99999", "a/b", "x" * 300, "a..b"])
     def test_take_or_refuse_any_host(self, zoo: Server, host: str) -> None:
         data = run("echo").replace(b"Host: runwait", f"Host: {host}".encode("latin-1"))

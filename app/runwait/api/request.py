@@ -59,8 +59,15 @@ def json_body() -> Any:
 
 
 def register(app: Flask) -> None:
-    """Have the app refuse requests whose path names ids that are no UUIDs."""
+    """Have the app refuse requests without a host, or whose path names ids that are no UUIDs."""
+    app.before_request(_check_host)
     app.before_request(_check_ids)
+
+
+def _check_host() -> None:
+    """Raise BrokenRequest unless it names a host, as RFC 9112 has it since HTTP/1.1."""
+    if "Host" not in request.headers and request.environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+        raise BrokenRequest("Host: is missing")
 
 
 def _check_ids() -> None:
