@@ -224,9 +224,13 @@ _ESCAPED = (
 
 def frame(event: Event) -> bytes:
     """An event as it is sent."""
-    data = event.data
+    place = "" if event.id is None else text_of(event.id)
+    return f"event: {event.name}\r\n".encode() + frame_of(event.data, place)
+
+
+def frame_of(data: bytes, place: str) -> bytes:
+    """An event without a name, as it is sent, and its id, if it has one."""
     if not data.isascii():
         for char, escape in _ESCAPED:
             data = data.replace(char, escape)  # in JSON, they stand in strings alone
-    place = b"" if event.id is None else f"id: {text_of(event.id)}\r\n".encode()
-    return b"event: %b\r\ndata: %b\r\n%b\r\n" % (event.name.encode(), data, place)
+    return b"data: %b\r\n%b\r\n" % (data, f"id: {place}\r\n".encode() if place else b"")

@@ -7,13 +7,15 @@ LangGraph changes any of it. Why it is needed: docs/decisions/langgraph-internal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
 from langgraph._internal import _constants as constants
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.pregel import Pregel
+from langgraph.stream import ProtocolEvent, StreamTransformer
 from langgraph.types import Interrupt
 
 # The SDK keeps its runtime classes private and documents the union of them, which can't be made.
@@ -32,6 +34,9 @@ TASK_MODULE = "langgraph.pregel._retry"
 # time: set on the graph, they would be mixed up.
 RUNTIME = "__pregel_runtime"
 CHECKPOINTER = "__pregel_checkpointer"
+
+# Of LangGraph's event protocol, once a process.
+warnings.filterwarnings("ignore", message="The v3 streaming protocol on Pregel")
 
 # What a stream of updates has in place of a node where the graph stops to be resumed; also the
 # channel that holds such stops.
@@ -122,3 +127,36 @@ def _as_it_is(graph: AnyPregel) -> AnyPregel:
 def without_tasks(namespace: str) -> str:
     """Return a namespace by the names of its nodes alone: "a|b" of "a:1|b:2"."""
     return "|".join(part.split(":")[0] for part in namespace.split("|") if not part.isdigit())
+
+
+class Witness(StreamTransformer):
+    """Sees all events of a run of LangGraph's event protocol, also those that others keep back."""
+
+    def __init__(self, scope: tuple[str, ...], see: Callable[[ProtocolEvent], None]) -> None:
+        """Prepare.
+
+        Args:
+            scope: the namespace of the graph whose events it is given: there is one witness for
+                the run, and one more for each of its subgraphs.
+            see: called with each event of the run.
+        """
+        super().__init__(scope)
+        self._see = see
+
+    def init(self) -> dict[str, Any]:
+        """It projects nothing."""
+        return {}
+
+    def process(self, event: ProtocolEvent) -> bool:
+        """See an event, and keep it."""
+        if not self.scope:
+            self._see(event)
+        return True
+
+
+def witness(
+    modes: Sequence[str], see: Callable[[ProtocolEvent], None]
+) -> Callable[[tuple[str, ...]], Witness]:
+    """What makes witnesses of a run, for which LangGraph is to stream these modes."""
+    wanting = type("Witness", (Witness,), {"required_stream_modes": tuple(modes)})
+    return lambda scope: wanting(scope, see)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.types import Interrupt
 from uuid_utils.compat import uuid7
 
 from runwait.assistants.assistants import Assistants
 from runwait.graphs.assistants import Assistant
 from runwait.graphs.context import ContextError, coerce_context
 from runwait.graphs.graph import Graph
-from runwait.graphs.langgraph import unknown_nodes
+from runwait.graphs.langgraph import Saver, unknown_nodes
 from runwait.runs import resume
 from runwait.runs.events import Hub, NoRoom
 from runwait.runs.executor import Executor
@@ -351,15 +352,29 @@ class Admission:
         ttl = self._settings.idempotency_ttl_seconds
         return IdempotencyKey(f"{thread_id or ''} {key}", fingerprint, ttl)
 
+    def waiting_on(self, thread_id: str, assistant_id: str) -> list[Interrupt]:
+        """The interrupts of an assistant's graph that a thread waits for answers to.
+
+        Raises:
+            AssistantNotFound, UnknownGraph: there is no such assistant.
+            StorageUnavailable: Redis is away.
+        """
+        graph = self._graphs[self._assistants.resolve(assistant_id).graph_id]
+        found = resume.latest(self._saver_of(graph), thread_id)
+        return resume.waiting_interrupts(found, graph.graph_id)
+
+    def _saver_of(self, graph: Graph) -> Saver:
+        if graph.compiled is None:
+            return self._saver
+        return self._savers.of(graph.compiled, self._storage)
+
     def _refuse_what_the_thread_cannot(
         self, request: RunRequest, graph: Graph, thread_id: str
     ) -> None:
         point = request.starting_point
         if not point and not request.goes_on:
             return
-        saver = self._saver
-        if graph.compiled is not None:
-            saver = self._savers.of(graph.compiled, self._storage)
+        saver = self._saver_of(graph)
         try:
             found = saver.get_tuple(_at(thread_id, point))
         except UnrevivableValue:

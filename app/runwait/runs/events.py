@@ -441,15 +441,19 @@ class Hub:
                     follower.give(event)
             self.look_at_events(run_id)
 
-    def follow_thread(self, thread_id: str, after: EventId | None) -> ThreadFollower | None:
+    def follow_thread(
+        self, thread_id: str, after: EventId | int | None, *, later: bool = False
+    ) -> ThreadFollower | None:
         """Follow the runs of a thread, in whichever process they execute.
 
         Args:
             thread_id: the thread.
-            after: the event after which to go on; (0, 0) for all that is kept, None for now.
+            after: the event after which to go on, by its id or the sum of that; (0, 0) for all
+                that is kept, None for now.
+            later: whether the thread may be made later.
 
         Returns:
-            Who follows it, which must be closed; None if there is no such thread.
+            Who follows it, which must be closed; None if there is no such thread, nor may be.
 
         Raises:
             NoRoom: all places to wait are taken, or the process is stopping.
@@ -468,9 +472,13 @@ class Hub:
             follower.close()
             raise
         if found is None:
+            if later:
+                return follower
             follower.close()
             return None
         active, logged = found
+        if isinstance(after, int):
+            after = _place_of(after, [last for _, last in logged])
         if after is None:
             follower.cursor = active[1] if active is not None else (0, 0)
             runs = []
@@ -676,6 +684,22 @@ class Hub:
                 followers += [
                     each for each in those if each.catch_up(events, to_the_end=to_the_end)
                 ]
+
+
+def _place_of(after: int, last: Sequence[EventId]) -> EventId:
+    """An id that is above those whose sum is not above a number, but for some of one run at most.
+
+    Args:
+        after: the number.
+        last: the ids of the last events of runs that had their thread in turn.
+    """
+    place = (0, 0)
+    for each in sorted(last):
+        if sum(each) > after:
+            # Of an earlier attempt, the token is not known: all of the run is above then.
+            return max(place, (each[0], after - each[0])) if each[0] <= after else place
+        place = each
+    return place
 
 
 F = TypeVar("F", bound=Follower)

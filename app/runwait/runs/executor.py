@@ -23,6 +23,7 @@ from langgraph.constants import START
 from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
+from langgraph.stream import ProtocolEvent
 from langgraph.types import Durability
 
 from runwait.graphs.context import coerce_context
@@ -34,6 +35,7 @@ from runwait.graphs.langgraph import (
     AnyPregel,
     Saver,
     unknown_nodes,
+    witness,
 )
 from runwait.graphs.proof import proven_sync
 from runwait.pool import Pool
@@ -74,6 +76,7 @@ class Job:
         modes: stream modes of LangGraph's that are wanted besides values and updates.
         subgraphs: whether those of subgraphs are wanted too.
         wants_events: whether LangChain's events are wanted; such a graph runs on the loop.
+        is_protocol: whether it is streamed by LangGraph's event protocol; it runs on the loop too.
         emit: called with the namespace, mode and payload of each chunk that is streamed.
     """
 
@@ -91,6 +94,7 @@ class Job:
     modes: frozenset[str] = frozenset()
     subgraphs: bool = False
     wants_events: bool = False
+    is_protocol: bool = False
     emit: Callable[[Namespace, str, Any], None] = lambda namespace, mode, payload: None
 
 
@@ -126,15 +130,19 @@ class Execution:
     task: asyncio.Task[None] | None = None
 
     def note(self, chunk: Any) -> None:
-        """Note a streamed chunk."""
+        """Note a streamed chunk, and pass it on."""
         namespace, mode, payload = chunk if self.job.subgraphs else ((), *chunk)
+        self.observe(namespace, mode, payload)
+        self.job.emit(namespace, mode, payload)
+
+    def observe(self, namespace: Namespace, mode: str, payload: Any) -> None:
+        """Note what something that was streamed says of the run."""
         if not namespace:
             if mode == "values":
                 self.values = payload
             elif mode == "updates" and isinstance(payload, dict) and INTERRUPT in payload:
                 self.interrupted = True
                 self.interrupts.extend(payload[INTERRUPT])
-        self.job.emit(namespace, mode, payload)
 
 
 class Executor:
@@ -187,7 +195,7 @@ class Executor:
         """
         execution = Execution(job, lambda error: self._end(execution, error, ended))
         on_loop = job.graph.execution == "async" or job.graph.is_async_factory
-        if on_loop or job.wants_events:
+        if on_loop or job.wants_events or job.is_protocol:
             self._spawn(execution, self._run_async(execution))
         else:
             self._pool.submit(Context().run, self._run_sync, execution)
@@ -266,6 +274,9 @@ class Executor:
         if execution.job.wants_events:
             await self._stream_events(execution, graph, arguments)
             return
+        if execution.job.is_protocol:
+            await self._stream_protocol(execution, graph, arguments)
+            return
         chunks = cast(AsyncGenerator[Any], graph.astream(**arguments))
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
@@ -282,6 +293,29 @@ class Executor:
                 if event["event"] == "on_chain_stream" and event["run_id"] == run_id:
                     execution.note(event["data"]["chunk"])
                 execution.job.emit((), "events", event)
+
+    async def _stream_protocol(
+        self, execution: Execution, graph: AnyPregel, arguments: dict[str, Any]
+    ) -> None:
+        """Run a graph by LangGraph's event protocol, with the transformers that it has."""
+        emit = execution.job.emit
+
+        def see(event: ProtocolEvent) -> None:
+            namespace, data = tuple(event["params"]["namespace"]), event["params"]["data"]
+            execution.observe(namespace, event["method"], data)
+            if event["method"] == "tasks":  # which LangGraph keeps back
+                emit(namespace, "tasks", data)
+
+        del arguments["subgraphs"]
+        modes = arguments.pop("stream_mode")
+        streamed = await graph.astream_events(
+            **arguments, version="v3", transformers=[witness(modes, see)]
+        )
+        async with streamed:
+            async for event in streamed:
+                if event["method"] != "tasks":
+                    params = event["params"]
+                    emit(tuple(params["namespace"]), event["method"], params["data"])
 
     def _spawn(self, execution: Execution, work: Coroutine[Any, Any, None]) -> None:
         async def see_to_its_end() -> None:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from runwait.runs.executor import Execution
+from runwait.runs.protocol.events import PROTOCOL, ProtocolTranslation
 from runwait.runs.request import RunRequest
 from runwait.runs.timers import Timer
 from runwait.runs.translation import Pair, Translation
@@ -95,7 +96,10 @@ class Run:
         """Prepare to make its events."""
         asked = self.request
         self.logged = self.logged or asked.stream_resumable
-        self.translation = Translation(asked.stream_mode, subgraphs=asked.stream_subgraphs)
+        if PROTOCOL in asked.stream_mode:
+            self.translation: Translation = ProtocolTranslation()
+        else:
+            self.translation = Translation(asked.stream_mode, subgraphs=asked.stream_subgraphs)
 
     def next_ids(self, count: int) -> list[EventId] | list[None]:
         """The places of its next events in the log, if there is one; with its lock held."""

@@ -166,6 +166,7 @@ class Runner:
             modes=run.translation.modes,
             subgraphs=run.translation.subgraphs,
             wants_events=run.translation.wants_events,
+            is_protocol=run.translation.is_protocol,
             emit=partial(self._emit, run),
         )
         if (limit := self._settings.run_timeout_seconds) is not None:
@@ -342,9 +343,9 @@ class Runner:
             document = values = dumps(outcome.answer)
         run.record = run.record.moved_to(outcome.status)
         made = ending.of(run, outcome, document, error, stopped=stopped, rolled_back=roll_back)
-        events = [("feedback", dumps(urls))] if urls else []
-        if run.translation.wants_values and outcome.has_interrupts:
-            events.insert(0, ("values", values))
+        interrupts = outcome.answer[ending.INTERRUPT] if outcome.has_interrupts else ()
+        events = list(run.translation.last(interrupts, values))
+        events += [("feedback", dumps(urls))] if urls else []
         status = "rollback" if roll_back else str(outcome.status)
         events += last_events(run.run_id, status, outcome.error)
         with run.lock:

@@ -36,6 +36,7 @@ from runwait.runs.events import (
 from runwait.runs.executor import Executor
 from runwait.runs.leases import Leases
 from runwait.runs.observer import LogLines
+from runwait.runs.protocol.commands import Commands
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Phase, Run
 from runwait.runs.runner import Runner
@@ -82,7 +83,7 @@ class Service:
     """Runs, for whoever speaks HTTP (or anything else) to the outside.
 
     Attributes:
-        assistants, threads, states, store: what else clients can ask for.
+        assistants, threads, states, store, protocol: what else clients can ask for.
     """
 
     def __init__(self, settings: Settings, graphs: Mapping[str, Graph]) -> None:
@@ -187,6 +188,7 @@ class Service:
             self._hub,
             webhook_rules,
         )
+        self.protocol = Commands(self._admission, thread_records, records, logs)
         self._deliveries = Deliveries(
             Outbox(storage, prefix), webhook_rules, settings.webhook_secret
         )
@@ -516,6 +518,24 @@ class Service:
         follower = self._hub.follow_thread(thread_id, after)
         if follower is None:
             raise ThreadNotFound(thread_id)
+        return follower
+
+    def follow_thread(self, thread_id: str, after: int) -> Follower:
+        """Follow the runs of a thread, which may be made later, until the client goes.
+
+        Args:
+            thread_id: the thread.
+            after: the sum of an event's id, after which to go on; 0 for all that is kept.
+
+        Returns:
+            Who follows it, which must be closed.
+
+        Raises:
+            StorageUnavailable.
+            NoRoom: no place to wait.
+        """
+        follower = self._hub.follow_thread(thread_id, after, later=True)
+        assert follower is not None
         return follower
 
     def _tell_of_state(self, thread_id: str) -> None:

@@ -54,7 +54,10 @@ class Translation:
         subgraphs: whether LangGraph is to stream what happens in subgraphs.
         wants_events: whether LangChain's events are wanted.
         is_stateful: whether an event holds something of those before it.
+        is_protocol: whether they are those of LangGraph's event protocol.
     """
+
+    is_protocol = False
 
     def __init__(self, modes: Sequence[str], *, subgraphs: bool) -> None:
         """Prepare.
@@ -74,11 +77,6 @@ class Translation:
         self._metadata_json = b""
         # Messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
-
-    @property
-    def wants_values(self) -> bool:
-        """Whether the values after each step are wanted."""
-        return "values" in self._asked
 
     def events(self, namespace: Namespace, mode: str, payload: Any) -> Iterator[Pair]:
         """Yield the events that a chunk of LangGraph's stream makes."""
@@ -104,13 +102,23 @@ class Translation:
             if namespace or not (isinstance(payload, dict) and INTERRUPT in payload):
                 yield name, dumps(payload)
         elif mode == "checkpoints":
-            yield name, dumps(_checkpoint(payload))
+            yield name, dumps(checkpoint_of(payload))
         elif mode == "debug":
             yield name, dumps(_debug(payload))
         elif mode == "tools":
             yield name, dumps(_tool(payload))
         elif mode in _PLAIN or mode == "events":
             yield name, dumps(payload)
+
+    def last(self, interrupts: Sequence[Any], document: bytes) -> Iterator[Pair]:
+        """Yield what is left to be told before the run's end.
+
+        Args:
+            interrupts: those that wait.
+            document: the run's answer.
+        """
+        if interrupts and "values" in self._asked:
+            yield "values", document
 
     def _messages_so_far(self, message: Any, metadata: Any) -> Iterator[Pair]:
         if not isinstance(message, BaseMessage):
@@ -181,7 +189,8 @@ def _config(config: Any) -> Any:
     }
 
 
-def _checkpoint(payload: Any) -> Any:
+def checkpoint_of(payload: Any) -> Any:
+    """A checkpoint as it is streamed."""
     configs = {name: _config(payload.get(name)) for name in ("config", "parent_config")}
     tasks = [
         {**task, "state": _config(task["state"])} if isinstance(task.get("state"), dict) else task
@@ -193,7 +202,7 @@ def _checkpoint(payload: Any) -> Any:
 def _debug(payload: Any) -> Any:
     if payload.get("type") != "checkpoint":
         return payload
-    checkpoint = _checkpoint(payload["payload"])
+    checkpoint = checkpoint_of(payload["payload"])
     names = {
         name: (checkpoint[config] or {}).get("configurable")
         for name, config in (("checkpoint", "config"), ("parent_checkpoint", "parent_config"))

@@ -1,4 +1,4 @@
--- Has a process told of the runs of a thread, and of their events, as they begin.
+-- Has a process told of the runs of a thread, and of their events, as they begin; it may be made later.
 -- KEYS  1 thread hash, 2 its runs
 -- ARGV  prefix, thread, follower (a process id)
 -- Returns {false} if there is no such thread; else {id of the run that has it, id of the last event of
@@ -6,11 +6,11 @@
 -- id of its last event.
 local a = named(ARGV)
 local p = a.prefix
-local found = redis.call('HMGET', KEYS[1], 'created', 'active')
-if not found[1] then return {false} end
 local key = p .. ':listening:' .. a.thread
 redis.call('SADD', key, a.follower)
 redis.call('PEXPIRE', key, 604800000)
+local found = redis.call('HMGET', KEYS[1], 'created', 'active')
+if not found[1] then return {false} end
 local function last(id)
   local event = redis.call('XREVRANGE', p .. ':events:' .. id, '+', '-', 'COUNT', 1)[1]
   return event and event[1] or false

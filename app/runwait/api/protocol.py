@@ -1,0 +1,220 @@
+"""LangGraph's event protocol: /threads/{thread_id}/commands, /threads/{thread_id}/stream/events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, jsonify
+from marshmallow import ValidationError, post_load, validates_schema
+
+from runwait.api import fields
+from runwait.api.errors import BrokenRequest, InvalidRequest
+from runwait.api.request import json_body
+from runwait.api.schemas import Body, ConfigBody
+from runwait.api.stream import EventStream, frame_of
+from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
+from runwait.runs.admission import ConflictingRequest, UnfitRequest
+from runwait.runs.events import Cut, Event, Follower, Given, RunNotFound
+from runwait.runs.protocol.commands import NoSuchInterrupt
+from runwait.runs.protocol.events import CHANNELS, CUSTOM, Subscription
+from runwait.runs.request import RunRequest
+from runwait.runs.resume import NothingToResume
+from runwait.runs.service import Service
+from runwait.serialization import dumps
+from runwait.storage.threads import ThreadBusy
+from runwait.threads.compatibility import StateIncompatible
+from runwait.threads.states import CheckpointNotFound
+
+blueprint = Blueprint("protocol", __name__)
+# What a command can come to that is no fault of the service: the protocol's word for it.
+_ERRORS: dict[type[Exception], str] = {
+    RunNotFound: "no_such_run",
+    NoSuchInterrupt: "no_such_interrupt",
+    CheckpointNotFound: "no_such_checkpoint",
+    **dict.fromkeys(
+        (
+            InvalidRequest,
+            AssistantNotFound,
+            UnknownGraph,
+            ConflictingRequest,
+            UnfitRequest,
+            NothingToResume,
+            StateIncompatible,
+            ThreadBusy,
+        ),
+        "invalid_argument",
+    ),
+}
+_LARGEST = 2**53 - 1  # of JavaScript's integers
+
+
+class _Command(Body):
+    """What any command is."""
+
+    id = fields.integer(0, _LARGEST, required=True)
+    method = fields.text(required=True)
+    params = fields.json_object(load_default=dict)
+
+
+class _Asked(Body):
+    """What a command may ask of the run that it starts."""
+
+    config = fields.Inner(ConfigBody, allow_none=True)
+    metadata = fields.json_object(allow_none=True)
+
+    @post_load
+    def _without_none(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in ("config", "metadata")
+        }
+
+
+class _Start(_Asked):
+    assistant_id = fields.text(required=True)
+    input = fields.json()
+    multitask_strategy = fields.one_of(["enqueue", "reject", "interrupt", "rollback"])
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, dict) and (
+        isinstance(value.get("interrupt_id"), str) and "response" in value
+    )
+
+
+class _Respond(_Asked):
+    interrupt_id = fields.text()
+    response = fields.json()
+    responses = fields.Strict(
+        "a list of objects with interrupt_id and response",
+        lambda value: isinstance(value, list) and bool(value) and all(map(_is_answer, value)),
+    )
+    update = fields.update(allow_none=True)
+    goto = fields.goto(allow_none=True)
+
+    @validates_schema
+    def _answers(self, given: dict[str, Any], **_: Any) -> None:
+        one = "interrupt_id" in given and "response" in given
+        if one == ("responses" in given):
+            raise ValidationError("must be given with response, or else responses", "interrupt_id")
+
+
+class _Tree(Body):
+    run_id = fields.uuid(load_default=None)
+
+
+class _Events(Body):
+    """POST /threads/{thread_id}/stream/events."""
+
+    channels = fields.Strict(
+        f"a list of: {', '.join(CHANNELS)}, {CUSTOM}NAME",
+        lambda value: (
+            fields.is_strings(value)
+            and bool(value)
+            and all(
+                each in CHANNELS or (len(each) > len(CUSTOM) and each.startswith(CUSTOM))
+                for each in value
+            )
+        ),
+        required=True,
+    )
+    namespaces = fields.Strict(
+        "a list of lists of strings",
+        lambda value: isinstance(value, list) and all(map(fields.is_strings, value)),
+        allow_none=True,
+    )
+    depth = fields.integer(0, allow_none=True)
+    since = fields.integer(0, allow_none=True)
+
+
+_COMMAND, _START, _RESPOND, _TREE, _EVENTS = _Command(), _Start(), _Respond(), _Tree(), _Events()
+
+
+@blueprint.post("/threads/<thread_id>/commands")
+def command(thread_id: str) -> Response:
+    """Do what a command asks for; what comes of it is in the answer, whose status is 200."""
+    asked = _checked(_COMMAND)
+    g.thread_id = thread_id
+    try:
+        done = _DONE_BY.get(asked["method"])
+        if done is None:
+            error, message = "unknown_command", f"there is no command {asked['method']}"
+            return jsonify(type="error", id=asked["id"], error=error, message=message)
+        result, through = done(thread_id, asked["params"])
+    except tuple(_ERRORS) as error:
+        word = _ERRORS[type(error)]
+        return jsonify(type="error", id=asked["id"], error=word, message=str(error))
+    meta = {"applied_through_seq": through}
+    return jsonify(type="success", id=asked["id"], result=result, meta=meta)
+
+
+@blueprint.post("/threads/<thread_id>/stream/events")
+def stream_events(thread_id: str) -> Response:
+    """The events of the thread's runs, those that are kept first, as they are asked for."""
+    wanted = _checked(_EVENTS)
+    g.thread_id = thread_id
+    follower = _service().follow_thread(thread_id, wanted.get("since") or 0)
+    pause = current_app.extensions["runwait"].settings.heartbeat_seconds
+    stream = _ProtocolStream(follower, pause, Subscription(**wanted))
+    return stream.response({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+class _ProtocolStream(EventStream):
+    """The body of a client that is given a thread's events in the protocol's form."""
+
+    def __init__(self, follower: Follower, pause: float, subscription: Subscription) -> None:
+        super().__init__(follower, pause)
+        self._subscription = subscription
+
+    def _piece_of(self, given: Given) -> bytes:
+        if isinstance(given, Event):
+            message = self._subscription.message(given)
+            return b"" if message is None else frame_of(message[1], str(message[0] or ""))
+        if given is Cut.TOO_SLOW:
+            self.is_whole = True
+            problem = {"type": "error", "id": None, "error": "unknown_error"}
+            return frame_of(dumps({**problem, "message": given.value}), "")
+        self.is_cut = True
+        return b""
+
+
+def _start(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    body = _START.of(params)
+    g.run_id, through = _service().protocol.start(
+        RunRequest(**body, thread_id=thread_id, request_id=g.request_id, if_not_exists="create")
+    )
+    return {"run_id": g.run_id}, through
+
+
+def _respond(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    body = _RESPOND.of(params)
+    pairs = body.pop("responses", None) or [body]
+    answers = {each["interrupt_id"]: each["response"] for each in pairs}
+    rest = {name: value for name, value in body.items() if name not in ("interrupt_id", "response")}
+    g.run_id, through = _service().protocol.respond(thread_id, g.request_id, answers, rest)
+    return {}, through
+
+
+def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    return {"tree": _service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, 0
+
+
+_DONE_BY = {"run.start": _start, "input.respond": _respond, "agent.getTree": _tree}
+
+
+def _checked(body: Body) -> dict[str, Any]:
+    """The request's body, which must be as the protocol has it.
+
+    Raises:
+        BrokenRequest: it is not.
+    """
+    try:
+        return body.of(json_body())
+    except InvalidRequest as error:
+        raise BrokenRequest(str(error)) from None
+
+
+def _service() -> Service:
+    service: Service = current_app.extensions["runwait"].service
+    return service
