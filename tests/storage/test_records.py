@@ -113,6 +113,20 @@ def test_a_finish_sent_twice_is_the_same_as_one(storage):
     assert records.finish(ended(), b"1", token=token)
 
 
+def test_a_finish_before_the_token_is_known_is_the_same_as_one_after(storage):
+    records = records_of(storage)
+    token = create(records)
+    assert records.finish(ended(), b"1", token=token)
+    assert records.finish(ended(), b"1")
+
+
+def test_a_finish_after_the_token_is_known_is_the_same_as_one_before(storage):
+    records = records_of(storage)
+    token = create(records)
+    assert records.finish(ended(), b"1")
+    assert records.finish(ended(), b"1", token=token)
+
+
 def test_the_first_end_stands_against_another_process(storage):
     one, two = records_of(storage, "one"), records_of(storage, "two")
     token = create(one)

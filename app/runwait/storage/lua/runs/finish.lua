@@ -20,10 +20,12 @@ local p, id, thread = a.prefix, a.id, a.thread
 local token = a.token or ''
 local standing = redis.call('HMGET', KEYS[1], 'ended_by', 'record', 'token', 'owner', 'idempotency',
   'idempotency_ttl', 'undone', 'kept')
-local ender = a.owner .. ':' .. token
+local ender, unaware = a.owner .. ':' .. token, a.owner .. ':'
 if standing[1] then
-  if standing[1] == ender then return 1 end
-  return 0
+  -- Its owner may have recorded the same end when it was, or was not yet, told of its token.
+  local same = standing[1] == ender or standing[1] == unaware
+    or token == '' and standing[1]:sub(1, #unaware) == unaware
+  return same and 1 or 0
 end
 -- Who was never told its token can still be the owner.
 local owned = standing[3] == token or token == '' and standing[4] == a.owner
