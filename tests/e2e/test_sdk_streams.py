@@ -353,7 +353,7 @@ class TestAConnectionThatBreaks:
         return Sdk(f"http://127.0.0.1:{network.port}", form)
 
     def test_costs_a_resumable_stream_nothing(
-        self, far: Sdk, network: FaultyNetwork, tmp_path: Path
+        self, far: Sdk, sdk: Sdk, network: FaultyNetwork, tmp_path: Path
     ) -> None:
         with Gate(tmp_path) as gate:
             asked = {"input": said(TOLD, gate), "stream_mode": [*GISTS]}
@@ -366,10 +366,13 @@ class TestAConnectionThatBreaks:
         (again,) = [part for part in rest if part.event == "metadata"]
         assert again.data == begun[0].data
         rest.remove(again)
-        events = whole([*begun, *rest])
-        assert [gist(part) for part in of_mode("messages-tuple", events)] == [*TOKENS, ""]
-        numbers = [int(part.id.partition("-")[2]) for part in [*begun, *rest] if part.id]
-        assert numbers == [*range(1, len(begun) + len(rest) + 1)]
+        run = again.data
+        joining = sdk.stream(
+            "runs.join_stream", run["thread_id"], run["run_id"], last_event_id="-1"
+        )
+        assert [*begun, *rest] == [*joining]
+        tokens = of_mode("messages-tuple", whole([*begun, *rest]))
+        assert [gist(part) for part in tokens] == [*TOKENS, ""]
 
     def test_costs_another_stream_no_more_than_what_came_meanwhile(
         self, far: Sdk, network: FaultyNetwork, tmp_path: Path
