@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runwait.api.stream import Document
-from runwait.runs.events import Cut, End, Follower
+from runwait.api.stream import Document, EventStream, frame
+from runwait.runs.events import BACKLOG_BYTES, Cut, End, Event, Follower
 
 FOR_EVER = 1000.0
 
@@ -129,3 +129,59 @@ class TestTaken:
             each()
             each()
         assert sorted(recorder.events) == ["closed", "response closed"]
+
+
+class TestEvents:
+    """Of a client that streams."""
+
+    def follower(self) -> Follower:
+        return Follower("t", "r", streams=True)
+
+    def test_is_made_of_frames_until_the_end(self):
+        follower = self.follower()
+        stream = EventStream(follower, FOR_EVER)
+        follower.give(Event("metadata", b"{}"))
+        follower.give(Event("values", b"1", (7, 2)))
+        assert b"".join(stream.take()) == (
+            b"event: metadata\r\ndata: {}\r\n\r\nevent: values\r\ndata: 1\r\nid: 7-2\r\n\r\n"
+        )
+        assert not stream.is_whole
+        follower.give(End(b"{}", [Event("end", b"{}"), Event("late", b"{}")]))
+        assert stream.take() == [b"event: end\r\ndata: {}\r\n\r\n"]
+        assert stream.is_whole
+
+    def test_begins_with_metadata_even_if_there_was_nothing_but_an_end(self):
+        follower = self.follower()
+        stream = EventStream(follower, FOR_EVER)
+        follower.give(Event("end", b"{}"))
+        assert b"".join(stream.take()).startswith(b"event: metadata\r\n")
+
+    def test_leaves_out_what_is_not_asked_for_but_never_how_it_ends(self):
+        follower = self.follower()
+        stream = EventStream(follower, FOR_EVER, frozenset({"values"}))
+        for name in ("metadata", "updates|a:1", "values|a:1", "values", "error", "end"):
+            follower.give(Event(name, b"{}"))
+        names = [each.split(b"\r\n")[0][7:] for each in stream.take()]
+        assert names == [b"metadata", b"values|a:1", b"values", b"error", b"end"]
+
+    def test_escapes_what_some_readers_take_for_the_end_of_a_line(self):
+        sent = frame(Event("values", '"a\u2028\u2029\x85é"'.encode()))
+        assert sent == 'event: values\r\ndata: "a\\u2028\\u2029\\u0085é"\r\n\r\n'.encode()
+
+    def test_of_who_does_not_read_ends_with_an_error(self):
+        follower = self.follower()
+        stream = EventStream(follower, FOR_EVER)
+        large = b"1" * (BACKLOG_BYTES // 2)
+        for _ in range(3):
+            follower.give(Event("values", large))
+        *_, last = stream.take()
+        assert stream.is_whole
+        assert b"event: error\r\n" in last
+
+    def test_that_is_cut_breaks_off(self):
+        follower = self.follower()
+        body = iter(EventStream(follower, FOR_EVER))
+        next(body)
+        follower.give(Cut.ELSEWHERE)
+        with pytest.raises(ConnectionResetError):
+            list(body)

@@ -9,7 +9,17 @@ from typing import Any, cast
 
 import pytest
 
-from runwait.runs.events import Cut, End, Follower, Hub, NoRoom, RunNotFound
+from runwait.runs.events import (
+    BACKLOG_BYTES,
+    Cut,
+    End,
+    Event,
+    Follower,
+    Hub,
+    NoRoom,
+    RunNotFound,
+    ThreadFollower,
+)
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
@@ -240,3 +250,67 @@ class TestLooking:
         follower = hub.follow("t", "r")
         hub.look("r")
         assert given(follower) == [End(b"{}")]
+
+
+class TestStreaming:
+    def test_gives_all_events_to_who_streams_and_the_end_alone_to_who_waits(self):
+        hub = hub_of()
+        streams, waits = hub.follow("t", "r", streams=True), hub.follow("t", "r")
+        first, last = Event("values", b"1"), Event("end", b"{}")
+        hub.append("r", [first])
+        hub.publish("r", End(b"{}", [last]))
+        assert given(streams) == [first, last]
+        assert given(waits) == [End(b"{}")]
+
+    def test_gives_no_logged_event_twice_whichever_way_it_comes(self):
+        follower = Follower("t", "r", streams=True)
+        one, two = Event("a", b"1", (7, 1)), Event("b", b"2", (7, 2))
+        follower.give(one)
+        follower.catch_up([one, two], to_the_end=True)
+        follower.give(two)
+        assert given(follower) == [one, two]
+
+    def test_leaves_to_the_log_what_comes_while_it_is_read(self):
+        follower = Follower("t", "r", streams=True, behind=True)
+        one, two = Event("a", b"1", (7, 1)), Event("b", b"2", (7, 2))
+        follower.give(two)
+        assert given(follower) == []
+        # There is more than was read.
+        assert follower.catch_up([one], to_the_end=True)
+        assert not follower.catch_up([two], to_the_end=True)
+        assert given(follower) == [one, two]
+
+    def test_reads_on_from_the_log_once_a_slow_client_has_read(self):
+        follower = Follower("t", "r", streams=True)
+        drained: list[bool] = []
+        follower.on_drained = lambda: drained.append(True)
+        large = b"1" * (BACKLOG_BYTES // 2 + 1)
+        events = [Event("a", large, (7, each)) for each in (1, 2)]
+        for event in events:
+            follower.give(event)
+        assert given(follower) == events[:1]
+        assert drained
+        follower.catch_up(events[1:], to_the_end=True)
+        assert given(follower) == events[1:]
+
+    def test_cuts_off_a_slow_client_whose_events_are_nowhere_else(self):
+        follower = Follower("t", "r", streams=True)
+        large = Event("a", b"1" * (BACKLOG_BYTES // 2 + 1))
+        for _ in range(2):
+            follower.give(large)
+        assert given(follower) == [large, Cut.TOO_SLOW]
+
+    def test_follows_the_runs_of_a_thread_in_turn(self):
+        follower = ThreadFollower("t")
+        ends: list[bool] = []
+        follower.on_run_end = lambda: ends.append(True)
+        assert follower.begins("r1")
+        assert follower.next_run() == "r1"
+        assert not follower.begins("r2")
+        assert not follower.begins("r1")
+        follower.catch_up([Event("end", b"{}", (7, 1))], to_the_end=True)
+        assert ends
+        assert follower.next_run() == "r2"
+        # What is told late of a run that is over is no run.
+        assert not follower.begins("r1")
+        assert follower.next_run() is None
