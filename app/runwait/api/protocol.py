@@ -45,6 +45,9 @@ _ERRORS: dict[type[Exception], str] = {
         "invalid_argument",
     ),
 }
+# What the SDKs watch from before they start a run, to learn of its end. The end of an earlier run
+# would be taken for that (docs/decisions/event-protocol.md).
+_WATCHED = {"lifecycle", "input"}
 _LARGEST = 2**53 - 1  # of JavaScript's integers
 
 
@@ -145,8 +148,8 @@ def command(thread_id: str) -> Response:
     except tuple(_ERRORS) as error:
         word = _ERRORS[type(error)]
         return jsonify(type="error", id=asked["id"], error=word, message=str(error))
-    meta = {"applied_through_seq": through}
-    return jsonify(type="success", id=asked["id"], result=result, meta=meta)
+    meta = {} if through is None else {"meta": {"applied_through_seq": through}}
+    return jsonify(type="success", id=asked["id"], result=result, **meta)
 
 
 @blueprint.post("/threads/<thread_id>/stream/events")
@@ -154,7 +157,10 @@ def stream_events(thread_id: str) -> Response:
     """The events of the thread's runs, those that are kept first, as they are asked for."""
     wanted = _checked(_EVENTS)
     g.thread_id = thread_id
-    follower = _service().follow_thread(thread_id, wanted.get("since") or 0)
+    since = wanted.setdefault("since", None)
+    if since is None and set(wanted["channels"]) != _WATCHED:
+        since = 0
+    follower = _service().follow_thread(thread_id, since)
     pause = current_app.extensions["runwait"].settings.heartbeat_seconds
     stream = _ProtocolStream(follower, pause, Subscription(**wanted))
     return stream.response({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -170,11 +176,13 @@ class _ProtocolStream(EventStream):
     def _piece_of(self, given: Given) -> bytes:
         if isinstance(given, Event):
             message = self._subscription.message(given)
-            return b"" if message is None else frame_of(message[1], str(message[0] or ""))
+            return (
+                b"" if message is None else frame_of("message", message[1], str(message[0] or ""))
+            )
         if given is Cut.TOO_SLOW:
             self.is_whole = True
             problem = {"type": "error", "id": None, "error": "unknown_error"}
-            return frame_of(dumps({**problem, "message": given.value}), "")
+            return frame_of("message", dumps({**problem, "message": given.value}), "")
         self.is_cut = True
         return b""
 
@@ -196,8 +204,8 @@ def _respond(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], in
     return {}, through
 
 
-def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    return {"tree": _service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, 0
+def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    return {"tree": _service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, None
 
 
 _DONE_BY = {"run.start": _start, "input.respond": _respond, "agent.getTree": _tree}

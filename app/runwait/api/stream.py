@@ -224,13 +224,13 @@ _ESCAPED = (
 
 def frame(event: Event) -> bytes:
     """An event as it is sent."""
-    place = "" if event.id is None else text_of(event.id)
-    return f"event: {event.name}\r\n".encode() + frame_of(event.data, place)
+    return frame_of(event.name, event.data, "" if event.id is None else text_of(event.id))
 
 
-def frame_of(data: bytes, place: str) -> bytes:
-    """An event without a name, as it is sent, and its id, if it has one."""
+def frame_of(name: str, data: bytes, place: str) -> bytes:
+    """An event as it is sent; `place` is its id, if it has one."""
     if not data.isascii():
         for char, escape in _ESCAPED:
             data = data.replace(char, escape)  # in JSON, they stand in strings alone
-    return b"data: %b\r\n%b\r\n" % (data, f"id: {place}\r\n".encode() if place else b"")
+    id_line = f"id: {place}\r\n" if place else ""
+    return b"event: %b\r\ndata: %b\r\n%b\r\n" % (name.encode(), data, id_line.encode())

@@ -442,7 +442,12 @@ class Hub:
             self.look_at_events(run_id)
 
     def follow_thread(
-        self, thread_id: str, after: EventId | int | None, *, later: bool = False
+        self,
+        thread_id: str,
+        after: EventId | int | None,
+        *,
+        later: bool = False,
+        watches: bool = False,
     ) -> ThreadFollower | None:
         """Follow the runs of a thread, in whichever process they execute.
 
@@ -451,6 +456,7 @@ class Hub:
             after: the event after which to go on, by its id or the sum of that; (0, 0) for all
                 that is kept, None for now.
             later: whether the thread may be made later.
+            watches: see `EventRecords.follow_thread`.
 
         Returns:
             Who follows it, which must be closed; None if there is no such thread, nor may be.
@@ -467,7 +473,7 @@ class Hub:
         with self._lock:
             self._of_threads.setdefault(thread_id, []).append(follower)
         try:
-            found = self._logs.follow_thread(thread_id)
+            found = self._logs.follow_thread(thread_id, watches=watches)
         except BaseException:
             follower.close()
             raise
@@ -721,9 +727,10 @@ def _if_it_can_be(work: Callable[[list[str]], None], ids: list[str]) -> None:
         work(ids)
 
 
-def metadata_of(thread_id: str, run_id: str, attempt: int) -> Event:
-    """The event that begins a run."""
-    return Event(METADATA, _json({"run_id": run_id, "attempt": attempt, "thread_id": thread_id}))
+def metadata_of(thread_id: str, run_id: str, attempt: int, **more: str) -> Event:
+    """The event that begins a run; `more` is what else is to be said of that."""
+    begun = {"run_id": run_id, "attempt": attempt, "thread_id": thread_id}
+    return Event(METADATA, _json({**begun, **more}))
 
 
 def last_events(run_id: str, status: str, error: dict[str, str] | None) -> list[tuple[str, bytes]]:

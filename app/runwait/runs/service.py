@@ -520,12 +520,13 @@ class Service:
             raise ThreadNotFound(thread_id)
         return follower
 
-    def follow_thread(self, thread_id: str, after: int) -> Follower:
+    def follow_thread(self, thread_id: str, after: int | None) -> Follower:
         """Follow the runs of a thread, which may be made later, until the client goes.
 
         Args:
             thread_id: the thread.
-            after: the sum of an event's id, after which to go on; 0 for all that is kept.
+            after: the sum of an event's id, after which to go on; 0 for all that is kept; None
+                for what begins, and what no other such follower was told of.
 
         Returns:
             Who follows it, which must be closed.
@@ -534,7 +535,7 @@ class Service:
             StorageUnavailable.
             NoRoom: no place to wait.
         """
-        follower = self._hub.follow_thread(thread_id, after, later=True)
+        follower = self._hub.follow_thread(thread_id, after or 0, later=True, watches=after is None)
         assert follower is not None
         return follower
 

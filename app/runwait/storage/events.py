@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import uuid4
 
 from runwait.storage.connection import Script, Storage, named
 from runwait.storage.records import RunRecord, StoredRun
@@ -202,16 +203,24 @@ class EventRecords:
         )
 
     def follow_thread(
-        self, thread_id: str
+        self, thread_id: str, *, watches: bool = False
     ) -> tuple[tuple[str, EventId] | None, list[tuple[str, EventId]]] | None:
         """Have this process told of the runs of a thread, and of their events, as they begin.
+
+        Args:
+            thread_id: the thread; it may be made later.
+            watches: whether of the runs that have ended only the latest is wanted, and only where
+                nobody else has watched it, or it waits for an answer.
 
         Returns:
             None if there is no such thread. Else the run that has it, if one does; and the newer
             ones whose events are logged; each with the id of its last event by now.
         """
         thread = f"{self._tag}:thread:{thread_id}"
-        given = named(prefix=self._tag, thread=thread_id, follower=self._process_id)
+        watcher = uuid4().hex if watches else None
+        given = named(
+            prefix=self._tag, thread=thread_id, follower=self._process_id, watcher=watcher
+        )
         found = self._storage.call(_FOLLOW_THREAD, [thread, f"{thread}:runs"], given)
         if found[0] is None:
             return None

@@ -19,6 +19,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                                    those who wait may see it
                                         once       1: the result is only for those who waited
                                         strategy   what it does to a busy thread when it is due
+                                        watcher    who was told of it first, see follow_thread.lua
                                         idempotency, idempotency_ttl   the key below, and its ms
     {prefix}:result:<run id>    string  the document that the run's end left
     {prefix}:waiting:<run id>   set     processes to be told of its end

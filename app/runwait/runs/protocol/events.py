@@ -178,7 +178,9 @@ class Subscription:
     def _about(self, name: str, data: bytes) -> tuple[str, bytes, dict[str, Any]] | None:
         """An event's method, its data, and what else its params have."""
         if name == METADATA:
-            return "lifecycle", b'{"event":"running"}', {}
+            begun = json.loads(data)
+            names = {"graph_name": begun["graph_name"]} if "graph_name" in begun else {}
+            return "lifecycle", dumps({"event": "running", **names}), {}
         if name == END:
             how: dict[str, Any] = {"event": _ENDS[json.loads(data)["status"]]}
             if how["event"] == "failed":

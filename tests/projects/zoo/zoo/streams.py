@@ -2,7 +2,8 @@
 
 `speaks` has a chat model that says the words of the input's `text` one by one; where the input
 names a `gate`, it does not go on after the third until a file of that name is there. `writes`
-writes `n` events of its own, of `size` characters each.
+writes `n` events of its own, of `size` characters each; `writes_counted` counts them besides, on a
+channel of LangGraph's event protocol.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.stream import ProtocolEvent, StreamChannel, StreamTransformer
 
 
 class Speaker(BaseChatModel):
@@ -82,3 +84,28 @@ def _graph(schema: Any, node: Any) -> Any:
 speaks = _graph(Speech, _speak)
 speaks_async = _graph(Speech, _speak_async)
 writes = _graph(Letters, _write)
+
+
+class Counter(StreamTransformer):
+    """Counts what is written."""
+
+    required_stream_modes = ("custom",)
+
+    def init(self) -> dict[str, Any]:
+        self._count = 0
+        self._counts: StreamChannel[int] = StreamChannel("counts")
+        return {"counts": self._counts}
+
+    def process(self, event: ProtocolEvent) -> bool:
+        if event["method"] == "custom":
+            self._count += 1
+            self._counts.push(self._count)
+        return True
+
+
+writes_counted = (
+    StateGraph(Letters)
+    .add_node("node", _write)
+    .add_edge(START, "node")
+    .compile(transformers=[Counter])
+)

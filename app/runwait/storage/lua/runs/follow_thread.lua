@@ -1,6 +1,8 @@
 -- Has a process told of the runs of a thread, and of their events, as they begin; it may be made later.
 -- KEYS  1 thread hash, 2 its runs
 -- ARGV  prefix, thread, follower (a process id)
+--       watcher  a name of this call, where of runs that have ended only the latest is wanted, and only if
+--                no other watcher has followed it, or it waits for an answer
 -- Returns {false} if there is no such thread; else {id of the run that has it, id of the last event of
 -- that}, each false where there is none, and then of each newer run whose events are logged its id and the
 -- id of its last event.
@@ -19,13 +21,19 @@ local active = found[2] or false
 if active then
   redis.call('SADD', p .. ':waiting:' .. active, a.follower)
   listen(p, active, a.follower, redis.call('HGET', p .. ':run:' .. active, 'owner'))
+  if a.watcher then redis.call('HSETNX', p .. ':run:' .. active, 'watcher', a.watcher) end
 end
 local answer = {'found', active, active and last(active)}
 for _, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, 999)) do
   local at = last(id)
   if at then
-    table.insert(answer, id)
-    table.insert(answer, at)
+    if a.watcher then redis.call('HSETNX', p .. ':run:' .. id, 'watcher', a.watcher) end
+    local run = redis.call('HMGET', p .. ':run:' .. id, 'watcher', 'status')
+    if not a.watcher or id == active or run[1] == a.watcher or run[2] == 'interrupted' then
+      table.insert(answer, id)
+      table.insert(answer, at)
+    end
+    if a.watcher then break end
   end
 end
 return answer

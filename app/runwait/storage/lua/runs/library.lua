@@ -50,7 +50,9 @@ local function announce(p, id)
     redis.call('SADD', p .. ':waiting:' .. id, process)
     redis.pcall('PUBLISH', p .. ':told:' .. process, 'run ' .. thread .. ' ' .. id)
   end
-  return #listening > 0 and 1 or 0
+  if not listening[1] then return 0 end
+  redis.call('HSETNX', p .. ':run:' .. id, 'watcher', 'there before')
+  return 1
 end
 
 -- Makes a run ready for whichever process is free once it is due. All are told, if it is the next. One
