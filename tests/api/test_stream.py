@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runwait.api.stream import Document, EventStream, frame
-from runwait.runs.events import BACKLOG_BYTES, Cut, End, Event, Follower
+from runwait.runs.events import BACKLOG_BYTES, Cut, End, Event, Follower, metadata_of
 
 FOR_EVER = 1000.0
 
@@ -185,3 +185,14 @@ class TestEvents:
         follower.give(Cut.ELSEWHERE)
         with pytest.raises(ConnectionResetError):
             list(body)
+
+
+def test_a_stream_begins_once_however_often_it_is_told_so():
+    follower = Follower("t", "r", streams=True)
+    stream = EventStream(follower, 60.0)
+    first, second = metadata_of("t", "r", 1), metadata_of("t", "r", 2)
+    for event in (first, Event(first.name, first.data, (1, 1)), Event("custom", b"1"), second):
+        follower.give(event)
+    sent = b"".join(stream.take())
+    assert sent.count(b"event: metadata") == 2
+    assert sent.index(first.data) < sent.index(b"event: custom") < sent.index(second.data)

@@ -163,6 +163,7 @@ class EventStream(Stream):
         super().__init__(follower, pause)
         self._names = names
         self._begun = False
+        self._metadata = b""
 
     def _piece_of(self, given: Given) -> bytes:
         if given is Cut.TOO_SLOW:
@@ -172,6 +173,10 @@ class EventStream(Stream):
         if not isinstance(given, Event):
             self.is_cut = True
             return b""
+        if given.name == events.METADATA:
+            if given.data == self._metadata:
+                return b""  # who joins a run as it begins is told of that twice
+            self._metadata = given.data
         piece = b""
         if not self._begun and given.name != events.METADATA:
             # It ended before it was ever started.
