@@ -10,6 +10,7 @@ from langgraph._internal import _constants as constants
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
+from pydantic import BaseModel, ValidationError
 
 from runwait.graphs import langgraph
 
@@ -98,6 +99,34 @@ def test_every_task_is_run_through_this_module() -> None:
             run()
         names = [each.frame.f_globals["__name__"] for each in raised.traceback]
         assert langgraph.TASK_MODULE in names
+
+
+class Strict(BaseModel):
+    items: list[str] = []
+
+
+def test_a_state_is_read_without_making_the_input_of_nodes() -> None:
+    def bad(_: Strict) -> Any:
+        return {"items": [None]}
+
+    def inner() -> Any:
+        builder = StateGraph(Strict).add_node("bad", bad).add_edge(START, "bad")
+        return builder.add_node("next", lambda _: {}).add_edge("bad", "next").compile()
+
+    outer = StateGraph(Strict).add_node("inner", inner()).add_edge(START, "inner").compile()
+    # A graph may hold itself.
+    outer.nodes["inner"].subgraphs.append(outer)
+    saver = InMemorySaver()
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(ValidationError):
+        langgraph.attached(outer, saver).invoke({}, config)
+    with pytest.raises(ValidationError):
+        langgraph.attached(outer, saver).get_state(config, subgraphs=True)
+
+    [task] = langgraph.reading(outer, saver).get_state(config, subgraphs=True).tasks
+
+    assert (task.state.values, task.state.next) == ({"items": [None]}, ("next",))
+    assert outer.nodes["inner"].mapper is not None
 
 
 def test_what_waits_is_found_by_task_until_it_is_answered() -> None:

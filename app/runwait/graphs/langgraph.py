@@ -108,19 +108,21 @@ def reading(graph: AnyPregel, saver: Saver) -> AnyPregel:
     LangGraph makes the input of each node that comes next, and what a state's class refuses would
     hide the state: here nodes are given their input as it is.
     """
-    return attached(_as_it_is(graph), saver)
+    return attached(_as_it_is(graph, {}), saver)
 
 
-def _as_it_is(graph: AnyPregel) -> AnyPregel:
-    clone, clone.nodes = copy(graph), {}
-    for name, node in graph.nodes.items():
-        clone.nodes[name] = own = copy(node)
-        own.mapper = None
-        if isinstance(own.bound, Pregel):
-            own.bound = _as_it_is(own.bound)
-        own.subgraphs = [
-            _as_it_is(each) if isinstance(each, Pregel) else each for each in own.subgraphs or ()
-        ]
+def _as_it_is(graph: Any, known: dict[int, Any]) -> Any:
+    """Return a copy of a graph whose nodes make nothing of their input; anything else as it is."""
+    if not isinstance(graph, Pregel):
+        return graph
+    if (clone := known.get(id(graph))) is not None:
+        return clone
+    clone = known[id(graph)] = copy(graph)
+    clone.nodes = {name: copy(node) for name, node in graph.nodes.items()}
+    for node in clone.nodes.values():
+        node.mapper = None
+        node.bound = _as_it_is(node.bound, known)
+        node.subgraphs = [_as_it_is(each, known) for each in node.subgraphs or ()]
     return clone
 
 

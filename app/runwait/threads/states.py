@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
@@ -225,9 +225,7 @@ class States:
             state = _shown(reading(pregel, noted), saver, config, subgraphs)
             if asked is None:
                 check_seen(seen, pregel)
-            if "unreadable" in state:
-                state["go_on_from"] = _newest_whole(saver, config, state["checkpoint_id"])
-            return state
+            return _with_way_on([state], saver, config)[0]
 
         state = self._read(thread_id, graph_id, read) if graph_id else dict(EMPTY)
         if asked is not None and state["created_at"] is None:
@@ -271,8 +269,9 @@ class States:
                 raise
             except Exception:
                 found = saver.list(config, **asked)
-                return [_shown(graph, saver, each.config) for each in found]
-            return [_with_problems(each, saver) for each in states]
+                states = [_shown(graph, saver, each.config) for each in found]
+                return _with_way_on(states, saver, config)
+            return _with_way_on([_with_problems(each, saver) for each in states], saver, config)
 
         return self._read(thread_id, graph_id, read)
 
@@ -765,14 +764,30 @@ def _with_problems(state: dict[str, Any], saver: Saver, *more: Mapping[str, Any]
     return {**state, "tasks": tasks, **problems}
 
 
-def _newest_whole(saver: Saver, config: RunnableConfig, but: str) -> dict[str, Any] | None:
-    """The newest checkpoint of a namespace of which all can be read, other than this one."""
+def _with_way_on(
+    states: list[dict[str, Any]], saver: Saver, config: RunnableConfig
+) -> list[dict[str, Any]]:
+    """The states; of which something is left out, with the newest checkpoint that is whole."""
+    unreadable = {each["checkpoint_id"] for each in states if "unreadable" in each}
+    if not unreadable:
+        return states
+    whole = _newest_whole(saver, config, unreadable)
+    return [
+        {**each, "go_on_from": whole} if each["checkpoint_id"] in unreadable else each
+        for each in states
+    ]
+
+
+def _newest_whole(
+    saver: Saver, config: RunnableConfig, unreadable: Container[str]
+) -> dict[str, Any] | None:
+    """The newest checkpoint of a namespace of which all can be read."""
     conf = {**config["configurable"]}
     conf.pop("checkpoint_id", None)
     passed_over: Mapping[str, Any] = getattr(saver, "passed_over", None) or {}
     for saved in saver.list({"configurable": conf}, limit=_LOOKED_AT):
         found = saved.config["configurable"]["checkpoint_id"]
-        if found != but and found not in passed_over:
+        if found not in unreadable and found not in passed_over:
             return _reference(saved.config)
     return None
 

@@ -487,7 +487,7 @@ def _data(kind: Any, declared: str, attributes: dict[str, Any]) -> Any:
 
 
 def _of_enum(value: Enum) -> list[Any]:
-    name, kept = value.name, value.value
+    name, kept = value._name_, value._value_
     known = type(value).__members__.get(name or "") is value
     return [name if known else None, kept if type(kept) in (int, str) else None]
 
