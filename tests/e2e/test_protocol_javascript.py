@@ -1,0 +1,50 @@
+"""`threads.stream` of LangGraph's JavaScript SDK, over server-sent events."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from tests.e2e.chats import said
+from tests.e2e.programs import javascript_sdk, require
+from tests.servers import PATIENCE, Server
+
+
+def converse(server: Server, assistant_id: str, *turns: dict[str, Any]) -> list[dict[str, Any]]:
+    """What comes of each turn of a conversation on one thread."""
+    command = [require("node"), "threads.mjs", server.url, assistant_id, json.dumps(turns)]
+    done = subprocess.run(
+        command, cwd=javascript_sdk(), capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def contents(turn: dict[str, Any]) -> list[str]:
+    """The text of each message of a turn's output, which may be an object of the SDK's."""
+    texts = []
+    for message in turn["output"]["messages"]:
+        content = message.get("kwargs", message)["content"]
+        if not isinstance(content, str):
+            content = "".join(block.get("text", "") for block in content)
+        texts.append(content)
+    return texts
+
+
+class TestThreadStream:
+    def test_streams_messages_and_has_the_output(self, zoo: Server) -> None:
+        (turn,) = converse(zoo, "chat", {"input": said("one two")})
+        assert turn["messages"] == ["one two"]
+        assert contents(turn) == ["one two", "one two"]
+
+    def test_has_what_a_graphs_own_transformers_tell(self, zoo: Server) -> None:
+        (turn,) = converse(zoo, "writes_counted", {"input": {"n": 3}})
+        assert turn["counts"] == 3
+
+    def test_answers_an_interrupt(self, zoo: Server) -> None:
+        asked = {"input": said("May I go?"), "response": "You may"}
+        (turn,) = converse(zoo, "chat_inside", asked)
+        assert [each["payload"] for each in turn["interrupts"]] == [{"question": "May I go?"}]
+        assert turn["states"][-2:] == ["running", "completed"]
+        assert contents(turn)[:2] == ["May I go?", "You may"]
