@@ -87,9 +87,15 @@ def test_each_curl_prints_the_answer_below_it(
 
 
 def test_the_python_client_prints_what_is_said(examples: Server) -> None:
-    program = block("python", '"chat"').replace("http://localhost:8000", examples.url)
+    program = block("python", 'context={"name"').replace("http://localhost:8000", examples.url)
 
-    assert printed_by([sys.executable, "-c", program]) == block("text", "Hello")
+    assert printed_by([sys.executable, "-c", program]) == block("text", "Hello Ada")
+
+
+def test_the_stream_and_the_background_run_print_what_is_said(examples: Server) -> None:
+    program = block("python", "runs.stream").replace("http://localhost:8000", examples.url)
+
+    assert printed_by([sys.executable, "-c", program]) == block("text", "metadata")
 
 
 def test_the_thread_that_lasts_prints_what_is_said(examples: Server) -> None:
@@ -104,7 +110,7 @@ def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
 
     printed = printed_by([require("node"), "--input-type=module", "--eval", program], cwd=folder)
 
-    assert printed == block("text", "Hello")
+    assert printed == block("text", "Hello Ada")
 
 
 def test_make_serve_and_make_test_come_first_and_exist() -> None:

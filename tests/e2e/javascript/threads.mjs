@@ -4,7 +4,7 @@
 //
 // Prints of each turn a JSON object: the texts of `messages` as they were streamed, the `output`, the
 // `interrupts`, the `counts` that the graph's transformer told of, and the `states` of its lifecycle.
-import { Client } from "langgraph-sdk-latest";
+import { Client } from "@langchain/langgraph-sdk";
 
 const [url, assistantId, turns] = process.argv.slice(2);
 const client = new Client({ apiUrl: url });
