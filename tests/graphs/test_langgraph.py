@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, TypedDict
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph._internal import _constants as constants
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
@@ -59,6 +60,36 @@ def test_the_channels_that_lead_to_nodes_have_these_names() -> None:
     )
     values = {name for name in graph.channels if not name.startswith(langgraph.NO_VALUES)}
     assert values == {"value", "seen"}
+
+
+def test_a_witness_sees_the_tasks_that_the_event_protocol_keeps_back() -> None:
+    inner = StateGraph(State).add_node("b", lambda _: {"seen": "b"}).add_edge(START, "b").compile()
+    graph = StateGraph(State).add_node("a", inner).add_edge(START, "a").compile()
+    seen: list[Any] = []
+
+    async def run() -> list[str]:
+        factory = langgraph.witness(["values", "tasks"], seen.append)
+        run = await graph.astream_events({"value": "x"}, version="v3", transformers=[factory])
+        return [event["method"] async for event in run]
+
+    streamed = asyncio.run(run())
+    assert "tasks" not in streamed
+    tasks = [each["params"] for each in seen if each["method"] == "tasks"]
+    assert [(len(each["namespace"]), each["data"]["name"]) for each in tasks] == [
+        *((0, "a"), (1, "b"), (1, "b"), (0, "a"))
+    ]
+    assert [each["method"] for each in seen].count("values") == streamed.count("values") == 4
+
+
+def test_a_whole_message_is_streamed_in_blocks() -> None:
+    events = langgraph.message_to_events(HumanMessage("hi", id="m"), message_id="m")
+    assert [event["event"] for event in events] == [
+        "message-start",
+        "content-block-start",
+        "content-block-delta",
+        "content-block-finish",
+        "message-finish",
+    ]
 
 
 def test_sends_are_in_the_channel_of_sends() -> None:

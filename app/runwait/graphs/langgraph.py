@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
+# What makes of a whole message what the event protocol streams of one.
+from langchain_core.language_models._compat_bridge import message_to_events
 from langgraph._internal import _constants as constants
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.pregel import Pregel
@@ -25,7 +27,7 @@ AnyPregel = Pregel[Any, Any, Any, Any]
 Saver = BaseCheckpointSaver[Any]
 ExecutionRuntime, ReadRuntime = _ExecutionRuntime, _ReadRuntime
 
-__all__ = ["AccessContext", "ExecutionRuntime", "ReadRuntime"]
+__all__ = ["AccessContext", "ExecutionRuntime", "ReadRuntime", "message_to_events"]
 
 # The module through which every task is run.
 TASK_MODULE = "langgraph.pregel._retry"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from langchain_core.language_models._compat_bridge import message_to_events
 from langchain_core.messages import AIMessageChunk, BaseMessage, RemoveMessage, ToolMessage
 
+from runwait.graphs.langgraph import message_to_events
 from runwait.runs.events import END, ERROR, METADATA, Event
 from runwait.runs.translation import Namespace, Pair, Translation, checkpoint_of
 from runwait.serialization import dumps
@@ -92,10 +92,13 @@ class ProtocolTranslation(Translation):
             yield {**message, **ids}
         elif isinstance(message, BaseMessage) and not isinstance(message, _NOT_TOLD_OF):
             for event in message_to_events(message, message_id=message.id):
-                yield {**event, "message_id": message.id}
+                # LangChain takes all for the model's.
+                role = {"role": message.type} if message.type in _ROLES and "role" in event else {}
+                yield {**event, **role, "message_id": message.id}
 
 
 _NOT_TOLD_OF = (AIMessageChunk, ToolMessage, RemoveMessage)
+_ROLES = ("human", "system")
 
 
 def _named(checkpoint: Any) -> dict[str, Any]:
