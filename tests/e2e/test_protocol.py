@@ -112,13 +112,13 @@ def data_of(events: list[dict[str, Any]], method: str) -> list[Any]:
 class TestRunStart:
     def test_makes_the_thread_and_answers_at_once(self, zoo, gate):
         thread_id = new_id()
-        run_id = start(zoo, thread_id, "steps_async", input={**gate.input, "n": 2})
+        run_id = start(zoo, thread_id, "steps_async", input={**gate.input, "n": 3})
         run = zoo.http.get(f"/threads/{thread_id}/runs/{run_id}").json()
         assert (run["status"], run["thread_id"]) == ("running", thread_id)
 
     def test_waits_for_its_turn_without_its_client(self, zoo, gate):
         thread_id = new_id()
-        start(zoo, thread_id, "steps_async", input={**gate.input, "n": 2})
+        start(zoo, thread_id, "steps_async", input={**gate.input, "n": 3})
         answer = command(zoo, thread_id, "run.start", assistant_id="echo", input={})
         assert answer["meta"] == {"applied_through_seq": 0}
         gate.open()
