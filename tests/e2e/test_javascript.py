@@ -8,16 +8,20 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from langgraph_sdk.schema import StreamPart
 
-from tests.e2e.calls import FOREVER, UNLIMITED, only
+from tests.e2e.calls import FOREVER, UNLIMITED, Gate, only
+from tests.e2e.chats import GISTS, TOKENS, TOLD, gist, of_mode, said, until, whole
 from tests.e2e.programs import javascript_sdk, require
+from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, ROOT, RedisServer, Server, ServerFactory, eventually
 
 # No assistant's id.
@@ -38,25 +42,48 @@ class Program:
             text=True,
         )
         self._ids = itertools.count()
-        self._outcomes: dict[int, Future[dict[str, Any]]] = {}
+        self._told: dict[int, SimpleQueue[dict[str, Any]]] = {}
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def outcome(self, url: str, name: str, args: Sequence[Any]) -> dict[str, Any]:
         """What it says came of a method."""
+        told = self._call(url, name, args)[1].get(timeout=PATIENCE)
+        assert "part" not in told
+        return told
+
+    def stream(
+        self, url: str, name: str, args: Sequence[Any]
+    ) -> Generator[StreamPart, None, dict[str, Any]]:
+        """What a method yields, as it says so; returns what came of it. Closed, it is aborted."""
+        call, queue = self._call(url, name, args)
+        try:
+            while "part" in (told := queue.get(timeout=PATIENCE)):
+                part = told["part"]
+                yield StreamPart(part["event"], part["data"], part.get("id"))
+        except GeneratorExit:
+            self._write({"id": call})
+            raise
+        return told
+
+    def _call(
+        self, url: str, name: str, args: Sequence[Any]
+    ) -> tuple[int, SimpleQueue[dict[str, Any]]]:
         call = next(self._ids)
-        self._outcomes[call] = outcome = Future()
-        asked = json.dumps({"id": call, "url": url, "name": name, "args": args})
+        self._told[call] = queue = SimpleQueue()
+        self._write({"id": call, "url": url, "name": name, "args": args})
+        return call, queue
+
+    def _write(self, asked: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{asked}\n")
+        self._process.stdin.write(f"{json.dumps(asked)}\n")
         self._process.stdin.flush()
-        return outcome.result(PATIENCE)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            outcome = json.loads(line)
-            self._outcomes.pop(outcome.pop("id")).set_result(outcome)
+            told = json.loads(line)
+            self._told[told.pop("id")].put(told)
 
     def end(self) -> None:
         """End it."""
@@ -75,6 +102,10 @@ class Client:
     def outcome(self, name: str, *args: Any) -> dict[str, Any]:
         """What came of a method, such as `threads.get`: its `answer` or its `error`."""
         return self._program.outcome(self.url, name, args)
+
+    def stream(self, name: str, *args: Any) -> Generator[StreamPart, None, dict[str, Any]]:
+        """What a method yields, such as `runs.stream`; its last argument must be its options."""
+        return self._program.stream(self.url, name, args)
 
     def __call__(self, name: str, *args: Any) -> Any:
         """What the method returns."""
@@ -203,6 +234,145 @@ class TestJoinAndGet:
     def test_of_an_unknown_run_are_not_found(self, runs: Call) -> None:
         for method in ("join", "get"):
             assert runs(method, str(uuid4()), str(uuid4()))["error"]["status"] == 404
+
+
+class TestStreams:
+    MODES = ("values", "updates", "messages-tuple", "custom", "tasks", "checkpoints", "debug")
+
+    def test_have_the_events_of_all_modes_and_tell_of_the_run(
+        self, client: Client, thread_id: str
+    ) -> None:
+        asked = {"input": said(TOLD), "streamMode": [*self.MODES], "streamResumable": True}
+        parts, outcome = drained(client.stream("runs.stream", thread_id, "chat", asked))
+        events = whole(parts)
+        for mode in self.MODES:
+            assert [gist(part) for part in of_mode(mode, events)] == GISTS[mode]
+        assert outcome["run"].items() <= parts[0].data.items()
+
+        run = thread_id, outcome["run"]["run_id"]
+        again, _ = drained(client.stream("runs.joinStream", *run, {"lastEventId": "-1"}))
+        assert again == parts
+        # It is found without its thread too.
+        again, _ = drained(client.stream("runs.joinStream", None, run[1], {"lastEventId": "-1"}))
+        assert again == parts
+        after = {"lastEventId": parts[4].id, "streamMode": ["values", "custom"]}
+        again, _ = drained(client.stream("runs.joinStream", *run, after))
+        assert again[1:] == [
+            part for part in parts[5:] if part.event in {"values", "custom", "end"}
+        ]
+
+    def test_have_each_token_as_soon_as_it_is_there(self, client: Client, tmp_path: Path) -> None:
+        with Gate(tmp_path) as gate:
+            asked = {"input": said(TOLD, gate), "streamMode": "messages-tuple"}
+            parts = client.stream("runs.stream", None, "chat_async", asked)
+            begun = until("messages", parts)
+            assert gist(begun[-1]) == "one "
+            gate.open()
+            assert [gist(part) for part in whole([*begun, *parts])] == [*TOKENS, ""]
+
+    def test_have_the_runs_interrupts_and_errors(self, client: Client, thread_id: str) -> None:
+        parts, _ = drained(
+            client.stream("runs.stream", thread_id, "chat", {"input": said("May I go?")})
+        )
+        [pending] = whole(parts, "interrupted")[-1].data["__interrupt__"]
+        command = {"resume": {pending["id"]: "You may."}}
+        parts, _ = drained(client.stream("runs.stream", thread_id, "chat", {"command": command}))
+        assert gist(whole(parts)[-1]) == ["May I go?", "You may.", "You may."]
+        parts, _ = drained(client.stream("runs.stream", None, "fails", {"input": {}}))
+        assert whole(parts, "error")[-1].data == {"error": "ValueError", "message": "no luck"}
+
+    def test_that_are_left_cancel_their_runs_if_they_were_told_to(
+        self, client: Client, tmp_path: Path
+    ) -> None:
+        with Gate(tmp_path) as gate:
+            asked = {"input": said(TOLD, gate), "onDisconnect": "cancel", "onCompletion": "keep"}
+            parts = client.stream("runs.stream", None, "chat", asked)
+            run = next(parts).data
+            parts.close()
+            ids = run["thread_id"], run["run_id"]
+            eventually(lambda: client("runs.get", *ids)["status"] == "interrupted")
+
+    def test_that_are_cut_go_on_where_they_were(
+        self, programs: list[Program], client: Client, zoo: Server, tmp_path: Path
+    ) -> None:
+        network = FaultyNetwork(zoo.port)
+        far = Client(programs[0], f"http://127.0.0.1:{network.port}")
+        with Gate(tmp_path) as gate:
+            asked = {"input": said(TOLD, gate), "streamMode": ["messages-tuple", "values"]}
+            parts = far.stream("runs.stream", None, "chat", {**asked, "streamResumable": True})
+            begun = until("messages", parts)
+            network.break_all()
+            gate.open()
+            again, *rest = parts
+        network.close()
+        run = begun[0].data
+        assert again.data == run
+        ids = run["thread_id"], run["run_id"]
+        joined, _ = drained(client.stream("runs.joinStream", *ids, {"lastEventId": "-1"}))
+        assert [*begun, *rest] == joined
+
+    def test_are_refused_before_they_begin(self, client: Client) -> None:
+        for name, args, status in (
+            ("runs.stream", (None, "nonsense", {}), 422),
+            ("runs.joinStream", (str(uuid4()), str(uuid4()), {}), 404),
+            ("threads.joinStream", (str(uuid4()), {}), 404),
+        ):
+            parts, outcome = drained(client.stream(name, *args))
+            assert (parts, outcome["error"]["status"]) == ([], status)
+
+    def test_of_a_thread_have_its_runs_one_after_the_other(
+        self, client: Client, thread_id: str
+    ) -> None:
+        runs = [
+            drained(
+                client.stream(
+                    "runs.stream", thread_id, "chat", {"input": said(text), "streamResumable": True}
+                )
+            )[0]
+            for text in ("first", "second")
+        ]
+        parts = client.stream("threads.joinStream", thread_id, {"lastEventId": "-"})
+        for run in runs:
+            assert [next(parts) for _ in run[:-1]] == run[:-1]
+            assert next(parts).data["status"] == "run_done"
+        parts.close()
+
+
+class TestBackground:
+    def test_runs_are_there_at_once_and_end_by_themselves(
+        self, client: Client, runs: Call, thread_id: str, tmp_path: Path
+    ) -> None:
+        with Gate(tmp_path) as gate:
+            first = runs("create", thread_id, "chat", {"input": said("first", gate)})
+            assert first["answer"]["status"] == "pending"
+            assert first["run"] == {
+                "thread_id": thread_id,
+                "run_id": first["answer"]["run_id"],
+            }
+            second = client("runs.create", thread_id, "chat", {"input": said("second")})
+            queue = client("runs.list", thread_id, {"status": "pending"})
+            assert second["run_id"] in [run["run_id"] for run in queue]
+            gate.open()
+            answer = client("runs.join", thread_id, second["run_id"])
+        assert len(answer["messages"]) == 4
+
+    def test_runs_of_a_batch_are_told_in_order(self, client: Client) -> None:
+        batch = [{"assistantId": "echo", "input": {"value": number}} for number in range(3)]
+        made = client("runs.createBatch", batch)
+        answers = [client("runs.join", run["thread_id"], run["run_id"]) for run in made]
+        assert answers == [{"value": 0}, {"value": 1}, {"value": 2}]
+
+
+def drained(
+    parts: Generator[StreamPart, None, dict[str, Any]],
+) -> tuple[list[StreamPart], dict[str, Any]]:
+    """All that a stream has, and what came of it."""
+    found = []
+    while True:
+        try:
+            found.append(next(parts))
+        except StopIteration as end:
+            return found, end.value
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,41 +13,9 @@ from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEnti
 from langgraph_sdk.schema import StreamPart
 
 from tests.e2e.calls import Gate, Sdk, only
-from tests.e2e.chats import GISTS, TOKENS, TOLD, gist, said
+from tests.e2e.chats import GISTS, TOKENS, TOLD, gist, of_mode, said, until, whole
 from tests.faulty import FaultyNetwork
 from tests.servers import Server, eventually
-
-
-def of_mode(mode: str, parts: Sequence[StreamPart]) -> list[StreamPart]:
-    """The events that a mode gives."""
-    name = "messages" if mode == "messages-tuple" else mode
-    slash = mode == "messages"
-    names = [part.event.partition("|")[0] for part in parts]
-    return [
-        part
-        for part, each in zip(parts, names, strict=True)
-        if each.partition("/")[0] == name and ("/" in each) == slash
-    ]
-
-
-def until(event: str, parts: Iterator[StreamPart]) -> list[StreamPart]:
-    """The next events, up to the first with a name."""
-    taken = []
-    for part in parts:
-        taken.append(part)
-        if part.event == event:
-            return taken
-    raise AssertionError(f"it ended without {event}: {taken}")
-
-
-def whole(parts: Sequence[StreamPart], status: str = "success") -> list[StreamPart]:
-    """The events between the first and the last of a run that ended so."""
-    first, *between, last = parts
-    assert first.event == "metadata"
-    assert first.data.keys() == {"run_id", "thread_id", "attempt"}
-    assert last.event == "end"
-    assert last.data == {"run_id": first.data["run_id"], "status": status}
-    return between
 
 
 @pytest.fixture(params=["sync", "async"])
