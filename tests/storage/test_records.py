@@ -877,6 +877,16 @@ def test_delivered_results_go_sooner_and_never_later(storage, redis_server):
     assert redis_server.client.pttl("{test}:result:r2") <= 1000
 
 
+def test_delivered_results_of_runs_with_logged_events_go_as_late_as_those(storage, redis_server):
+    records = records_of(storage, ttl=300)
+    token = create(records)
+    assert token is not None
+    records.finish(ended(), b"1", token=token, events=[("end", b"{}")], event=1)
+    records.shorten(["r1"], 25)
+    for key in ("run", "result", "events"):
+        assert redis_server.client.pttl(f"{{test}}:{key}:r1") > 25_000
+
+
 @pytest.mark.parametrize("dropped", ["run:r1", "thread:t1", "thread:t1:queue"])
 def test_who_waits_for_a_thread_has_its_turn_whatever_key_redis_dropped(
     storage, redis_server, dropped

@@ -799,8 +799,15 @@ class RunRecords:
         return bool(self._storage.call(_POSTPONE, [self._run(run_id)], given))
 
     def shorten(self, run_ids: Sequence[str], seconds: float) -> None:
-        """Keep the results of runs that were delivered only `seconds` longer."""
-        keys = [key for each in run_ids for key in (self._run(each), self._result(each))]
+        """Keep the results of runs that were delivered only `seconds` longer.
+
+        Those whose events are logged stay as they are: a stream may be read by many.
+        """
+        keys = [
+            key
+            for each in run_ids
+            for key in (f"{self._tag}:events:{each}", self._run(each), self._result(each))
+        ]
         self._storage.call(_SHORTEN, keys, named(ttl=round(seconds * 1000)))
 
     def _key(self, key: IdempotencyKey) -> str:
