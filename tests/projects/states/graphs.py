@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -127,7 +128,17 @@ forgetting = (
 )
 
 
+_done = threading.Semaphore(0)
+
+
+def _b_first(state: Text) -> Text:
+    _done.release()
+    return _b(state)
+
+
 def _fail(state: Text) -> Text:
+    # A failure cancels what runs beside it.
+    _done.acquire(timeout=60)
     raise ValueError("bad value")
 
 
@@ -135,7 +146,7 @@ fails = (
     StateGraph(Text)
     .add_node("a", _a)
     .add_node("fail", _fail)
-    .add_node("b", _b)
+    .add_node("b", _b_first)
     .add_edge(START, "a")
     .add_edge("a", "fail")
     .add_edge("a", "b")
