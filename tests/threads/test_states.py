@@ -33,7 +33,7 @@ from runwait.graphs.config import read
 from runwait.graphs.graph import Graph
 from runwait.graphs.loader import load
 from runwait.serialization import dumps
-from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of
+from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of, serializer
 from runwait.storage.connection import Storage, StorageUnavailable
 from runwait.threads.compatibility import StateIncompatible, raised_in, refused_by_channel
 from runwait.threads.states import (
@@ -1210,6 +1210,25 @@ class TestAValueThatCannotBeRevived:
         whole = {**place, "checkpoint_id": history[2]["checkpoint_id"]}
         for each in (state, *history[:2]):
             assert each["go_on_from"] == whole
+
+    def test_may_be_a_whole_checkpoint(self, redis_world):
+        plain = redis_world.saver
+        thread = redis_world.run("plain", {"text": "x"})
+        redis_world.saver = RedisSaver(plain.runner, prefix="test", serde=serializer(bytes(16)))
+        redis_world.run("plain", {"text": "y"}, thread)
+
+        history = redis_world.states.history(thread, "plain")
+        state = redis_world.get(thread, "plain")
+
+        known = [each["values"].get("text") for each in history]
+        # A value that has not changed is stored once, and was not encrypted then.
+        assert known == [None, None, None, "x", "x", "x", "x", None]
+        assert ["unreadable" in each for each in history] == [True] * 4 + [False] * 4
+        named = {each["channel"] for each in state["unreadable"]}
+        assert {"(checkpoint)", "(metadata)", "text", "seen"} <= named
+        assert state["go_on_from"] == history[4]["checkpoint"]
+        found = redis_world.states.history(thread, "plain", metadata={"source": "input"})
+        assert [each["checkpoint_id"] for each in found] == [history[7]["checkpoint_id"]]
 
     def test_within_a_subgraph_is_named_there(self, redis_world, monkeypatch):
         module, kind = _deployed_before(monkeypatch)

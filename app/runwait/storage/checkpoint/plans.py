@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import ormsgpack
 from langchain_core.runnables import RunnableConfig
@@ -43,6 +43,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     DeltaChannelHistory,
     PendingWrite,
+    empty_checkpoint,
     get_checkpoint_id,
     get_serializable_checkpoint_metadata,
     writes_sort_key,
@@ -59,6 +60,8 @@ KEYS = (
     *("pending", "writes", "runs", "undo"),
 )
 LAYOUT = 1
+# LangGraph's own of a checkpoint that needs no migration.
+_VERSION = 4
 
 _LENGTH = struct.Struct(">I")
 
@@ -229,7 +232,8 @@ class Plans(NamedTuple):
     def _tuple(self, place: _Place, checkpoint: Any, values: list[bytes]) -> CheckpointTuple:
         name, packed, positions, tasks = checkpoint
         id, record = name.decode(), _Record.unpacked(packed)
-        body = cast(Checkpoint, self._revived("(checkpoint)", record.body))
+        unknown = Checkpoint(**{**empty_checkpoint(), "id": id, "v": _VERSION})
+        body = self._revived_or(unknown, id, "(checkpoint)", record.body)
         channels, versions = record.versions[::2], record.versions[1::2]
         body["channel_versions"] = dict(zip(channels, versions, strict=True))
         body["channel_values"] = {
@@ -241,7 +245,7 @@ class Plans(NamedTuple):
         return CheckpointTuple(
             place.config(id),
             body,
-            self._revived("(metadata)", record.metadata),
+            self._revived_or({}, id, "(metadata)", record.metadata),
             place.config(record.parent) if record.parent else None,
             self._writes(id, tasks),
         )
@@ -318,7 +322,7 @@ class Plans(NamedTuple):
                 search.at_end = len(page) < search.page_size
                 search.before = page[-1][0] if page else search.before
                 search.waiting = [
-                    id for id, record in page if search.fits(self._metadata_of(search, record))
+                    id for id, record in page if search.fits(self._metadata_of(search, id, record))
                 ]
             if search.left is not None:
                 del search.waiting[search.left :]
@@ -333,8 +337,8 @@ class Plans(NamedTuple):
             search.left -= len(tuples)
         return tuples
 
-    def _metadata_of(self, search: Search, record: _Record) -> Mapping[str, Any]:
-        return self._revived("(metadata)", record.metadata) if search.filter else {}
+    def _metadata_of(self, search: Search, id: str, record: _Record) -> Mapping[str, Any]:
+        return self._revived_or({}, id, "(metadata)", record.metadata) if search.filter else {}
 
     def delete_thread(self, thread: str) -> Plan[None]:
         fence = _NO_TOKEN if self.token is None else self.token
@@ -468,6 +472,9 @@ class Plans(NamedTuple):
             if self.passed_over is None:
                 raise
             self.passed_over.setdefault(id, []).append(error)
+
+    def _revived_or(self, default: Any, id: str, what: str, stored: bytes) -> Any:
+        return next(self._if_revived(id, what, stored), default)
 
     def _revived(self, channel: bytes | str, stored: bytes) -> Any:
         form, _, data = stored.partition(b"\0")

@@ -71,8 +71,8 @@ class RedisSaver(BaseCheckpointSaver[str]):
         return clone
 
     def lenient(self) -> RedisSaver:
-        """The same saver for one who only looks: values and writes that cannot be revived are
-        passed over, and noted in its `passed_over`, by the checkpoint's id."""
+        """The same saver for one who only looks: what cannot be revived is passed
+        over, and noted in its `passed_over`, by the checkpoint's id."""
         clone = copy.copy(self)
         clone.passed_over = {}
         return clone
