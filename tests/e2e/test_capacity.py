@@ -265,3 +265,26 @@ def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, 
         answers = [each.result().json() for each in waits]
     assert answers == [{**gate.input, "done": True}] * 150
     assert not server.logged("Traceback")
+
+
+@pytest.mark.parametrize("client", ["stays", "leaves"])
+def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey, client):
+    server = serve(
+        REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1, RESULT_TTL_SECONDS=1
+    )
+    [worker] = map(psutil.Process, server.workers())
+    body = {"assistant_id": "echo", "input": {"value": [{"a": "x" * 100}] * 20_000}}
+
+    def ask() -> None:
+        with httpx.stream("POST", f"{server.url}/runs/wait", json=body, timeout=PATIENCE) as answer:
+            assert answer.status_code == 200
+            if client == "stays":
+                answer.read()
+
+    ask()
+    before = worker.memory_info().rss
+    with ThreadPoolExecutor(4) as pool:
+        for asked in [pool.submit(ask) for _ in range(40)]:
+            asked.result()
+    # The documents came to 90 MB. What is left of the last ones is collected once they ended.
+    eventually(lambda: worker.memory_info().rss - before < 45_000_000)

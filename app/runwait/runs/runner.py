@@ -25,6 +25,7 @@ from typing import Any
 from langgraph.store.base import BaseStore
 
 from runwait.graphs.graph import Graph
+from runwait.memory import Collector
 from runwait.runs import ending, feedback, resume
 from runwait.runs.ending import Outcome
 from runwait.runs.event_log import EventLog
@@ -91,6 +92,7 @@ class Runner:
         self._unrecorded: dict[str, Run] = {}
         # Runs that are to be cancelled and are not here, or not yet.
         self._early: deque[tuple[str, Action]] = deque(maxlen=100)
+        self._collector = Collector(executor.help, timers.after)
         self._idle = threading.Condition()
         self._warned_of_feedback = False
         # What is done with a run that stopped here unfinished; and once Redis takes calls again.
@@ -367,6 +369,7 @@ class Runner:
             run.phase = Phase.LEFT
             self._hub.look(run.run_id)
         self._forget(run)
+        self._collector.note(len(document))
 
     def record_end(self, run: Run) -> bool:
         """Record a run's end; may be repeated. Whether this end stands.
@@ -407,6 +410,8 @@ class Runner:
                 # One that Redis refuses does not keep the others from it.
                 continue
             self._unrecorded.pop(run_id, None)
+            if run.ending is not None:
+                self._collector.note(len(run.ending.document))
             if stands:
                 self._publish(run)
             else:

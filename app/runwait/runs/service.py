@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
+from runwait import memory
 from runwait.assistants.assistants import Assistants
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.graphs.graph import Graph
@@ -226,6 +227,7 @@ class Service:
         Raises:
             StorageUnsuitable: this Redis cannot be used.
         """
+        memory.set_up()
         self._storage.on_up = lambda: self._executor.help(self._catch_up)
         self._runner.on_faults = self._catch_up
         self._executor.start()
