@@ -537,7 +537,6 @@ class TestPaths:
         [
             "/",
             "/nope",
-            "/runs",
             "/runs/wait/",
             "/runs//wait",
             "/runs/wait%00",

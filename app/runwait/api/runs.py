@@ -85,7 +85,9 @@ def create_batch() -> Response:
     bodies = batch_of(_RUN_BODY, json_body())
     key, fingerprint = _idempotency("batch")
     document, replayed = _service().start_batch(
-        [RunRequest(**body, request_id=g.request_id) for body in bodies], key, fingerprint
+        [RunRequest(**body, request_id=g.request_id, waits=False) for body in bodies],
+        key,
+        fingerprint,
     )
     return Response(document, mimetype="application/json", headers=_replayed(replayed))
 
@@ -178,6 +180,7 @@ def _asked(body: dict[str, Any], thread_id: str | None = None, kind: str = "") -
         request_id=g.request_id,
         idempotency_key=key,
         fingerprint=fingerprint,
+        waits=not kind,
     )
 
 

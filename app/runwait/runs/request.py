@@ -37,6 +37,8 @@ class RunRequest:
         fingerprint: tells its body from others, where there is such a key.
         thread_id: the kept thread that it is to run on, if the path names one.
         assistant_metadata: the metadata of its assistant, once that is known.
+        waits: whether it asked for the document alone. LangChain's events are not made for it then:
+            LangGraph takes another way for them, on which a subgraph's output schema is ignored.
     """
 
     assistant_id: str
@@ -66,6 +68,7 @@ class RunRequest:
     checkpoint: dict[str, Any] | None = None
     checkpoint_id: str | None = None
     assistant_metadata: dict[str, Any] = field(default_factory=dict)
+    waits: bool = True
 
     @property
     def resumes(self) -> bool:

@@ -99,7 +99,8 @@ class Run:
         if PROTOCOL in asked.stream_mode:
             self.translation: Translation = ProtocolTranslation()
         else:
-            self.translation = Translation(asked.stream_mode, subgraphs=asked.stream_subgraphs)
+            modes = [each for each in asked.stream_mode if each != "events" or not asked.waits]
+        self.translation = Translation(modes, subgraphs=asked.stream_subgraphs)
 
     def next_ids(self, count: int) -> list[EventId] | list[None]:
         """The places of its next events in the log, if there is one; with its lock held."""
