@@ -136,6 +136,22 @@ class TestRunStart:
         assert before[-1]["seq"] <= through < after[0]["seq"]
         assert data_of(after, "custom") == data_of(before, "custom")
 
+    def test_goes_on_from_an_earlier_state_where_the_config_names_one(self, zoo):
+        thread_id = new_id()
+        start(zoo, thread_id, "chat", input=said("one"))
+        first = events_of(zoo, thread_id)
+        start(zoo, thread_id, "chat", input=said("May I go?"))
+        asked = events_of(zoo, thread_id, since=first[-1]["seq"])
+        checkpoint = data_of(first, "checkpoints")[-1]["id"]
+        config = {"configurable": {"checkpoint_id": checkpoint}}
+        # The thread waits for an answer, of which this is none.
+        start(zoo, thread_id, "chat", input=said("two"), config=config)
+        (*_, values) = data_of(events_of(zoo, thread_id, since=asked[-1]["seq"]), "values")
+        assert [each["content"] for each in values["messages"]][0::2] == ["one", "two"]
+        config = {"configurable": {"checkpoint_id": new_id()}}
+        params = {"assistant_id": "chat", "input": said("two"), "config": config}
+        assert refused(zoo, thread_id, "run.start", **params)[0] == "no_such_checkpoint"
+
     def test_sends_config_and_metadata(self, zoo):
         thread_id = new_id()
         config = {"tags": ["t"], "configurable": {"colour": "red"}}
@@ -151,6 +167,10 @@ class TestRunStart:
             ({"assistant_id": "nobody"}, "assistant_id: must be"),
             ({"assistant_id": "echo", "config": {"recursion_limit": 0}}, "config.recursion_limit"),
             ({"assistant_id": "echo", "metadata": []}, "metadata: must be an object"),
+            (
+                {"assistant_id": "echo", "config": {"configurable": {"checkpoint_id": 5}}},
+                "config.configurable.checkpoint_id: must be a UUID",
+            ),
         ],
     )
     def test_of_what_cannot_be_run_is_an_error_that_names_it(self, zoo, params, text):

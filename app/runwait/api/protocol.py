@@ -10,7 +10,7 @@ from marshmallow import ValidationError, post_load, validates_schema
 from runwait.api import fields
 from runwait.api.errors import BrokenRequest, InvalidRequest
 from runwait.api.request import json_body
-from runwait.api.schemas import Body, ConfigBody
+from runwait.api.schemas import Body, ConfigBody, OnThread
 from runwait.api.stream import EventStream, frame_of
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.runs.admission import ConflictingRequest, UnfitRequest
@@ -59,7 +59,7 @@ class _Command(Body):
     params = fields.json_object(load_default=dict)
 
 
-class _Asked(Body):
+class _Asked(OnThread):
     """What a command may ask of the run that it starts."""
 
     config = fields.Inner(ConfigBody, allow_none=True)

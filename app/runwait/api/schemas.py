@@ -123,15 +123,19 @@ class RunBody(Body):
         return {name: value for name, value in given.items() if name not in unused}
 
 
-class ThreadRunBody(RunBody):
-    """POST /threads/{thread_id}/runs/wait."""
+class OnThread(Body):
+    """What is asked of a run on a thread."""
 
     @validates_schema(skip_on_field_errors=False)
     def _names_a_checkpoint(self, given: dict[str, Any], **_: Any) -> None:
         # Where there is no thread, these are not read.
-        configurable = given.get("config", {}).get("configurable", {})
+        configurable = (given.get("config") or {}).get("configurable", {})
         if found := _CHECKPOINT_BODY.validate(configurable):
             raise ValidationError({"config": {"configurable": found}})
+
+
+class ThreadRunBody(RunBody, OnThread):
+    """POST /threads/{thread_id}/runs/wait."""
 
 
 def batch_of(body: Body, value: Any) -> list[dict[str, Any]]:
