@@ -20,6 +20,7 @@ from tests.servers import PROJECTS, Server, ServerFactory, eventually
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
 UNKNOWN = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
+INTERRUPTED, OTHER = f"{UNKNOWN[:-1]}b", f"{UNKNOWN[:-1]}c"
 RUN = f"/threads/{UNKNOWN}/runs/{UNKNOWN}"
 ECHO = b'{"assistant_id": "echo", "input": {"value": 1}}'
 CHUNKED = "Transfer-Encoding: chunked"
@@ -181,6 +182,49 @@ class TestBodies:
     def test_of_any_bytes_are_refused(self, zoo: Server, body: bytes) -> None:
         response = zoo.http.post("/runs/wait", content=body)
         assert response.status_code == 422
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        method=st.sampled_from(["run.start", "input.respond", "agent.getTree", "x"]) | JSON,
+        params=some(
+            ["assistant_id", "input", "config", "metadata", "multitask_strategy", "interrupt_id"]
+            + ["response", "responses", "update", "goto", "run_id"],
+            JSON,
+        )
+        | JSON,
+        on_a_thread=st.booleans(),
+    )
+    def test_of_commands_are_answered_or_refused(
+        self, zoo: Server, method: Any, params: Any, on_a_thread: bool
+    ) -> None:
+        thread_id = self.interrupted(zoo) if on_a_thread else OTHER
+        body = {"id": 1, "method": method, "params": params}
+        response = zoo.http.post(f"/threads/{thread_id}/commands", json=body)
+        assert response.status_code in (200, 400), response.text
+        if response.status_code == 200:
+            assert response.json()["type"] in ("success", "error")
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        channels=st.lists(st.sampled_from(["values", "custom", "custom:x"]), max_size=3) | JSON,
+        rest=some(["namespaces", "depth", "since"], JSON | st.just([["a"], []])),
+    )
+    def test_of_subscriptions_are_answered_or_refused(
+        self, zoo: Server, channels: Any, rest: Any
+    ) -> None:
+        path = f"/threads/{self.interrupted(zoo)}/stream/events"
+        body = {"channels": channels, **rest}
+        with zoo.http.stream("POST", path, json=body) as response:
+            assert response.status_code in (200, 400)
+
+    @staticmethod
+    def interrupted(server: Server) -> str:
+        """A thread that waits for an answer, or did."""
+        path = f"/threads/{INTERRUPTED}/runs/wait"
+        body = {"assistant_id": "two_interrupts", "input": {}, "if_not_exists": "create"}
+        if server.http.get(path.removesuffix("/runs/wait")).status_code == 404:
+            server.http.post(path, json=body)
+        return INTERRUPTED
 
     def test_are_told_of_every_field_at_once(self, zoo: Server) -> None:
         wrong: dict[str, Any] = dict.fromkeys(["assistant_id", *FIELDS], 1.5)

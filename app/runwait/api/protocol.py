@@ -92,6 +92,7 @@ class _Respond(_Asked):
     responses = fields.Strict(
         "a list of objects with interrupt_id and response",
         lambda value: isinstance(value, list) and bool(value) and all(map(_is_answer, value)),
+        bound=fields.FEW,
     )
     update = fields.update(allow_none=True)
     goto = fields.goto(allow_none=True)
@@ -120,11 +121,13 @@ class _Events(Body):
                 for each in value
             )
         ),
+        bound=fields.FEW,
         required=True,
     )
     namespaces = fields.Strict(
         "a list of lists of strings",
         lambda value: isinstance(value, list) and all(map(fields.is_strings, value)),
+        bound=fields.FEW,
         allow_none=True,
     )
     depth = fields.integer(0, allow_none=True)
