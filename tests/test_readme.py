@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 
 from runwait.api.schemas import RunBody
+from runwait.runs.event_log import MOST_BYTES
+from runwait.runs.events import BACKLOG_BYTES
 from runwait.settings import Settings
+from runwait.storage.events import _QUIET_MS
+from runwait.storage.records import DELIVERED_SECONDS
 from runwait.version import __version__
 from tests.e2e.programs import javascript_sdk, require
 from tests.servers import COMMAND, PATIENCE, ROOT, Server
@@ -23,13 +27,19 @@ from tests.servers import COMMAND, PATIENCE, ROOT, Server
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# Every fenced block: its language and its text.
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Every fenced block: its language and its text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(README)
 CURLS = [
     (text, BLOCKS[i + 1][1])
     for i, (language, text) in enumerate(BLOCKS)
     if language == "sh" and "curl" in text
 ]
+STREAMING = (ROOT / "docs" / "streaming.md").read_text()
 
 
 def rows(heading: str) -> dict[str, list[str]]:
@@ -95,7 +105,7 @@ def test_the_python_client_prints_what_is_said(examples: Server) -> None:
 def test_the_stream_and_the_background_run_print_what_is_said(examples: Server) -> None:
     program = block("python", "runs.stream").replace("http://localhost:8000", examples.url)
 
-    assert printed_by([sys.executable, "-c", program]) == block("text", "metadata")
+    assert printed_by([sys.executable, "-c", program]) == block("text", "updates model")
 
 
 def test_the_thread_that_lasts_prints_what_is_said(examples: Server) -> None:
@@ -111,6 +121,45 @@ def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
     printed = printed_by([require("node"), "--input-type=module", "--eval", program], cwd=folder)
 
     assert printed == block("text", "Hello Ada")
+
+
+@pytest.mark.parametrize("language", ["sh", "js"])
+def test_the_programs_that_stream_print_what_is_said(language: str, examples: Server) -> None:
+    found = blocks(STREAMING)
+    [place] = [i for i, (kind, _) in enumerate(found) if kind == language]
+    program = found[place][1].replace("http://localhost:8000", examples.url)
+    folder = ROOT
+    if language == "sh":
+        require("curl")
+        command = ["sh", "-c", program]
+    else:
+        folder = javascript_sdk()
+        command = [require("node"), "--input-type=module", "--eval", program]
+
+    printed = printed_by(command, cwd=folder)
+
+    # What is an id is left out, and a heartbeat comes where it takes long.
+    pattern = re.escape(found[place + 1][1].strip()).replace("…", "[0-9a-f-]{36}")
+    assert re.fullmatch(pattern, printed.replace(": heartbeat\n\n", "").strip()), printed
+
+
+def test_what_is_said_to_be_kept_of_streams_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = STREAMING.partition("## What is kept where")[2]
+    defaults = dict(re.findall(r"`([A-Z_]+)` \((\d+)\)", kept))
+    for name in defaults:
+        monkeypatch.delenv(name, raising=False)
+    unset = Settings.from_env()
+
+    assert defaults.keys() == {
+        *("STREAM_EVENTS_MAX", "RESULT_TTL_SECONDS", "IDEMPOTENCY_TTL_SECONDS")
+    }
+    for name, value in defaults.items():
+        assert getattr(unset, name.lower()) == int(value)
+    mib = 1024 * 1024
+    assert f"{BACKLOG_BYTES // mib} MiB at most |" in kept
+    assert f"{MOST_BYTES // mib} MiB at most in all" in kept
+    assert f"{_QUIET_MS // 24 // 3600 // 1000} days after the last one" in kept
+    assert f"{DELIVERED_SECONDS:g} seconds, once a client has had it" in kept
 
 
 def test_make_serve_and_make_test_come_first_and_exist() -> None:
