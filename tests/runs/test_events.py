@@ -252,6 +252,16 @@ class TestLooking:
         assert given(follower) == [End(b"{}")]
 
 
+def test_a_run_that_is_still_on_its_way_to_redis_is_not_lost():
+    redis = Redis(None, None)
+    hub = hub_of(redis)
+    follower = hub.follow("t", "r")
+    follower.is_early = True
+    hub.look_at_all()
+    assert redis.reads == 1
+    assert given(follower) == []
+
+
 class TestStreaming:
     def test_gives_all_events_to_who_streams_and_the_end_alone_to_who_waits(self):
         hub = hub_of()

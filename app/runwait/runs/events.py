@@ -91,6 +91,7 @@ class Follower:
     Attributes:
         streams: whether it is given all events, and the run's end as the event `end`; else it is
             given an `End` alone.
+        is_early: whether the run is still on its way to Redis.
         is_over: whether it was given the event `end`.
         on_gone: called when the client closed its connection.
         on_close: called once, when the request is over.
@@ -115,6 +116,7 @@ class Follower:
         self.cursor: EventId = (0, 0)
         self._behind = behind
         self._missed = False
+        self.is_early = False
         self.is_over = False
         self._giving = threading.Lock()
         self._events: queue.SimpleQueue[Given] = queue.SimpleQueue()
@@ -660,7 +662,7 @@ class Hub:
             events = replay_of(run_id, document, str(outcome.status), outcome.error)
         if document is not None:
             self.publish(run_id, End(document, events))
-        elif stored is None:
+        elif stored is None and not any(each.is_early for each in followers):
             # Redis lost the record. Whoever executes the run records it again with its beat.
             again = partial(self._look, run_id, last_time=True)
             self._timers.after(self._patience, lambda: self._executor.help(again))

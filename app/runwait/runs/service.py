@@ -307,7 +307,9 @@ class Service:
         # Before the run is there, so that its end is not missed.
         follower = self._follow(record.thread_id, record.run_id, candidate.request.on_disconnect)
         try:
+            follower.is_early = True
             admitted = self._admission.admit(candidate)
+            follower.is_early = False
             if isinstance(admitted, Replay):
                 follower.close()
                 return self._replay(admitted), True
@@ -337,7 +339,9 @@ class Service:
         on_disconnect = candidate.request.on_disconnect
         follower = self._follow(record.thread_id, record.run_id, on_disconnect, streams=True)
         try:
+            follower.is_early = True
             admitted = self._admission.admit(candidate, streamed=True)
+            follower.is_early = False
             if isinstance(admitted, Replay):
                 follower.close()
                 return self._replay_stream(admitted), True
