@@ -71,7 +71,9 @@ class Browser:
 
     def reload(self) -> None:
         """Load the page again, as a person would."""
+        self.run("window.isOld = true")
         self._call("Page.reload")
+        self.wait_for("!window.isOld")
 
     def run(self, script: str) -> Any:
         """What an expression of JavaScript gives in the page; a promise is waited for."""

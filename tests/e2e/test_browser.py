@@ -121,6 +121,19 @@ def test_a_page_that_is_loaded_again_joins_the_stream_of_its_run(
         chat.shows("human: one two three", "ai: one two three")
 
 
+def test_a_run_is_stopped_and_the_conversation_goes_on(chat: Chat, tmp_path: Path) -> None:
+    with Gate(tmp_path) as opened:
+        pass
+    with Gate(tmp_path) as gate:
+        chat.say("one two three", gate)
+        chat.shows("human: one two three", "ai: one ", loading=True)
+        chat.click("stop")
+        # What the model had not ended is not in the state.
+        chat.shows("human: one two three")
+        chat.say("four", opened)
+        chat.shows("human: one two three", "human: four", "ai: four")
+
+
 def test_an_earlier_message_is_changed_in_a_branch_of_its_own(chat: Chat) -> None:
     chat.say("first")
     chat.shows("human: first", "ai: first")

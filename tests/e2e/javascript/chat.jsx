@@ -42,11 +42,13 @@ function Chat() {
     reconnectOnMount: true,
     fetchStateHistory: { limit: 100 },
   });
+  // A breakpoint has no value.
+  const question = stream.interrupt?.value?.question;
   const send = (event) => {
     event.preventDefault();
     const { text, gate } = event.target.elements;
     const messages = [{ type: "human", content: text.value }];
-    if (stream.interrupt) stream.submit(undefined, { command: { resume: text.value } });
+    if (question) stream.submit(undefined, { command: { resume: text.value } });
     else stream.submit(gate.value ? { messages, gate: gate.value } : { messages });
   };
   return (
@@ -56,12 +58,13 @@ function Chat() {
           <Message key={message.id ?? place} message={message} stream={stream} />
         ))}
       </ol>
-      {stream.interrupt && <p id="question">{stream.interrupt.value?.question}</p>}
+      {question && <p id="question">{question}</p>}
       {stream.error && <p id="error">{String(stream.error)}</p>}
       <form onSubmit={send}>
         <input name="text" />
         <input name="gate" />
       </form>
+      <button onClick={() => stream.stop()}>stop</button>
     </main>
   );
 }
