@@ -21,6 +21,7 @@ from tests.e2e.calls import (
     FOREVER,
     UNLIMITED,
     Gate,
+    Sdk,
     begun,
     document,
     joined,
@@ -30,6 +31,7 @@ from tests.e2e.calls import (
     read_newlines,
     run_of,
 )
+from tests.e2e.chats import TOKENS, TOLD, gist, said, until, whole
 from tests.e2e.programs import require
 from tests.servers import (
     PATIENCE,
@@ -161,6 +163,24 @@ class TestAnswers:
             for number in range(50):
                 body = {"assistant_id": "echo", "input": {"value": number}}
                 assert client.post("/runs/wait", json=body).json() == {"value": number}
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_stream_has_each_token_as_soon_as_it_is_there(
+    nginx: str, tmp_path: Path, resumable: bool
+) -> None:
+    with Gate(tmp_path) as gate:
+        parts = Sdk(nginx, "sync").stream(
+            "runs.stream",
+            None,
+            "chat",
+            input=said(TOLD, gate),
+            stream_mode="messages-tuple",
+            stream_resumable=resumable,
+        )
+        begun = until("messages", parts)
+        gate.open()
+        assert [gist(part) for part in whole([*begun, *parts])] == [*TOKENS, ""]
 
 
 class TestDisconnects:
