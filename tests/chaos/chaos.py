@@ -3,9 +3,11 @@
 Two gunicorn masters share a Redis that keeps what it acknowledges. Workers are killed or paused
 for longer than their leases, masters are ended and started, and Redis is restarted twice. Clients
 are the Python SDK, and what its user does where it gives up: join the run at the other server if
-it was accepted, else send it again. In the end every answer must have come, be that of its own
-input, and be the only one that anybody was ever given; and every kept thread must be what its runs
-in their order make of it.
+it was accepted, else send it again. Some read streams, and join them again; some have runs in the
+background, alone or in batches. In the end every answer must have come, be that of its own input,
+and be the only one that anybody was ever given; every kept thread must be what its runs in their
+order make of it; and of every stream that can be resumed, everybody must have been told every event
+once and in order.
 """
 
 from __future__ import annotations
@@ -98,7 +100,7 @@ def hold(
             return verdict
 
         verdict = asyncio.run(all_of_it())
-    kinds = Counter(ask.kind for ask in asks)
+    kinds = Counter(ask.kind for ask in asks) + Counter(ask.way for ask in asks)
     kinds["with a key"] = sum(ask.key is not None for ask in asks)  # type: ignore[index]
     print(f"seed {seed}: {runs:,} runs in {time.monotonic() - began:.0f} s;", _list(kinds))
     print(_list(faults.struck) or "nothing struck")
@@ -107,7 +109,8 @@ def hold(
     print(
         f"{clients.refused} requests refused or broken before they were accepted, "
         f"{clients.joined} runs joined where the SDK could not, "
-        f"{clients.repeated} requests repeated"
+        f"{clients.repeated} requests repeated, {clients.resumed} streams joined by an event, "
+        f"{clients.forgotten} runs forgotten"
     )
     print(verdict, flush=True)
     return verdict

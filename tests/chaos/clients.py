@@ -1,4 +1,8 @@
-"""Clients that do not give up: the Python SDK, and what its user would do where it fails."""
+"""Clients that do not give up: the Python SDK, and what its user would do where it fails.
+
+Streams are read by plain HTTP, so that their clients can also leave by themselves, and join again
+wherever they like.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,22 @@ import random
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 from langgraph_sdk import get_client
 
 from tests.chaos.plan import Ask, Attempt, Conversation
+from tests.e2e.sse import Reader
 
 PAUSE_SECONDS = 0.3
 # A client's socket is silent for as long while its process is paused.
 READ_SECONDS = 60.0
 RETRIED = (429, 502, 503, 504)
+# How often a client leaves a stream that it can resume, for each event.
+LEAVES = 0.02
+MODES = ["values", "custom"]
 
 
 class Clients:
@@ -29,6 +37,8 @@ class Clients:
         refused: how often an attempt was refused, or broke before anything was promised.
         joined: how often a run was joined after its connection broke.
         repeated: how often a request was repeated with its key after its end.
+        resumed: how often a stream was joined again by one of its events.
+        forgotten: runs that were streamed and whose process died before Redis heard of them.
     """
 
     def __init__(self, urls: list[str], rng: random.Random, deadline: float) -> None:
@@ -41,6 +51,8 @@ class Clients:
         self.refused = 0
         self.joined = 0
         self.repeated = 0
+        self.resumed = 0
+        self.forgotten = 0
         self.ended = 0
 
     async def close(self) -> None:
@@ -73,6 +85,9 @@ class Clients:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _converse(self, conversation: Conversation) -> None:
+        if conversation.batch:
+            await self._have_batch(conversation.asks)
+            return
         thread_id = conversation.thread_id
         if thread_id is not None:
             await self.call(lambda c: c.threads.create(thread_id=thread_id, if_exists="do_nothing"))
@@ -92,10 +107,52 @@ class Clients:
         for task in under_way:
             await task
 
+    async def _have_batch(self, asks: list[Ask]) -> None:
+        problem = await self._send_batch(asks)
+
+        async def one(ask: Ask) -> None:
+            if problem is not None:
+                raise problem
+            ask.answer = await self._join_and_note(ask.attempts[-1], "a join of one of a batch")
+
+        await asyncio.gather(*(self._see_to(ask, one(ask)) for ask in asks))
+        if asks[0].key is not None and problem is None:
+            self.repeated += 1
+            await self._send_batch(asks)
+
+    async def _send_batch(self, asks: list[Ask]) -> Exception | None:
+        """Send runs as a batch until they are accepted; what is in the way."""
+        while True:
+            bodies = []
+            for ask in asks:
+                ticket = str(ask.number) if ask.key else f"{ask.number}/{len(ask.attempts)}"
+                ask.attempts.append(Attempt(ticket, None))
+                bodies.append({"assistant_id": ask.graph, **_body(ask, ticket)})
+            try:
+                response = await self._http().post(
+                    "/runs/batch", json=bodies, headers=_headers(asks[0])
+                )
+                response.raise_for_status()
+            except httpx.HTTPError as error:
+                self.refused += 1
+                if not _passing(error) or time.monotonic() > self._deadline:
+                    return error
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            for ask, run in zip(asks, response.json(), strict=True):
+                _note(ask.attempts[-1], run)
+            return None
+
     async def _ask(self, ask: Ask, thread_id: str | None, accepted: asyncio.Event) -> None:
-        try:
+        async def work() -> None:
             ask.answer = await self._answer(ask, thread_id, accepted)
             await self._look_again(ask, thread_id)
+
+        await self._see_to(ask, work())
+
+    async def _see_to(self, ask: Ask, work: Awaitable[None]) -> None:
+        try:
+            await work
         except Exception as error:
             ask.problem = f"{type(error).__name__}: {error}"
             ask.lost = ask.answer is None
@@ -117,21 +174,8 @@ class Clients:
             ticket = str(ask.number) if ask.key else f"{ask.number}/{len(ask.attempts)}"
             attempt = Attempt(ticket, thread_id)
             ask.attempts.append(attempt)
-            client = self._rng.choice(self._clients)
-
-            def created(run: Any, attempt: Attempt = attempt) -> None:
-                attempt.run_id, attempt.thread_id = run["run_id"], run["thread_id"]
-                accepted.set()
-
             try:
-                document = await client.runs.wait(
-                    thread_id,
-                    ask.graph,
-                    headers={"Idempotency-Key": ask.key} if ask.key else None,
-                    on_run_created=created,
-                    raise_error=False,
-                    **_body(ask, ticket),
-                )
+                document = await self._begin(ask, attempt, accepted)
                 source = "the response"
             except httpx.HTTPError as error:
                 if attempt.run_id is None and isinstance(error, httpx.HTTPStatusError):
@@ -144,27 +188,166 @@ class Clients:
                     continue
                 accepted.set()
                 self.joined += 1
-                document = await self._join(attempt)
+                try:
+                    document = await self._go_on(ask, attempt)
+                except httpx.HTTPStatusError as gone:
+                    if gone.response.status_code != 404 or not _may_be_forgotten(ask):
+                        raise
+                    self.forgotten += 1
+                    attempt.run_id = None
+                    continue
                 source = "a join after a break"
             assert attempt.run_id is not None
             self.answers[attempt.run_id].append((source, document))
             return document
 
+    async def _begin(self, ask: Ask, attempt: Attempt, accepted: asyncio.Event) -> Any:
+        """Send a run, and have its answer in the way that is asked for."""
+
+        def created(run: Any) -> None:
+            _note(attempt, run)
+            accepted.set()
+
+        body = _body(ask, attempt.ticket)
+        if ask.way == "waited for":
+            return await self._rng.choice(self._clients).runs.wait(
+                attempt.thread_id,
+                ask.graph,
+                headers=_headers(ask),
+                on_run_created=created,
+                raise_error=False,
+                **body,
+            )
+        path = f"/threads/{attempt.thread_id}/runs" if attempt.thread_id else "/runs"
+        body["assistant_id"] = ask.graph
+        if ask.way == "in the background":
+            response = await self._http().post(path, json=body, headers=_headers(ask))
+            response.raise_for_status()
+            created(response.json())
+            return await self._join(attempt)
+        body |= {"stream_mode": MODES, "stream_resumable": ask.way == "resumable"}
+        attempt.told.append([])
+        leaves = ask.way == "resumable"
+        headers = _headers(ask)
+        await self._read(attempt, "POST", f"{path}/stream", headers, body, created, leaves=leaves)
+        return _told(attempt)
+
+    async def _go_on(self, ask: Ask, attempt: Attempt) -> Any:
+        """Have the answer of a run that was accepted, after its connection broke."""
+        if ask.way in ("waited for", "in the background"):
+            return await self._join(attempt)
+        resumable = ask.way == "resumable"
+        while not _is_whole(attempt):
+            after = None
+            if resumable and attempt.told and attempt.told[-1] and self._rng.random() < 0.8:
+                self.resumed += 1
+                after = attempt.told[-1][-1].id
+            else:
+                attempt.told.append([])
+                after = "-1" if resumable else None
+            await self._join_stream(attempt, after, leaves=resumable)
+        return _told(attempt) if resumable else await self._join(attempt)
+
+    async def _join_stream(self, attempt: Attempt, after: str | None, *, leaves: bool) -> None:
+        """Read a stream to its end, or to where it breaks."""
+        path = f"/threads/{attempt.thread_id}/runs/{attempt.run_id}/stream"
+        headers = {} if after is None else {"Last-Event-ID": after}
+        try:
+            await self._read(attempt, "GET", path, headers, leaves=leaves)
+        except httpx.HTTPError as error:
+            if not _passing(error) or time.monotonic() > self._deadline:
+                raise
+            await asyncio.sleep(self._rng.uniform(0, PAUSE_SECONDS))
+
+    async def _read(
+        self,
+        attempt: Attempt,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: dict[str, Any] | None = None,
+        created: Callable[[Any], None] = lambda run: None,
+        *,
+        leaves: bool,
+    ) -> None:
+        """Read a stream to its end.
+
+        Raises:
+            httpx.HTTPError: it was refused, or broke; or this client left it.
+            ValueError: it closed as if it were whole.
+        """
+        events, reader = attempt.told[-1], Reader()
+        async with self._http().stream(method, path, headers=headers, json=body) as response:
+            response.raise_for_status()
+            _, _, thread_id, _, run_id = response.headers["Content-Location"].split("/")
+            created({"thread_id": thread_id, "run_id": run_id})
+            async for line in response.aiter_lines():
+                if (event := reader.feed(line)) is None:
+                    continue
+                if event.id is None and event.name == "metadata" and "Last-Event-ID" in headers:
+                    continue  # a join begins with it
+                events.append(event)
+                if event.name == "end":
+                    return
+                if leaves and self._rng.random() < LEAVES:
+                    raise httpx.ReadError("the client left")
+        raise ValueError(f"a stream closed without an end: {events[-3:]}")
+
+    def _http(self) -> httpx.AsyncClient:
+        client: httpx.AsyncClient = self._rng.choice(self._clients).http.client
+        return client
+
     async def _join(self, attempt: Attempt) -> Any:
         return await self.call(lambda c: c.runs.join(attempt.thread_id, attempt.run_id))
+
+    async def _join_and_note(self, attempt: Attempt, source: str) -> Any:
+        document = await self._join(attempt)
+        assert attempt.run_id is not None
+        self.answers[attempt.run_id].append((source, document))
+        return document
 
     async def _look_again(self, ask: Ask, thread_id: str | None) -> None:
         """Whether others are told the same."""
         attempt = ask.accepted
         assert attempt is not None and attempt.run_id is not None
-        if self._rng.random() < 0.3:
-            document = await self._join(attempt)
-            self.answers[attempt.run_id].append(("a later join", document))
+        if ask.way == "resumable":
+            # Read whole by itself, at any process.
+            again = Attempt(attempt.ticket, attempt.thread_id, attempt.run_id)
+            while not _is_whole(again):
+                again.told.append([])
+                await self._join_stream(again, "-1", leaves=False)
+            ask.events = again.told[-1]
+        if self._rng.random() < 0.3 or ask.way in ("streamed", "resumable"):
+            await self._join_and_note(attempt, "a later join")
         if ask.key and self._rng.random() < 0.7:
             self.repeated += 1
-            document = await self._send(ask, thread_id, asyncio.Event())
+            await self._send(ask, thread_id, asyncio.Event())
             if ask.attempts[-1].run_id != attempt.run_id:
                 ask.problem = f"its key made two runs: {ask.attempts}"
+
+
+def _told(attempt: Attempt) -> Any:
+    """The answer that a whole stream told."""
+    values = [each.data for each in attempt.told[-1] if each.name == "values"]
+    return values[-1] if values else f"no values among {attempt.told[-1]}"
+
+
+def _is_whole(attempt: Attempt) -> bool:
+    """Whether the stream was read to its end."""
+    return bool(attempt.told and attempt.told[-1] and attempt.told[-1][-1].name == "end")
+
+
+def _may_be_forgotten(ask: Ask) -> bool:
+    """Whether its run may go with its process: docs/decisions/one-log-of-events.md says when."""
+    return ask.way == "streamed" and ask.kind == "at once" and not (ask.key or ask.webhook)
+
+
+def _headers(ask: Ask) -> dict[str, str]:
+    return {"Idempotency-Key": ask.key} if ask.key else {}
+
+
+def _note(attempt: Attempt, run: Any) -> None:
+    attempt.run_id, attempt.thread_id = run["run_id"], run["thread_id"]
 
 
 def _body(ask: Ask, ticket: str) -> dict[str, Any]:

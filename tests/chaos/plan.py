@@ -7,16 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from tests.e2e.sse import Sent
+
 Kind = Literal["at once", "scheduled", "kept", "on a thread", "resume"]
+Way = Literal["waited for", "streamed", "resumable", "in the background"]
 
 
 @dataclass
 class Attempt:
-    """One sending of a run; `run_id` and `thread_id` are there once the headers came."""
+    """One sending of a run; `run_id` and `thread_id` are there once the headers came.
+
+    Attributes:
+        told: of a stream, the events that the client pieced together, each time from the beginning.
+    """
 
     ticket: str
     thread_id: str | None
     run_id: str | None = None
+    told: list[list[Sent]] = field(default_factory=list, repr=False)
 
 
 @dataclass
@@ -24,11 +32,13 @@ class Ask:
     """A run to be had.
 
     Attributes:
+        way: how it is asked for.
         key: its Idempotency-Key: it is then sent again under the same ticket.
         twice: two clients send it at the same time, with the same key.
         webhook: where its end is to be told.
         attempts: how it was sent; only the last can have been accepted for sure.
         answer: what came.
+        events: of a stream that can be resumed, what is to be had of it after its end.
         problem: why it counts as lost or wrong.
     """
 
@@ -37,6 +47,7 @@ class Ask:
     graph: str
     seconds: float
     n: int = 0
+    way: Way = "waited for"
     key: str | None = None
     twice: bool = False
     webhook: str | None = None
@@ -44,6 +55,7 @@ class Ask:
     durability: str | None = None
     attempts: list[Attempt] = field(default_factory=list)
     answer: dict[str, Any] | None = None
+    events: list[Sent] = field(default_factory=list, repr=False)
     problem: str | None = None
     lost: bool = False
 
@@ -59,11 +71,13 @@ class Conversation:
 
     Attributes:
         together: each is sent once the one before was accepted, rather than once it ended.
+        batch: they are sent as one batch; each has a thread of its own.
         thread_id: the thread's, if it is made before the first run rather than by it.
     """
 
     asks: list[Ask]
     together: bool = False
+    batch: bool = False
     thread_id: str | None = None
 
 
@@ -84,6 +98,9 @@ def draw(rng: random.Random, count: int, hooks: str | None) -> list[Conversation
         elif left >= 2 and dice < 0.14:
             length = 2
             conversation = _approval(rng, [next(numbers) for _ in range(2)])
+        elif left >= 2 and dice < 0.18:
+            length = rng.randint(2, min(left, 6))
+            conversation = _batch(rng, [next(numbers) for _ in range(length)])
         else:
             length = 1
             conversation = Conversation([_single(rng, next(numbers), dice)])
@@ -91,12 +108,25 @@ def draw(rng: random.Random, count: int, hooks: str | None) -> list[Conversation
         for ask in conversation.asks:
             if hooks is not None and rng.random() < 0.3:
                 ask.webhook = f"{hooks}/{ask.number}"
+            if conversation.batch:
+                continue
+            ask.way = rng.choices(
+                ["waited for", "streamed", "resumable", "in the background"], [4, 1.5, 3, 1.5]
+            )[0]
             # A resume that is sent again must be known as the same.
             if ask.kind == "resume" or rng.random() < 0.3:
                 ask.key = f"{rng.getrandbits(64):x}-{ask.number}"
                 ask.twice = rng.random() < 0.3
         conversations.append(conversation)
     return conversations
+
+
+def _batch(rng: random.Random, numbers: list[int]) -> Conversation:
+    key = f"{rng.getrandbits(64):x}-{numbers[0]}" if rng.random() < 0.5 else None
+    asks = [_single(rng, number, rng.random()) for number in numbers]
+    for ask in asks:
+        ask.way, ask.key = "in the background", key
+    return Conversation(asks, batch=True)
 
 
 def _single(rng: random.Random, number: int, dice: float) -> Ask:

@@ -13,7 +13,9 @@ from typing import Any
 import redis
 
 from tests.chaos.clients import Clients
-from tests.chaos.plan import Ask, Conversation
+from tests.chaos.graphs import EVENTS
+from tests.chaos.plan import Ask, Attempt, Conversation
+from tests.e2e.sse import Sent
 from tests.receiver import Received
 
 TAG = "{runwait}"
@@ -30,6 +32,8 @@ class Verdict:
     lost: int = 0
     wrong: int = 0
     twice: int = 0
+    streams: int = 0
+    streams_whole: int = 0
     webhooks: int = 0
     webhooks_lost: int = 0
     threads: int = 0
@@ -45,6 +49,7 @@ class Verdict:
             not self.calm
             and self.right == self.asked
             and self.threads_whole == self.threads
+            and self.streams_whole == self.streams
             and not (self.lost or self.wrong or self.twice or self.webhooks_lost or self.leftovers)
         )
 
@@ -54,6 +59,7 @@ class Verdict:
             ("answers lost", self.lost),
             ("answers wrong", self.wrong),
             ("runs finished twice", self.twice),
+            ("streams whole", f"{self.streams_whole} of {self.streams}"),
             ("webhooks lost", f"{self.webhooks_lost} of {self.webhooks}"),
             ("kept threads whole", f"{self.threads_whole} of {self.threads}"),
             ("left over in Redis", self.leftovers),
@@ -77,11 +83,14 @@ async def judge(
     verdict = Verdict(len(asks))
     deadline = time.monotonic() + patience
     verdict.leftovers = await _settled(server, deadline, verdict.notes)
-    for conversation in conversations:
-        await _judge_thread(conversation, clients, verdict)
+    for each in conversations:
+        alone = [Conversation([ask]) for ask in each.asks]
+        for conversation in alone if each.batch else [each]:
+            await _judge_thread(conversation, clients, verdict)
     if hooks is not None:
         await _judge_webhooks(asks, hooks, clients, verdict)
     for ask in asks:
+        _judge_stream(ask, verdict)
         _judge_answer(ask, verdict)
     for run_id, answers in clients.answers.items():
         if any(document != answers[0][1] for _, document in answers):
@@ -130,6 +139,72 @@ def _fits(ask: Ask, answer: Any) -> bool:
 def _done(steps: list[str]) -> list[tuple[str, str]]:
     """Ticket and number of each step."""
     return [(ticket, number) for ticket, number, _ in (step.split(" ") for step in steps)]
+
+
+# Streams
+
+
+def _judge_stream(ask: Ask, verdict: Verdict) -> None:
+    """Whether what clients were told is right; of a stream that can be resumed, whether all is."""
+    if ask.way not in ("streamed", "resumable") or ask.answer is None or ask.accepted is None:
+        return
+    verdict.streams += 1
+    try:
+        told = [events for each in ask.attempts if each.run_id for events in each.told if events]
+        if ask.way == "resumable":
+            _look_at_events(ask, ask.accepted)
+            for events in told:
+                odd = [x for x, y in zip(events, ask.events, strict=False) if x != y]
+                _require(not odd and len(events) <= len(ask.events), f"a client was told {odd[:5]}")
+        else:
+            for events in told:
+                _require(events[0].name == "metadata", f"it began with {events[0]}")
+        verdict.streams_whole += 1
+    except ValueError as error:
+        events = "\n  ".join(f"{each.id} {each.name} {each.data}" for each in ask.events)
+        verdict.notes.append(f"a stream is not whole: {error}: {ask}\n  {events}")
+
+
+def _look_at_events(ask: Ask, attempt: Attempt) -> None:
+    """The events of a stream that can be resumed, as it is to be had after its end."""
+    events = ask.events
+    _require(all(each.id is not None for each in events), "an event has no id")
+    ids = [(int(token), int(number)) for token, number in (str(e.id).split("-") for e in events)]
+    _require(all(later > earlier for earlier, later in pairwise(ids)), "the ids do not grow")
+    # Whenever another process, or another attempt of the same one, has the run, that is said first.
+    attempts = []
+    parts: dict[int, list[Sent]] = defaultdict(list)
+    for (token, _), each in zip(ids, events, strict=True):
+        parts[token].append(each)
+    for first, *rest in parts.values():
+        _require(first.name == "metadata", f"{first} begins a part of it")
+        ours = {"thread_id": attempt.thread_id, "run_id": attempt.run_id}
+        _require({**first.data, **ours} == first.data, f"{first} is of another run")
+        attempts.append(first.data["attempt"])
+        _require(all(each.name != "metadata" for each in rest), "a part of it begins twice")
+    _require(all(x < y for x, y in pairwise(attempts)), f"its attempts were {attempts}")
+    waits = ask.graph == "approval" and ask.kind != "resume"
+    end = {"run_id": attempt.run_id, "status": "interrupted" if waits else "success"}
+    ends = [each.data for each in events if each.name in ("end", "error")]
+    _require(ends == [end], f"its ends were {ends}")
+    values = [each.data for each in events if each.name == "values"]
+    _require(values[-1:] == [ask.answer], "its last values are not the answer")
+    told: dict[str, list[int]] = defaultdict(list)
+    for each in events:
+        if each.name == "custom":
+            told[each.data["execution"]].append(each.data["number"])
+    for execution, numbers in told.items():
+        _require(numbers == list(range(len(numbers))), f"{execution} told {numbers}")
+    for execution in _executions(ask, attempt):
+        _require(len(told[execution]) == EVENTS, f"{execution} told {told[execution]}")
+
+
+def _executions(ask: Ask, attempt: Attempt) -> list[str]:
+    """The executions of nodes whose results are in a run's answer."""
+    answer = ask.answer or {}
+    steps = [each.split(" ") for each in answer.get("steps", ())]
+    own = [execution for ticket, _, execution in steps if ticket == attempt.ticket]
+    return own + ([answer["execution"]] if "execution" in answer else [])
 
 
 # Threads

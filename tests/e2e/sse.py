@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,29 @@ class Sent:
     name: str
     data: Any
     id: str | None
-    heartbeats: int = 0
+    heartbeats: int = field(default=0, compare=False)
+
+
+class Reader:
+    """Makes events of lines."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+        self._heartbeats = 0
+
+    def feed(self, line: str) -> Sent | None:
+        """The event that a line ends, if it does."""
+        if line.startswith(":"):
+            self._heartbeats += 1
+        elif line:
+            name, _, value = line.partition(": ")
+            self._fields[name] = value
+        elif self._fields:
+            fields, self._fields = self._fields, {}
+            heartbeats, self._heartbeats = self._heartbeats, 0
+            data = json.loads(fields["data"])
+            return Sent(fields["event"], data, fields.get("id"), heartbeats)
+        return None
 
 
 class Events:
@@ -54,18 +76,10 @@ class Events:
 
     def __iter__(self) -> Iterator[Sent]:
         assert self.response.status_code == 200, self.response.read()
-        fields: dict[str, str] = {}
-        heartbeats = 0
+        reader = Reader()
         for line in self._lines:
-            if line.startswith(":"):
-                heartbeats += 1
-            elif line:
-                name, _, value = line.partition(": ")
-                fields[name] = value
-            elif fields:
-                data = json.loads(fields["data"])
-                yield Sent(fields["event"], data, fields.get("id"), heartbeats)
-                fields, heartbeats = {}, 0
+            if (event := reader.feed(line)) is not None:
+                yield event
 
     def until(self, name: str) -> list[Sent]:
         """What comes up to the first event of a name."""
