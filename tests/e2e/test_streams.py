@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from runwait.storage import records
 from tests.e2e.calls import FOREVER, UNLIMITED, detail, fresh_get, only, pause, resume
 from tests.e2e.sse import Events, Sent, join, stream
+from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
@@ -294,6 +296,51 @@ class TestFaults:
         assert [each.data["attempt"] for each in came if each.name == "metadata"] == [1, 2]
         with join(server, path, "-1") as joined:
             assert list(joined) == came
+
+    @pytest.mark.parametrize("modes", [["values"], ["updates"]])
+    def test_who_streams_from_a_process_that_slept_has_the_last_values_of_its_heir(
+        self, serve, valkey, gate, modes
+    ):
+        server = serve(
+            REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=2, RUN_LEASE_SECONDS=1
+        )
+        first = server.workers()[0]
+        body = {"input": {**gate.input, "n": 5}, "stream_mode": modes}
+        with only(server, first):
+            events = stream(server, "steps_async", new_thread(server), **body)
+        with events:
+            came = events.until(modes[0])
+            pause(first)
+            gate.open()
+            answer = httpx.get(f"{server.url}{events.path}/join", timeout=PATIENCE).json()
+            resume(first)
+            came += list(events)
+        assert names(came)[-1] == "end"
+        assert [each.data for each in came if each.name == "values"][-1:] == (
+            [answer] if modes == ["values"] else []
+        )
+
+    def test_a_run_that_was_killed_at_its_end_tells_its_last_values_again(self, serve, valkey):
+        network = FaultyNetwork(valkey.port)
+        settings = {"LANGGRAPH_CONFIG": ZOO, "RUN_LEASE_SECONDS": 1, "WEB_CONCURRENCY": 1}
+        server = serve(REDIS_URL=network.url(), **settings)
+        body = {"input": {"n": 3}, "interrupt_before": ["step"], "stream_resumable": True}
+        with (
+            network.cut(records._FINISH.sha, "request", times=1_000_000) as cut,
+            stream(server, "steps_sync", new_thread(server), **body) as streamed,
+        ):
+            path = streamed.path
+            eventually(lambda: cut.done)
+            [worker] = server.workers()
+            server.stop(signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
+        network.close()
+        other = serve(REDIS_URL=valkey.url, **settings)
+        answer = httpx.get(f"{other.url}{path}/join", timeout=PATIENCE).json()
+        with join(other, path, "-1") as streamed:
+            came = list(streamed)
+        assert names(came) == ["metadata", "values", "metadata", "values", "end"]
+        assert came[1].data == came[3].data == answer
 
     def test_a_client_that_does_not_read_harms_nobody(self, serve, valkey):
         server = serve(

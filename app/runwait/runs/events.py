@@ -648,7 +648,10 @@ class Hub:
             elif document is not None:
                 status = str(stored.record.status) if stored is not None else "interrupted"
                 error = stored.error if stored is not None else None
-                events = replay_of(run_id, document, status, error, values=False)
+                # Who followed it here may not have been told what its last process made of it.
+                asked = stored.record.kwargs.get("stream_mode") if stored is not None else None
+                values = stored is not None and "values" in (asked or ["values"])
+                events = replay_of(run_id, document, status, error, values=values)
         except StorageUnavailable:
             return  # looked at again once Redis is back
         except UnreadableRecord:

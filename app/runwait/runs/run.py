@@ -69,6 +69,7 @@ class Run:
         record_lost: Redis lost its record, while it executed.
         leased_until: until when, by the monotonic clock, no other process can have claimed it.
         logged: whether its events are logged, so that they can be read in all processes.
+        has_logged_values: whether values were among those that are.
         translation: makes its events.
     """
 
@@ -90,6 +91,7 @@ class Run:
     record_lost: bool = False
     leased_until: float = 0.0
     logged: bool = False
+    has_logged_values: bool = False
     _numbered: int = 0
 
     def __post_init__(self) -> None:
@@ -110,6 +112,12 @@ class Run:
         first = max(since, self._numbered + 1)
         self._numbered = first + count - 1
         return [(self.token, each) for each in range(first, first + count)]
+
+    @property
+    def lacks_values(self) -> bool:
+        """Whether its log has yet to be given the values that were asked for."""
+        asked = self.request.stream_mode or ["values"]
+        return self.logged and not self.has_logged_values and "values" in asked
 
     @property
     def run_id(self) -> str:

@@ -238,6 +238,7 @@ class Runner:
             events = [Event(*pair, at) for pair, at in zip(pairs, ids, strict=True)]
             if run.logged and events:
                 self._event_log.append(run, events)
+                run.has_logged_values |= any(name == "values" for name, _ in pairs)
                 return
         self._hub.append(run.run_id, events)
 
@@ -348,6 +349,9 @@ class Runner:
         made = ending.of(run, outcome, document, error, stopped=stopped, rolled_back=roll_back)
         interrupts = outcome.answer[ending.INTERRUPT] if outcome.has_interrupts else ()
         events = list(run.translation.last(interrupts, values))
+        if run.lacks_values and not events and not stopped and outcome.error is None:
+            # Its last ones came before it was logged, or before this attempt.
+            events = [("values", values)]
         events += [("feedback", dumps(urls))] if urls else []
         status = "rollback" if roll_back else str(outcome.status)
         events += last_events(run.run_id, status, outcome.error)
