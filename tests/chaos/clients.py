@@ -92,6 +92,7 @@ class Clients:
         if thread_id is not None:
             await self.call(lambda c: c.threads.create(thread_id=thread_id, if_exists="do_nothing"))
         under_way = []
+        watching = asyncio.create_task(self._watch(conversation)) if conversation.watched else None
         for ask in conversation.asks:
             accepted = asyncio.Event()
             task = asyncio.create_task(self._ask(ask, thread_id, accepted))
@@ -106,6 +107,38 @@ class Clients:
                 await task
         for task in under_way:
             await task
+        if watching is not None:
+            await watching
+
+    async def _watch(self, conversation: Conversation) -> None:
+        """Follow a thread, until all its runs were told of."""
+        path, seen = f"/threads/{conversation.thread_id}/stream", conversation.seen
+        over: set[str] = set()
+
+        def is_over() -> bool:
+            runs = {ask.accepted and ask.accepted.run_id for ask in conversation.asks}
+            return runs <= over
+
+        while not is_over():
+            headers = {"Last-Event-ID": str(seen[-1].id) if seen else "-"}
+            reader = Reader()
+            try:
+                async with self._http().stream("GET", path, headers=headers) as response:
+                    response.raise_for_status()
+                    async for line in response.aiter_lines():
+                        if (event := reader.feed(line)) is not None:
+                            seen.append(event)
+                            if event.data.get("status") == "run_done":
+                                over.add(event.data["run_id"])
+                            if self._rng.random() < LEAVES:
+                                break
+                        if is_over():
+                            break
+            except httpx.HTTPError as error:
+                if not _passing(error) or time.monotonic() > self._deadline:
+                    conversation.problem = repr(error)
+                    return
+                await asyncio.sleep(self._rng.uniform(0, PAUSE_SECONDS))
 
     async def _have_batch(self, asks: list[Ask]) -> None:
         problem = await self._send_batch(asks)

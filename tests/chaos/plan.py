@@ -73,12 +73,18 @@ class Conversation:
         together: each is sent once the one before was accepted, rather than once it ended.
         batch: they are sent as one batch; each has a thread of its own.
         thread_id: the thread's, if it is made before the first run rather than by it.
+        watched: whether a client follows that thread, from before its first run.
+        seen: what that client was told, of whichever run.
+        problem: what kept it from being told all.
     """
 
     asks: list[Ask]
     together: bool = False
     batch: bool = False
     thread_id: str | None = None
+    watched: bool = False
+    seen: list[Sent] = field(default_factory=list, repr=False)
+    problem: str | None = None
 
 
 def draw(rng: random.Random, count: int, hooks: str | None) -> list[Conversation]:
@@ -153,6 +159,7 @@ def _thread(rng: random.Random, numbers: list[int]) -> Conversation:
     conversation = Conversation(asks, together=rng.random() < 0.7)
     if rng.random() < 0.5:
         conversation.thread_id = str(UUID(int=rng.getrandbits(128), version=4))
+        conversation.watched = rng.random() < 0.7
     else:
         asks[0].kind = "kept"
     return conversation

@@ -87,6 +87,7 @@ async def judge(
         alone = [Conversation([ask]) for ask in each.asks]
         for conversation in alone if each.batch else [each]:
             await _judge_thread(conversation, clients, verdict)
+        _judge_watch(each, verdict)
     if hooks is not None:
         await _judge_webhooks(asks, hooks, clients, verdict)
     for ask in asks:
@@ -161,15 +162,44 @@ def _judge_stream(ask: Ask, verdict: Verdict) -> None:
                 _require(events[0].name == "metadata", f"it began with {events[0]}")
         verdict.streams_whole += 1
     except ValueError as error:
-        events = "\n  ".join(f"{each.id} {each.name} {each.data}" for each in ask.events)
-        verdict.notes.append(f"a stream is not whole: {error}: {ask}\n  {events}")
+        verdict.notes.append(f"a stream is not whole: {error}: {ask}{_listed(ask.events)}")
+
+
+def _judge_watch(conversation: Conversation, verdict: Verdict) -> None:
+    """Whether who followed a thread was told all of its runs that can be resumed."""
+    if not conversation.watched:
+        return
+    verdict.streams += 1
+    try:
+        _require(conversation.problem is None, str(conversation.problem))
+        ids = [each.id for each in conversation.seen]
+        _require(all(ids), "an event has no id")
+        places = list(map(_place, conversation.seen))
+        _require(all(x < y for x, y in pairwise(places)), "the ids do not grow")
+        for ask in conversation.asks:
+            own = [each.id for each in ask.events]
+            told = [each for each in ids if each in own]
+            _require(told == own, f"of {own} were told {told}")
+        verdict.streams_whole += 1
+    except ValueError as error:
+        seen = _listed(conversation.seen)
+        verdict.notes.append(f"who followed a thread: {error}: {conversation}{seen}")
+
+
+def _place(event: Sent) -> tuple[int, int]:
+    token, number = str(event.id).split("-")
+    return int(token), int(number)
+
+
+def _listed(events: list[Sent]) -> str:
+    return "".join(f"\n  {each.id} {each.name} {each.data}" for each in events)
 
 
 def _look_at_events(ask: Ask, attempt: Attempt) -> None:
     """The events of a stream that can be resumed, as it is to be had after its end."""
     events = ask.events
     _require(all(each.id is not None for each in events), "an event has no id")
-    ids = [(int(token), int(number)) for token, number in (str(e.id).split("-") for e in events)]
+    ids = list(map(_place, events))
     _require(all(later > earlier for earlier, later in pairwise(ids)), "the ids do not grow")
     # Whenever another process, or another attempt of the same one, has the run, that is said first.
     attempts = []
