@@ -138,7 +138,7 @@ def test_more_than_may_wait_is_refused(log, redis, monkeypatch):
     with pytest.raises(StorageUnavailable):
         log.flush(run)
     with pytest.raises(StorageUnavailable):
-        log.append(run, events(run, "b"))
+        log.check_room()
 
 
 def test_no_call_is_larger_than_it_has_to_be(log, redis, monkeypatch):

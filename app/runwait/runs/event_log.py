@@ -51,17 +51,17 @@ class EventLog:
         threading.Thread(target=self._log_for_ever, name="event log", daemon=True).start()
 
     def append(self, run: Run, events: Sequence[Event]) -> None:
-        """Have a run's next events logged, soon.
-
-        Raises:
-            StorageUnavailable: too much waits for Redis already.
-        """
+        """Have a run's next events logged, soon."""
         with self._changed:
-            if self._bytes > MOST_BYTES and self._problem is not None:
-                raise self._problem
             self._waiting.setdefault(run, []).extend(events)
             self._bytes += sum(len(each.data) for each in events)
             self._changed.notify_all()
+
+    def check_room(self) -> None:
+        """Raise StorageUnavailable if so much waits for Redis that a run has to wait for it too."""
+        with self._changed:
+            if self._bytes > MOST_BYTES and self._problem is not None:
+                raise self._problem
 
     def flush(self, run: Run) -> None:
         """Block until all events of a run are logged, or are refused as no longer its sender's.

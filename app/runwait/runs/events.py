@@ -542,7 +542,7 @@ class Hub:
 
     def catch_up(self, run_id: str) -> None:
         """Have all who stream a run given what other processes have logged of it."""
-        for follower in self._followers.get(run_id, ()):
+        for follower in list(self._followers.get(run_id, ())):
             follower.fall_behind()
         self.look_at_events(run_id)
 

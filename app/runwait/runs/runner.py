@@ -128,7 +128,7 @@ class Runner:
             if run.executing:
                 self.enter(run)
         self._observer.started(run)
-        if run.attempt > 1 or run.logged:
+        if run.attempt > 1:
             self._hub.catch_up(run.run_id)
         more = {"graph_name": record.graph_id} if run.translation.is_protocol else {}
         begun = metadata_of(record.thread_id, record.run_id, run.attempt, **more)
@@ -227,6 +227,8 @@ class Runner:
     def _emit(self, run: Run, namespace: Namespace, mode: str, payload: Any) -> None:
         """The graph streamed something; called on the thread or the loop that runs it."""
         translation = run.translation
+        if run.logged:
+            self._event_log.check_room()
         if run.logged or translation.is_stateful or self._hub.streams(run.run_id):
             self._emit_all(run, list(translation.events(namespace, mode, payload)))
 
