@@ -338,3 +338,21 @@ class TestAGraphThatIsMadeByItsConfig:
         assert nodes >= {"ask"}
         assert client.assistants.get_schemas(graph_id)["graph_id"] == graph_id
         assert client.assistants.get_subgraphs(graph_id) == {}
+
+
+def test_metadata_is_laid_over_that_of_the_latest_state_which_stays_as_it_is(zoo):
+    thread_id = zoo.http.post("/threads", json={}).json()["thread_id"]
+    path = f"/threads/{thread_id}/state"
+    assert zoo.http.patch(path, json={"metadata": {}}).status_code == 404
+    body = {"assistant_id": "two_interrupts", "input": {}}
+    zoo.http.post(f"/threads/{thread_id}/runs/wait", json=body)
+    before = zoo.http.get(path).json()
+    assert before["interrupts"]
+    answer = zoo.http.patch(path, json={"metadata": {"mine": 1}})
+    after = zoo.http.get(path).json()
+    assert answer.json() == after
+    assert after.pop("metadata") == {**before.pop("metadata"), "mine": 1}
+    assert after == before
+    history = zoo.http.get(f"/threads/{thread_id}/history").json()
+    assert [each["metadata"].get("mine") for each in history] == [1] + [None] * (len(history) - 1)
+    assert zoo.http.patch(path, json={"metadata": 1}).status_code == 422

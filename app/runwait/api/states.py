@@ -35,6 +35,12 @@ class UpdateBody(Body):
     checkpoint_id = fields.uuid()
 
 
+class MetadataBody(Body):
+    """PATCH /threads/{thread_id}/state."""
+
+    metadata = fields.json_object(required=True)
+
+
 class HistoryBody(Body):
     """POST /threads/{thread_id}/history."""
 
@@ -49,6 +55,7 @@ class HistoryBody(Body):
 
 
 _STATE_BODY, _UPDATE_BODY, _HISTORY_BODY = StateBody(), UpdateBody(), HistoryBody()
+_METADATA_BODY = MetadataBody()
 
 
 @blueprint.get("/threads/<thread_id>/state")
@@ -78,6 +85,13 @@ def update(thread_id: str) -> Response:
     body = _UPDATE_BODY.of(json_body())
     values, as_node = body.get("values"), body.get("as_node")
     return answer(_states().update(thread_id, values, as_node, _at(body)))
+
+
+@blueprint.patch("/threads/<thread_id>/state")
+def annotate(thread_id: str) -> Response:
+    """Lay metadata over that of the thread's latest state; answered with the state."""
+    _states().annotate(thread_id, _METADATA_BODY.of(json_body())["metadata"])
+    return answer(_states().get(thread_id))
 
 
 @blueprint.get("/threads/<thread_id>/history")

@@ -470,6 +470,26 @@ class States:
             "checkpoint_id": checkpoint["checkpoint_id"],
         }
 
+    def annotate(
+        self, thread_id: str, graph_id: str | None, metadata: Mapping[str, Any], token: int
+    ) -> None:
+        """Lay metadata over that of the latest checkpoint, which stays what it is otherwise.
+
+        Raises:
+            CheckpointNotFound: there is none.
+            StateIncompatible, Fenced, StorageUnavailable: as `update` does.
+        """
+        graph = self._graph(graph_id).compiled if graph_id is not None else None
+        saver = self._saver if graph is None else self._saver_of(graph)
+        found = saver.get_tuple(LATEST.config(thread_id))
+        if found is None:
+            raise CheckpointNotFound(f"of thread {thread_id}")
+        if isinstance(saver, RedisSaver):
+            saver = saver.fenced(token)
+        whole = cast(Any, {**found.metadata, **metadata})
+        parent = found.parent_config or LATEST.config(thread_id)
+        saver.put(parent, found.checkpoint, whole, {})
+
     def _read(self, thread_id: str, graph_id: str, work: Callable[[AnyPregel], T]) -> T:
         """What `work` makes of the graph; no node of it is run."""
         graph = self._graph(graph_id)
@@ -574,6 +594,11 @@ class ThreadStates:
         assert graph_id is not None
         self._note(thread_id, self._states.waits(thread_id, graph_id))
         return written
+
+    def annotate(self, thread_id: str, metadata: Mapping[str, Any]) -> None:
+        """Lay metadata over that of the latest state; see `States.annotate`."""
+        graph_id = self._graph_id(thread_id)
+        self._states.annotate(thread_id, graph_id, metadata, self._hold(thread_id))
 
     def _graph_id(self, thread_id: str) -> str | None:
         graph_id = self._thread_of(thread_id)["metadata"].get("graph_id")
