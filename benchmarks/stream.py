@@ -8,6 +8,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator
+from http.client import HTTPConnection
 from typing import Any
 
 from benchmarks.crowd import Watch
@@ -48,15 +49,17 @@ def _against_bare(bare: Server, runwait: Server, rounds: int) -> None:
     whole: dict[str, list[float]] = {"bare": [], "runwait": [], "resumable": []}
     for _ in range(rounds):
         for name, server in (("bare", bare), ("runwait", runwait)):
-            times = [_times(server, values, b"event: values")[0] for _ in range(COUNT)]
+            connection = server.connect()
+            times = [_times(connection, values, b"event: values")[0] for _ in range(COUNT)]
             first[name].append(statistics.median(times))
         for name, server, fields in (
             ("bare", bare, {"stream_mode": "messages"}),
             ("runwait", runwait, {"stream_mode": "messages-tuple"}),
             ("resumable", runwait, {"stream_mode": "messages-tuple", "stream_resumable": True}),
         ):
+            connection = server.connect()
             times = [
-                _times(server, {**tokens, **fields}, b"event: messages", TOKENS)[1]
+                _times(connection, {**tokens, **fields}, b"event: messages", TOKENS)[1]
                 for _ in range(LONG)
             ]
             whole[name].append(statistics.median(times))
@@ -71,14 +74,10 @@ def _against_bare(bare: Server, runwait: Server, rounds: int) -> None:
         )
 
 
-_CONNECTIONS: dict[int, Any] = {}
-
-
 def _times(
-    server: Server, body: dict[str, Any], event: bytes, count: int = 1
+    connection: HTTPConnection, body: dict[str, Any], event: bytes, count: int = 1
 ) -> tuple[float, float]:
     """Seconds until the first such event of a stream came, and until all of it had."""
-    connection = _CONNECTIONS.setdefault(server.port, server.connect())
     began = time.perf_counter()
     headers = {"Content-Type": "application/json"}
     connection.request("POST", "/runs/stream", json.dumps(body).encode(), headers)
