@@ -1,9 +1,10 @@
-"""`threads.stream` of LangGraph's JavaScript SDK, over server-sent events."""
+"""LangGraph's JavaScript SDK by its event protocol: `threads.stream`, and what `useStream` does."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.chats import said
@@ -13,7 +14,12 @@ from tests.servers import PATIENCE, Server
 
 def converse(server: Server, assistant_id: str, *turns: dict[str, Any]) -> list[dict[str, Any]]:
     """What comes of each turn of a conversation on one thread."""
-    command = [require("node"), "threads.mjs", server.url, assistant_id, json.dumps(turns)]
+    return printed("threads.mjs", server.url, assistant_id, json.dumps(turns))
+
+
+def printed(*arguments: str) -> list[dict[str, Any]]:
+    """What a program prints."""
+    command = [require("node"), *arguments]
     done = subprocess.run(
         command, cwd=javascript_sdk(), capture_output=True, text=True, timeout=PATIENCE
     )
@@ -48,3 +54,26 @@ class TestThreadStream:
         assert [each["payload"] for each in turn["interrupts"]] == [{"question": "May I go?"}]
         assert turn["states"][-2:] == ["running", "completed"]
         assert contents(turn)[:2] == ["May I go?", "You may"]
+
+
+class TestStreamController:
+    def test_shows_what_a_page_shows_that_is_loaded_again(
+        self, zoo: Server, tmp_path: Path
+    ) -> None:
+        seen = printed("controller.mjs", zoo.url, str(tmp_path))
+        asked, answered = ["human", "one two"], ["ai", "one two"]
+        assert [(each["seen"], each["messages"]) for each in seen] == [
+            ("a token", [asked, ["ai", "one "]]),
+            ("a token, by who came later", [asked, ["ai", "one "]]),
+            ("the end", [asked, answered]),
+            ("the end, by who came later", [asked, answered]),
+            ("what a stop left", [asked, answered, ["human", "three four"]]),
+            ("May I go?", [asked, answered, ["human", "May I go?"]]),
+            (
+                "the answer",
+                [
+                    *(asked, answered, ["human", "May I go?"]),
+                    *(["human", "You may"], ["ai", "You may"]),
+                ],
+            ),
+        ]

@@ -18,6 +18,9 @@ from runwait.runs.translation import Pair, Translation
 from runwait.storage.events import EventId
 from runwait.storage.records import RunRecord, ThreadEnd, now
 
+# How far apart this process's clock and Redis's may be for the times of events, in microseconds.
+SKEW = 5_000_000
+
 
 class Phase(Enum):
     """Where a run stands in this process."""
@@ -109,7 +112,9 @@ class Run:
         if not self.logged or self.token is None:
             return [None] * count
         since = int((time.monotonic() - self.started) * 1e6)
-        first = max(since, self._numbered + 1)
+        # By this process's clock, as the times of checkpoints are, unless it is far from Redis's.
+        by_clock = time.time_ns() // 1000 - self.token
+        first = max(min(by_clock, since + SKEW), since - SKEW, self._numbered + 1)
         self._numbered = first + count - 1
         return [(self.token, each) for each in range(first, first + count)]
 

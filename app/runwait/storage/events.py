@@ -9,10 +9,10 @@ In the family of keys of records.py:
                                          "run <thread id> <run id>", "state <thread id>"
 
 An event's id is the fencing token of whoever executed the run then, and a number: the microseconds
-since that was given, or one more than the last one. So ids grow from one owner to the next, and
-Redis refuses what an earlier one adds after a later one has. Their sums grow too, from run to run
-of a thread, and are times, as tokens are. The log of a run lives as long as its result; while it
-executes, a week from its last event.
+since that was given, by the clock of that process if it can be, or one more than the last. So ids
+grow from one owner to the next, and Redis refuses what an earlier one adds after a later one has.
+Their sums grow too, from run to run of a thread, and are times, as tokens are. The log of a run
+lives as long as its result; while it executes, a week from its last event.
 """
 
 from __future__ import annotations

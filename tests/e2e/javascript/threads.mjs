@@ -1,6 +1,5 @@
-// Has a conversation with a graph, a ThreadStream for each turn; of the SDK that npm calls the latest, since
-// 2.0.0, whose number is higher, has none. Arguments: the url of the API, the graph, and the turns as JSON:
-// an `input` each, and a `response` where an interrupt is to be answered.
+// Has a conversation with a graph, a ThreadStream for each turn. Arguments: the url of the API, the graph, and
+// the turns as JSON: an `input` each, and a `response` where an interrupt is to be answered.
 //
 // Prints of each turn a JSON object: the texts of `messages` as they were streamed, the `output`, the
 // `interrupts`, the `counts` that the graph's transformer told of, and the `states` of its lifecycle.
