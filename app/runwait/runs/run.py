@@ -105,7 +105,7 @@ class Run:
             self.translation: Translation = ProtocolTranslation()
         else:
             modes = [each for each in asked.stream_mode if each != "events" or not asked.waits]
-        self.translation = Translation(modes, subgraphs=asked.stream_subgraphs)
+            self.translation = Translation(modes, subgraphs=asked.stream_subgraphs)
 
     def next_ids(self, count: int) -> list[EventId] | list[None]:
         """The places of its next events in the log, if there is one; with its lock held."""
