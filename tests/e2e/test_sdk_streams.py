@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ import pytest
 from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 from langgraph_sdk.schema import StreamPart
 
-from tests.e2e.calls import Gate, Sdk, only
+from tests.e2e.calls import Gate, Sdk, lapse, only
 from tests.e2e.chats import GISTS, TOKENS, TOLD, gist, of_mode, said, until, whole
 from tests.faulty import FaultyNetwork
-from tests.servers import Server, eventually
+from tests.servers import PROJECTS, RedisServer, Server, ServerFactory, eventually
+
+ZOO = PROJECTS / "zoo" / "langgraph.json"
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -368,6 +372,28 @@ class TestAConnectionThatBreaks:
             gate.open()
             rest = [*parts]
         assert [gist(part) for part in whole([*begun, *rest[1:]])] == GISTS["updates"]
+
+
+class TestAProcessThatDies:
+    def test_costs_a_resumable_stream_a_second_attempt(
+        self, form: str, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+        sdk = Sdk(server.url, form)
+        killed, _ = server.workers()
+        with Gate(tmp_path) as gate, only(server, killed):
+            asked = {"input": said(TOLD, gate), "stream_mode": "messages-tuple"}
+            parts = sdk.stream("runs.stream", None, "chat", stream_resumable=True, **asked)
+            begun = until("messages", parts)
+            os.kill(killed, signal.SIGKILL)
+        lapse(valkey, begun[0].data["run_id"])
+        rest = [*parts]
+        attempts = [part.data["attempt"] for part in rest if part.event == "metadata"]
+        assert attempts == [1, 2]
+        # On a thread of its own it begins again, with what it had had as with what it had not.
+        second = [part for part in rest if part.event == "messages"]
+        assert [gist(part) for part in [*begun[1:], *second]] == ["one ", *TOKENS, ""]
+        assert rest[-1].data["status"] == "success"
 
 
 class TestBackground:
