@@ -125,6 +125,12 @@ class TestAnswer:
                 came = set(names(list(events))) - {"metadata", "end"}
             assert came == expected, mode
 
+    def test_of_langchains_events_has_no_chunks_of_modes_that_were_not_asked_for(self, zoo):
+        with stream(zoo, "echo", input={"value": 1}, stream_mode="events") as events:
+            came = [each.data for each in events if each.name == "events"]
+        chunks = [each for each in came if each["event"] == "on_chain_stream"]
+        assert [each["data"]["chunk"] for each in chunks] == [{"value": 1}]
+
     def test_of_subgraphs_has_their_namespaces_if_they_are_asked_for(self, zoo):
         def modes(**fields: Any) -> set[str]:
             asked = {"input": {"value": 1}, "stream_mode": ["updates"], **fields}

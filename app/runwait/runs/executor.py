@@ -291,8 +291,10 @@ class Executor:
         async with contextlib.aclosing(events):
             async for event in events:
                 if event["event"] == "on_chain_stream" and event["run_id"] == run_id:
+                    # Of modes that nobody asked for, too.
                     execution.note(event["data"]["chunk"])
-                execution.job.emit((), "events", event)
+                else:
+                    execution.job.emit((), "events", event)
 
     async def _stream_protocol(
         self, execution: Execution, graph: AnyPregel, arguments: dict[str, Any]
