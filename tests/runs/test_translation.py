@@ -135,6 +135,16 @@ def test_checkpoints_are_named_by_three_ids_alone():
     assert debug["parent_checkpoint"] == debug["parent_config"]["configurable"]
 
 
+def test_debug_names_the_checkpoint_of_a_task_that_is_a_subgraph():
+    config = {"configurable": {"thread_id": "t"}}
+    graph = graph_of(graph_of(_write), checkpointer=InMemorySaver())
+    came = [data["payload"] for _, data in streamed(graph, "debug", config=config)]
+    tasks = [task for payload in came for task in payload.get("tasks", ()) if "checkpoint" in task]
+    assert [task["name"] for task in tasks] == ["node"]
+    assert set(tasks[0]["checkpoint"]) == {"thread_id", "checkpoint_ns"}
+    assert "state" not in tasks[0]
+
+
 def test_tools_are_told_in_the_words_of_the_sdks():
     came = [data for _, data in streamed(graph_of(_call), "tools")]
     assert [(each["event"], each["toolCallId"]) for each in came] == [

@@ -207,7 +207,13 @@ def _debug(payload: Any) -> Any:
         name: (checkpoint[config] or {}).get("configurable")
         for name, config in (("checkpoint", "config"), ("parent_checkpoint", "parent_config"))
     }
-    return {**payload, "payload": {**checkpoint, **names}}
+    tasks = []
+    for task in checkpoint["tasks"]:
+        if state := task.get("state"):
+            task = {**task, "checkpoint": state["configurable"]}
+            del task["state"]
+        tasks.append(task)
+    return {**payload, "payload": {**checkpoint, **names, "tasks": tasks}}
 
 
 _TOOL_EVENTS = {
