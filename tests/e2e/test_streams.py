@@ -440,6 +440,7 @@ class TestThread:
             came = events.until("state_update")
         assert names(came) == ["metadata", "metadata", "state_update"]
         assert came[-1].data["state"]["values"] == {"value": 2}
+        assert came[-1].data["thread_id"] == thread_id
 
     def test_is_refused_for_an_unknown_thread_or_mode(self, zoo):
         nobody = "01a21af5-70f2-733c-a718-a32d001acfd4"

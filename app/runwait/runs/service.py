@@ -548,7 +548,7 @@ class Service:
     def _tell_of_state(self, thread_id: str) -> None:
         if self._hub.follows_thread(thread_id):
             with contextlib.suppress(StorageUnavailable, ThreadNotFound):
-                state = {"state": self.states.get(thread_id)}
+                state = {"state": self.states.get(thread_id), "thread_id": thread_id}
                 self._hub.tell_thread(thread_id, Event("state_update", dumps(state)))
 
     def _refuse_who_did_not_wait(self, run: Run) -> None:
