@@ -75,8 +75,8 @@ class TestCompiledGraph:
         assert graph.is_async_factory is False
         assert graph.needs_checkpointer is False
 
-    def test_is_used_as_it_is(self):
-        source = compiled()
+    def test_with_a_name_is_used_as_it_is(self):
+        source = compiled(name="mine")
         graph = Graph("agent", source)
 
         assert graph.compiled is source
@@ -119,6 +119,11 @@ class TestCompiledGraph:
         ):
             assert first is second is graph.compiled
         assert run(graph) == {"log": ["step"]}
+
+    @pytest.mark.parametrize("source", [builder(), compiled(), compiled])
+    def test_without_a_name_has_its_id_as_its_name(self, source):
+        with Graph("agent", source).make(CONFIG, CONTEXT, STORE) as made:
+            assert made.name == "agent"
 
     def test_that_does_not_compile_is_a_value_error(self):
         with pytest.raises(ValueError, match="must have an entrypoint"):

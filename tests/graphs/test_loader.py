@@ -97,7 +97,9 @@ def test_graphs_come_in_the_order_of_the_file_with_what_it_says_of_them(project)
     assert [g.graph_id for g in graphs.values()] == ["second", "first"]
     assert [g.description for g in graphs.values()] == [None, "First."]
     assert [g.execution for g in graphs.values()] == ["sync", "async"]
-    assert graphs["second"].compiled is graphs["first"].compiled
+    first, second = graphs["first"].compiled, graphs["second"].compiled
+    assert first is not None and second is not None
+    assert first.nodes is second.nodes
 
 
 def test_a_module_can_be_named_instead_of_a_file(project):

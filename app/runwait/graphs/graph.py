@@ -200,7 +200,8 @@ class Graph:
                 hint = "; a factory that must be awaited needs the execution async"
             raise TypeError(f"graph {self.graph_id!r}: its factory gave {_a(made)}, no graph{hint}")
         checkpointer = False if graph.checkpointer is False else None
-        if graph.checkpointer is checkpointer and graph.store is None:
+        is_named = graph.name != Pregel.name
+        if is_named and graph.checkpointer is checkpointer and graph.store is None:
             return graph
         own = {"checkpointer": graph.checkpointer, "store": graph.store}
         # checkpointer=True brings none: it asks for the server's.
@@ -217,6 +218,9 @@ class Graph:
         graph = copy(graph)
         graph.checkpointer = checkpointer
         graph.store = None
+        if not is_named:
+            # What traces and LangChain's events call it.
+            graph.name = self.graph_id
         return graph
 
 
