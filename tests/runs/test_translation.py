@@ -118,6 +118,11 @@ def test_both_kinds_of_messages_may_be_asked_for():
     assert names == {"messages", "messages/metadata", "messages/partial"}
 
 
+def test_messages_so_far_are_left_out_where_they_are_not_asked_for():
+    came = streamed(graph_of(_speak), "messages-tuple", "lifecycle", "tools")
+    assert {name for name, _ in came} == {"messages"}
+
+
 def test_checkpoints_are_named_by_three_ids_alone():
     config = {"configurable": {"thread_id": "t", "mine": "secret"}}
     graph = graph_of(_write, checkpointer=InMemorySaver())
@@ -151,7 +156,7 @@ def test_tools_are_told_in_the_words_of_the_sdks():
         ("on_tool_start", "c"),
         ("on_tool_end", "c"),
     ]
-    assert came[0]["name"] == "add"
+    assert [each["name"] for each in came] == ["add", "add"]
 
 
 def test_what_happens_in_subgraphs_has_their_namespace_if_it_is_wanted():

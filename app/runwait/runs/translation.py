@@ -72,9 +72,11 @@ class Translation:
         self._lifecycle = Lifecycle() if "lifecycle" in self._asked else None
         self.subgraphs = subgraphs or self._lifecycle is not None
         self.wants_events = "events" in self._asked
-        self.is_stateful = "messages" in self._asked or self._lifecycle is not None
+        self.is_stateful = not self._asked.isdisjoint(("messages", "lifecycle", "tools"))
         self._metadata: Any = None
         self._metadata_json = b""
+        # Names of tools, by the ids of their calls.
+        self._tools: dict[Any, Any] = {}
         # Messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
 
@@ -93,7 +95,7 @@ class Translation:
                     # It is the same for all tokens of a message.
                     self._metadata, self._metadata_json = metadata, dumps(metadata)
                 yield name, b"[%b,%b]" % (dumps(message), self._metadata_json)
-            if self.is_stateful:
+            if "messages" in self._asked:
                 yield from self._messages_so_far(*payload)
         elif mode not in self._asked:
             return
@@ -106,7 +108,7 @@ class Translation:
         elif mode == "debug":
             yield name, dumps(_debug(payload))
         elif mode == "tools":
-            yield name, dumps(_tool(payload))
+            yield name, dumps(self._tool(payload))
         elif mode in _PLAIN or mode == "events":
             yield name, dumps(payload)
 
@@ -119,6 +121,15 @@ class Translation:
         """
         if interrupts and "values" in self._asked:
             yield "values", document
+
+    def _tool(self, payload: Any) -> Any:
+        """A tool's event in the words of LangGraph's SDKs, which name the tool in each."""
+        fields = {_TOOL_FIELDS.get(name, name): value for name, value in payload.items()}
+        call = fields.get("toolCallId")
+        if "name" in fields:
+            self._tools[call] = fields["name"]
+        event = _TOOL_EVENTS.get(payload["event"], payload["event"])
+        return {**fields, "name": self._tools.get(call), "event": event}
 
     def _messages_so_far(self, message: Any, metadata: Any) -> Iterator[Pair]:
         if not isinstance(message, BaseMessage):
@@ -228,9 +239,3 @@ _TOOL_FIELDS = {
     "delta": "data",
     "message": "error",
 }
-
-
-def _tool(payload: Any) -> Any:
-    """A tool's event in the words of LangGraph's SDKs."""
-    fields = {_TOOL_FIELDS.get(name, name): value for name, value in payload.items()}
-    return {**fields, "event": _TOOL_EVENTS.get(payload["event"], payload["event"])}
