@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runwait.storage import records
+from runwait.storage import events, records
 from tests.e2e.calls import FOREVER, UNLIMITED, detail, fresh_get, only, pause, resume
 from tests.e2e.sse import Events, Sent, join, stream
 from tests.faulty import FaultyNetwork
@@ -325,6 +325,29 @@ class TestFaults:
         assert [each.data for each in came if each.name == "values"][-1:] == (
             [answer] if modes == ["values"] else []
         )
+
+    def test_who_joins_a_run_before_any_of_it_is_logged_is_told_all_of_it(
+        self, serve, valkey, gate
+    ):
+        network = FaultyNetwork(valkey.port)
+        settings = {"LANGGRAPH_CONFIG": ZOO, "WEB_CONCURRENCY": 1}
+        server = serve(REDIS_URL=network.url(), **settings)
+        other = serve(REDIS_URL=valkey.url, **settings)
+        asked = {"assistant_id": "sleep_async", "input": gate.input, "stream_resumable": True}
+        with network.cut(events._LOG.sha, "request", times=1_000_000) as cut:
+            answer = httpx.post(f"{server.url}/runs", json=asked, timeout=PATIENCE)
+            path = answer.headers["Content-Location"]
+            eventually(lambda: cut.done)
+            joined = [join(other, path, after) for after in ("-1", None)]
+        gate.open()
+        joined.append(join(other, path, "-1"))
+        came = []
+        for each in joined:
+            with each:
+                came.append(list(each))
+        assert came[0] == came[1] == came[2]
+        assert all(each.id for each in came[0])
+        network.close()
 
     def test_a_run_that_was_killed_at_its_end_tells_its_last_values_again(self, serve, valkey):
         network = FaultyNetwork(valkey.port)

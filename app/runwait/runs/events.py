@@ -422,7 +422,9 @@ class Hub:
         if found is None or found.run.record.thread_id != follower.thread_id:
             raise RunNotFound(run_id)
         stored, ended = found.run, found.run.record.status.ended
-        if found.attempt and not (found.begins and found.after == (0, 0)):
+        # The first event begins a log, even where it is still on its way there.
+        begins = found.begins or (stored.record.kwargs["resumable"] and not (found.logged or ended))
+        if found.attempt and not (begins and found.after == (0, 0)):
             follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
         follower.cursor = found.after
         if not ended:
