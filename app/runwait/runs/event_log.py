@@ -84,9 +84,10 @@ class EventLog:
         waiting = pauses(LONGEST_PAUSE_SECONDS)
         while True:
             try:
-                self._log_some()
+                there_are_more = self._log_some()
                 waiting = pauses(LONGEST_PAUSE_SECONDS)
-                time.sleep(PAUSE_SECONDS)
+                if not there_are_more:
+                    time.sleep(PAUSE_SECONDS)
             except StorageUnavailable as error:
                 with self._changed:
                     self._problem = error
@@ -96,12 +97,16 @@ class EventLog:
                 log.exception("fault while logging events")
                 time.sleep(LONGEST_PAUSE_SECONDS)
 
-    def _log_some(self) -> None:
+    def _log_some(self) -> bool:
+        """Log what one call takes; whether more waited than that."""
         with self._changed:
             while not self._waiting:
                 self._problem = None
                 self._changed.wait()
             batches = self._next_batches()
+            there_are_more = any(
+                len(events) > len(batches.get(run, ())) for run, events in self._waiting.items()
+            )
         sent = [
             Batch(run.run_id, events[0].id[0], run.attempt, events)
             for run, events in batches.items()
@@ -121,6 +126,7 @@ class EventLog:
                 if rest:
                     self._waiting[run] = rest  # behind all others
             self._changed.notify_all()
+        return there_are_more
 
     def _next_batches(self) -> dict[Run, list[Event]]:
         """The first events of some runs: as much as one call takes, and one event at least."""
