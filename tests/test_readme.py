@@ -123,7 +123,7 @@ def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
     assert printed == block("text", "Hello Ada")
 
 
-@pytest.mark.parametrize("language", ["sh", "js"])
+@pytest.mark.parametrize("language", ["sh", "js", "python"])
 def test_the_programs_that_stream_print_what_is_said(language: str, examples: Server) -> None:
     found = blocks(STREAMING)
     [place] = [i for i, (kind, _) in enumerate(found) if kind == language]
@@ -132,6 +132,8 @@ def test_the_programs_that_stream_print_what_is_said(language: str, examples: Se
     if language == "sh":
         require("curl")
         command = ["sh", "-c", program]
+    elif language == "python":
+        command = [sys.executable, "-c", program]
     else:
         folder = javascript_sdk()
         command = [require("node"), "--input-type=module", "--eval", program]
