@@ -28,10 +28,11 @@ UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 class Request:
     """One request. The body is sent as it is where it is bytes, else as JSON.
 
-    `<thread_id>`, `<run_id>` and `<assistant_id>` in its path and its body are those of the first
-    answer that told one. `told` names others to be used later: where each is in the answer's
+    `<thread_id>`, `<run_id>` and `<assistant_id>` in its path, headers and body are those of the
+    first answer that told one. `told` names others to be used later: where each is in the answer's
     document, e.g. `{"<older>": "1.checkpoint_id"}`. The answer to a request `aside` is not
-    compared: another case does.
+    compared: another case does. A stream is left after the first event that has the text `until`
+    in it; one that is read `later` is open while the rest is sent.
     """
 
     path: str = "/runs/wait"
@@ -40,6 +41,8 @@ class Request:
     headers: tuple[tuple[str, str | bytes], ...] = ()
     told: Mapping[str, str] = field(default_factory=dict)
     aside: bool = False
+    until: str = ""
+    later: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import httpx
-import kept  # noqa: F401 (both add their cases)
+import kept  # noqa: F401 (these add their cases)
 import stored  # noqa: F401
-from cases import ASSISTANTS, CASES, PROJECTS, UNKNOWN_ID, Case
+import streams  # noqa: F401
+from cases import ASSISTANTS, CASES, PROJECTS, UNKNOWN_ID, Case, Request
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
@@ -52,6 +53,7 @@ HEADERS = (
 )
 
 NOTHING = "nothing"
+EVENTS = "text/event-stream"
 
 
 class Answer(NamedTuple):
@@ -138,6 +140,15 @@ class Clearing:
         text = UUID_TEXT.sub(lambda match: self.names.get(match[0], "<uuid>"), text)
         return TIME_TEXT.sub(_cleared_time, INTERRUPT_ID.sub('"<id>"', text))
 
+    def events(self, events: list[dict[str, Any]] | str) -> Any:
+        """The events of a stream; how many ids they have, where that is compared."""
+        if isinstance(events, str):
+            return events
+        ids = {each.pop("id") for each in events if "id" in each}
+        if self._hook is None:
+            return [*events, {"ids": len(ids)}]
+        return [_without_more(each) for each in events if each["event"] != "end"]
+
     def document(self, document: Any) -> str:
         return self.text(spelled(json.loads(json.dumps(document), object_hook=self._hook)))
 
@@ -155,6 +166,26 @@ def _without_facts(members: dict[str, Any]) -> dict[str, Any]:
         if members.get("config") == {"configurable": {}}:
             members["config"] = {}
     return {name: value for name, value in members.items() if name not in FACTS}
+
+
+def _without_more(event: dict[str, Any]) -> dict[str, Any]:
+    """An event without what Runwait tells more, or less, in each of its streams."""
+    data = _plain(event["data"])
+    if event["event"] == "metadata":
+        data = {name: data[name] for name in data.keys() - {"thread_id", "how"}}
+    return {**event, "data": data}
+
+
+def _plain(value: Any) -> Any:
+    """What an event holds, where checkpoints are named and nothing else is told of the server."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    names = value.keys()
+    if "checkpoint_ns" in value and "langgraph_node" not in value:
+        names &= {"thread_id", "checkpoint_ns", "checkpoint_id"}
+    return {name: _plain(value[name]) for name in names - {"langgraph_request_id", "lc_versions"}}
 
 
 def _cleared_time(match: re.Match[str]) -> str:
@@ -191,6 +222,7 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
     """The answers to a case's requests. It ends where a request needs an id that never came."""
     responses: list[httpx.Response] = []
     told: list[Answer] = []
+    later: list[tuple[int, Request, httpx.Response]] = []
     ids: dict[str, str] = {}
 
     def learn(name: str, found: Any) -> None:
@@ -205,6 +237,7 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
     with ExitStack() as opened:
         for request in case.requests:
             path, body = filled(request.path), request.body
+            more = {name: v if isinstance(v, bytes) else filled(v) for name, v in request.headers}
             if not isinstance(body, bytes | None):
                 text = filled(json.dumps(body))
                 body = text.encode()
@@ -212,16 +245,21 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
                     break
             if NAME.search(path):
                 break
-            headers = {"Content-Type": "application/json", **dict(request.headers)}
+            headers = {"Content-Type": "application/json", **more}
             response = opened.enter_context(
                 http.stream(request.method, path, content=body, headers=headers)
             )
             responses.append(response)
             place = response.headers.get("content-location", "")
-            for name, uuid in zip(("<thread_id>", "<run_id>"), UUID_TEXT.findall(place)):  # noqa: B905
+            names = ("<thread_id>", "<run_id>") if "/threads/" in place else ("<run_id>",)
+            for name, uuid in zip(names, UUID_TEXT.findall(place)):  # noqa: B905
                 learn(name, uuid)
-            if not case.meanwhile:
-                document = _read(response)
+            if request.later:
+                later.append((len(told), request, response))
+                if "/runs/" in place:
+                    _wait_for_start(http, place, on_kept=True)
+            elif not case.meanwhile:
+                document = _read(response, request.until)
                 if response.status_code == 200 and isinstance(document, dict):
                     for name in ("thread_id", "assistant_id"):
                         learn(f"<{name}>", document.get(name))
@@ -238,6 +276,9 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
                 for answer, request in zip(answers, case.requests, strict=False)
                 if not request.aside
             ]
+        for number, request, response in reversed(later):
+            document = _read(response, request.until)
+            told.insert(number, _answer(response, document, clearing))
     return told
 
 
@@ -262,14 +303,19 @@ def _wait_for_start(http: httpx.Client, run: str, *, on_kept: bool) -> None:
         time.sleep(0.1)
 
 
-def _read(response: httpx.Response) -> Any:
+def _read(response: httpx.Response, until: str = "") -> Any:
     # The newlines that keep a connection open also keep a read timeout from striking.
     deadline = time.monotonic() + ANSWER_SECONDS
     body = b""
     for chunk in response.iter_bytes():
         body += chunk
+        if until and b"\r\n\r\n" in body.partition(until.encode())[2]:
+            response.close()
+            break
         if time.monotonic() > deadline:
             raise httpx.ReadTimeout(f"no document within {ANSWER_SECONDS} seconds")
+    if response.headers.get("content-type", "").startswith(EVENTS):
+        return _events(body.decode(), until)
     if not body:
         return NOTHING
     try:
@@ -278,7 +324,29 @@ def _read(response: httpx.Response) -> Any:
         return f"not JSON: {body[:80]!r}"
 
 
+def _events(text: str, until: str) -> list[dict[str, Any]] | str:
+    """The events of a stream up to one that has a text in it, read as the SDKs do, by lines."""
+    if re.search(r"(?<!\r)\n|\r(?!\n)", text):
+        return "not CRLF"
+    events: list[dict[str, Any]] = []
+    event: dict[str, Any] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(": ")
+        if name in ("event", "data", "id") and colon:
+            event[name] = value
+        elif line and name:
+            return f"not an event's line: {line[:80]!r}"
+        elif not line and event:
+            events.append({**event, "data": json.loads(event["data"])})
+            if until and until in event["data"]:
+                return events
+            event = {}
+    return [*events, event] if event else events
+
+
 def _answer(response: httpx.Response, document: Any, clearing: Clearing) -> Answer:
+    if response.headers.get("content-type", "").startswith(EVENTS):
+        document = clearing.events(document)
     if response.status_code >= 400 and isinstance(document, dict):
         # Each words its own refusals. That there is one text under that one name is the contract.
         document = {k: "<text>" if isinstance(v, str) and v else v for k, v in document.items()}
@@ -332,7 +400,7 @@ def misdocumented(page: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", default="", help="only cases with this text in their name")
+    parser.add_argument("--only", default="", help="only cases whose name has a match of this")
     parser.add_argument("--all", action="store_true", help="show the known differences too")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv-reference")
     options = parser.parse_args()
@@ -341,7 +409,7 @@ def main() -> int:
 
     comparisons: list[Comparison] = []
     for project, folder in PROJECTS.items():
-        cases = [c for c in CASES if c.project == project and options.only in c.name]
+        cases = [c for c in CASES if c.project == project and re.search(options.only, c.name)]
         if not cases:
             continue
         graphs = json.loads((ROOT / folder / "langgraph.json").read_text())["graphs"]

@@ -258,6 +258,7 @@ IN_ORDER = [
 ]
 know(Difference("sort_order counts without sort_by", IN_ORDER), "search: sort_order alone")
 know(Difference("a count may be of ids", 1), "count: ids")
+know(refused("lists and filters are bounded"), "search: too many ids")
 know(Difference("an empty list of ids finds no thread", []), "search: no ids")
 know(Difference("a thread that goes with its run is in no list", []), "search: a thread that goes")
 know(
@@ -693,6 +694,7 @@ search("status", status="idle", **SELECT)
 search("another status", status="busy", **SELECT)
 search("ids", ids=["<first>", "<third>"], **SELECT)
 search("no ids", ids=[], **SELECT)
+search("too many ids", ids=["<first>"] * 1001, **SELECT)
 search("values", values={"a": 1}, **SELECT)
 for by in ("thread_id", "status", "created_at", "updated_at", "state_updated_at"):
     search(f"by {by}", sort_by=by, sort_order="asc", **SELECT)
