@@ -62,6 +62,10 @@ def waiting(
     return answer, record["thread_id"], record["run_id"]
 
 
+def asking(**kwargs: Any) -> Callable[[dict[str, Any]], str]:
+    return lambda record: json.dumps({**record, "kwargs": {**record["kwargs"], **kwargs}})
+
+
 @pytest.mark.parametrize("keep", ["delete", "keep"])
 @pytest.mark.parametrize(
     ("change", "says"),
@@ -70,10 +74,19 @@ def waiting(
         (without("kwargs", "metadata"), "lacks metadata, kwargs"),
         (with_(surroundings={}), "lacks surroundings.metadata"),
         (with_(kwargs={"input": {"value": 2}}), "lacks kwargs."),
+        (asking(stream_mode=3), "not iterable"),
         (with_(layout=2), "layout is 2"),
         (lambda record: "{", "not a JSON object"),
     ],
-    ids=["older", "much_older", "lacks_what_runs_need", "lacks_what_was_asked", "newer", "broken"],
+    ids=[
+        "older",
+        "much_older",
+        "lacks_what_runs_need",
+        "lacks_what_was_asked",
+        "odd",
+        "newer",
+        "broken",
+    ],
 )
 def test_a_run_that_cannot_be_read_ends_and_says_so(server, valkey, pool, change, says, keep):
     answer, thread, run = waiting(server, valkey, pool, change, keep)

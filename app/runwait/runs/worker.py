@@ -21,7 +21,7 @@ from runwait.runs.run import Run
 from runwait.runs.runner import TRIES, Runner, thread_of, with_ids
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.records import Claim, RunRecord, RunRecords, UnreadableRecord
+from runwait.storage.records import Claim, RunRecord, RunRecords
 
 log = logging.getLogger("runwait.runs")
 
@@ -177,20 +177,11 @@ class Starter:
         """Whether it executes here now; not if it was ended, or left."""
         record, problem = claim.record, claim.problem
         try:
-            request = RunRequest.restored(record)
-        except UnreadableRecord as error:
+            run = _run_of(claim, RunRequest.restored(record))
+        except Exception as error:  # whatever stands in a record must not come again and again
             problem = problem or str(error)
-            request = _what_is_left(claim)
-        run = Run(
-            record,
-            request,
-            token=claim.token,
-            attempt=claim.attempt,
-            losses=claim.losses,
-            has_thread=claim.has_thread,
-            unreadable=problem is not None,
-            logged=claim.listened,
-        )
+            run = _run_of(claim, _what_is_left(claim))
+        run.unreadable = problem is not None
         self._runner.enter(run)
         try:
             most = self._settings.run_max_attempts
@@ -249,6 +240,18 @@ class Starter:
             if seen is None:
                 return
             thread = with_ids(seen, record, thread)
+
+
+def _run_of(claim: Claim, request: RunRequest) -> Run:
+    return Run(
+        claim.record,
+        request,
+        token=claim.token,
+        attempt=claim.attempt,
+        losses=claim.losses,
+        has_thread=claim.has_thread,
+        logged=claim.listened,
+    )
 
 
 def _what_is_left(claim: Claim) -> RunRequest:
