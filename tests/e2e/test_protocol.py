@@ -421,6 +421,54 @@ def events_of_count(
         return events_until(events, count)
 
 
+class TestWatchers:
+    """Who subscribes to `lifecycle` and `input` alone, as the Python SDK does before it runs."""
+
+    WATCHED = ("lifecycle", "input")
+
+    def told(self, server: Server, thread_id: str, started: str) -> list[Any]:
+        """The graphs of the runs that a watcher is told of, up to one that is started then."""
+        with subscribed(server, thread_id, [*self.WATCHED]) as events:
+            start(server, thread_id, started)
+            graphs = []
+            for event in events:
+                graphs.append(event["params"]["data"].get("graph_name"))
+                if graphs[-1] == started:
+                    return [each for each in graphs if each]
+        raise AssertionError(f"not told of {started}, but of {graphs}")
+
+    def test_are_told_once_how_the_latest_run_ended(self, zoo):
+        thread_id = new_id()
+        for graph in ("echo", "none_output"):
+            start(zoo, thread_id, graph)
+            events_of(zoo, thread_id)
+        assert events_of(zoo, thread_id, channels=[*self.WATCHED])
+        assert self.told(zoo, thread_id, "who") == ["who"]
+
+    def test_are_not_told_of_a_run_that_others_have_watched(self, zoo):
+        thread_id = new_id()
+        with subscribed(zoo, thread_id, [*self.WATCHED]) as events:
+            start(zoo, thread_id, "echo")
+            up_to(events)
+        assert self.told(zoo, thread_id, "who") == ["who"]
+
+    def test_are_told_of_one_that_waits_for_an_answer(self, zoo):
+        thread_id = new_id()
+        start(zoo, thread_id, "chat", input=said("May I go?"))
+        for _ in range(2):
+            came = events_of(zoo, thread_id, channels=[*self.WATCHED])
+            (asked,) = data_of(came, "input.requested")
+            assert asked["value"] == {"question": "May I go?"}
+
+    def test_are_told_what_followed_where_they_come_again(self, zoo):
+        thread_id = new_id()
+        with subscribed(zoo, thread_id, [*self.WATCHED]) as events:
+            start(zoo, thread_id, "echo")
+            came = up_to(events)
+        again = events_of(zoo, thread_id, channels=[*self.WATCHED], since=came[0]["seq"])
+        assert again == came[1:]
+
+
 class TestFaults:
     def test_events_are_whole_although_their_process_is_killed(self, serve, valkey, gate: Gate):
         server = serve(

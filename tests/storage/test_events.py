@@ -9,7 +9,14 @@ import pytest
 from runwait.runs.events import Event
 from runwait.storage import events as events_module
 from runwait.storage.connection import Storage
-from runwait.storage.events import Batch, EventRecords, ForgottenEvent, UnknownEvent, text_of
+from runwait.storage.events import (
+    Batch,
+    EventRecords,
+    FollowedThread,
+    ForgottenEvent,
+    UnknownEvent,
+    text_of,
+)
 from runwait.storage.records import RunRecords, ThreadEnd
 from runwait.storage.threads import ThreadRecords
 from tests.servers import RedisServer, eventually
@@ -172,7 +179,7 @@ class TestThreads:
         records = records_of(storage)
         ThreadRecords(storage, "test", None).create("t1", {})
         logs = logs_of(storage, "two")
-        assert logs.follow_thread("t1") == (None, [])
+        assert logs.follow_thread("t1") == FollowedThread(None, [], (0, 0))
         messages = listening(redis_server, "{test}:told:two")
         verdict = admit(records, seen_metadata=b"{}")
         assert (verdict.kind, verdict.listened) == ("running", True)
@@ -180,12 +187,32 @@ class TestThreads:
         logs_of(storage).append([batch(verdict.token, "metadata")])
         assert told(messages) == "events r1"
         records.finish(ended(), b"1", token=verdict.token, thread=ThreadEnd("idle"))
-        assert logs.follow_thread("t1") == (None, [("r1", (verdict.token, 1))])
+        logged = [("r1", (verdict.token, 1))]
+        assert logs.follow_thread("t1") == FollowedThread(None, logged, (0, 0))
 
     def test_the_run_that_has_it_is_among_them(self, storage):
         verdict = admit(records_of(storage))
-        assert logs_of(storage, "two").follow_thread("t1") == (("r1", (0, 0)), [])
+        found = logs_of(storage, "two").follow_thread("t1")
+        assert found == FollowedThread(("r1", (0, 0)), [], (0, 0))
         assert verdict.listened is False
 
     def test_a_thread_that_is_not_there_is_not_found(self, storage):
         assert logs_of(storage).follow_thread("nope") is None
+
+    def test_of_those_who_watch_it_one_is_told_how_the_latest_run_ended(self, storage):
+        records, logs = records_of(storage), logs_of(storage)
+        token = admit(records).token
+        logs.append([batch(token, "metadata")])
+        # Who follows it is no watcher.
+        assert logs.follow_thread("t1").unwanted == (0, 0)
+        records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+        unwanted = [logs.follow_thread("t1", watches=True).unwanted for _ in range(2)]
+        assert unwanted == [(0, 0), (token, 1)]
+
+    def test_who_watches_the_run_that_has_it_is_told_of_its_end(self, storage):
+        records, logs = records_of(storage), logs_of(storage)
+        token = admit(records).token
+        logs.append([batch(token, "metadata")])
+        assert logs.follow_thread("t1", watches=True).unwanted == (0, 0)
+        records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+        assert logs.follow_thread("t1", watches=True).unwanted == (token, 1)

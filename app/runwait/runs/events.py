@@ -460,7 +460,7 @@ class Hub:
             after: the event after which to go on, by its id or the sum of that; (0, 0) for all
                 that is kept, None for now.
             later: whether the thread may be made later.
-            watches: see `EventRecords.follow_thread`.
+            watches: see `EventRecords.follow_thread`; `after` counts for nothing then.
 
         Returns:
             Who follows it, which must be closed; None if there is no such thread, nor may be.
@@ -486,8 +486,10 @@ class Hub:
                 return follower
             follower.close()
             return None
-        active, logged = found
-        if isinstance(after, int):
+        active, logged = found.active, found.logged
+        if watches:
+            after = found.unwanted
+        elif isinstance(after, int):
             after = _place_of(after, [last for _, last in logged])
         if after is None:
             follower.cursor = active[1] if active is not None else (0, 0)
@@ -534,7 +536,7 @@ class Hub:
             found = self._logs.follow_thread(thread_id)
             if found is None:
                 continue
-            active, logged = found
+            active, logged = found.active, found.logged
             for follower in list(self._of_threads.get(thread_id, ())):
                 for last, run_id in sorted((last, run_id) for run_id, last in logged):
                     if last > follower.cursor:

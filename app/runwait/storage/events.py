@@ -111,6 +111,21 @@ class FollowedRun:
     at_the_end: bool
 
 
+@dataclass(frozen=True)
+class FollowedThread:
+    """A thread whose runs are to be followed.
+
+    Attributes:
+        active: the run that has it, if one does, and the id of its last event by now.
+        logged: the newer runs whose events are logged, likewise.
+        unwanted: the id of the last event that who watches it does not want.
+    """
+
+    active: tuple[str, EventId] | None
+    logged: Sequence[tuple[str, EventId]]
+    unwanted: EventId
+
+
 class EventRecords:
     """The events in Redis. Every method is one round trip and may raise StorageUnavailable."""
 
@@ -202,9 +217,7 @@ class EventRecords:
             at_the_end=last is None or at == last,
         )
 
-    def follow_thread(
-        self, thread_id: str, *, watches: bool = False
-    ) -> tuple[tuple[str, EventId] | None, list[tuple[str, EventId]]] | None:
+    def follow_thread(self, thread_id: str, *, watches: bool = False) -> FollowedThread | None:
         """Have this process told of the runs of a thread, and of their events, as they begin.
 
         Args:
@@ -213,8 +226,7 @@ class EventRecords:
                 nobody else has watched it, or it waits for an answer.
 
         Returns:
-            None if there is no such thread. Else the run that has it, if one does; and the newer
-            ones whose events are logged; each with the id of its last event by now.
+            None if there is no such thread.
         """
         thread = f"{self._tag}:thread:{thread_id}"
         watcher = uuid4().hex if watches else None
@@ -224,12 +236,15 @@ class EventRecords:
         found = self._storage.call(_FOLLOW_THREAD, [thread, f"{thread}:runs"], given)
         if found[0] is None:
             return None
-        pairs = [
-            (run_id.decode(), parsed(last.decode()) if last else (0, 0))
-            for run_id, last in zip(found[1::2], found[2::2], strict=True)
-            if run_id is not None
-        ]
-        return (None, pairs) if found[1] is None else (pairs[0], pairs[1:])
+        _, active, last, unwanted, *logged = found
+        return FollowedThread(
+            None if active is None else (active.decode(), _place(last)),
+            [
+                (each.decode(), _place(at))
+                for each, at in zip(logged[::2], logged[1::2], strict=True)
+            ],
+            _place(unwanted),
+        )
 
     def unfollow(self, run_or_thread_id: str) -> None:
         """Nobody in this process follows the events of a run, or of a thread, any more."""
@@ -244,6 +259,10 @@ def parsed(event: str) -> EventId:
     """An event's id from its text, which must be one."""
     token, number = event.split("-")
     return int(token), int(number)
+
+
+def _place(event: bytes | None) -> EventId:
+    return (0, 0) if event is None else parsed(event.decode())
 
 
 def text_of(event: EventId) -> str:

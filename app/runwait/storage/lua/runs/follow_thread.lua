@@ -4,8 +4,8 @@
 --       watcher  a name of this call, where of runs that have ended only the latest is wanted, and only if
 --                no other watcher has followed it, or it waits for an answer
 -- Returns {false} if there is no such thread; else {id of the run that has it, id of the last event of
--- that}, each false where there is none, and then of each newer run whose events are logged its id and the
--- id of its last event.
+-- that, id of the last event that a watcher does not want}, each false where there is none, and then of each
+-- run whose events are logged its id and the id of its last event.
 local a = named(ARGV)
 local p = a.prefix
 local key = p .. ':listening:' .. a.thread
@@ -23,17 +23,20 @@ if active then
   listen(p, active, a.follower, redis.call('HGET', p .. ':run:' .. active, 'owner'))
   if a.watcher then redis.call('HSETNX', p .. ':run:' .. active, 'watcher', a.watcher) end
 end
-local answer = {'found', active, active and last(active)}
+local answer = {'found', active, active and last(active), false}
+local latest
 for _, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, 999)) do
   local at = last(id)
   if at then
-    if a.watcher then redis.call('HSETNX', p .. ':run:' .. id, 'watcher', a.watcher) end
-    local run = redis.call('HMGET', p .. ':run:' .. id, 'watcher', 'status')
-    if not a.watcher or id == active or run[1] == a.watcher or run[2] == 'interrupted' then
-      table.insert(answer, id)
-      table.insert(answer, at)
+    table.insert(answer, id)
+    table.insert(answer, at)
+    if a.watcher and not latest then
+      redis.call('HSETNX', p .. ':run:' .. id, 'watcher', a.watcher)
+      latest = redis.call('HMGET', p .. ':run:' .. id, 'watcher', 'status')
+      if id ~= active and latest[1] ~= a.watcher and latest[2] ~= 'interrupted' then answer[4] = at end
+    elseif a.watcher and not answer[4] then
+      answer[4] = at
     end
-    if a.watcher then break end
   end
 end
 return answer
