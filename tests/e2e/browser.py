@@ -21,6 +21,7 @@ OPTIONS = [
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-features=BackForwardCache",  # pages that were left keep no connections
     "--no-first-run",
     "about:blank",
 ]

@@ -1,11 +1,13 @@
-"""The hook `useStream` of LangGraph's JavaScript SDK, in a page of React in a real browser.
+"""The hooks `useStream` of LangGraph's JavaScript packages, in a page of React in a real browser.
 
-The page is in javascript/chat.jsx. It belongs to the origin of the service, as if a proxy had both.
+javascript/chat.jsx has that of @langchain/langgraph-sdk, react.jsx that of @langchain/react. Each
+page belongs to the origin of the service, as if a proxy had both.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import subprocess
 from collections.abc import Iterator
@@ -19,12 +21,12 @@ from tests.e2e.programs import javascript_sdk, require
 from tests.servers import PATIENCE, Server, eventually
 
 
-@pytest.fixture(scope="module")
-def page() -> bytes:
-    """The page, with all that it needs in it."""
+@functools.cache
+def page(name: str) -> bytes:
+    """A page, with all that it needs in it."""
     bundled = subprocess.run(
         [
-            *(require("node"), "node_modules/esbuild/bin/esbuild", "chat.jsx", "--bundle"),
+            *(require("node"), "node_modules/esbuild/bin/esbuild", name, "--bundle"),
             *("--jsx=automatic", "--minify", '--define:process.env.NODE_ENV="production"'),
         ],
         cwd=javascript_sdk(),
@@ -87,12 +89,16 @@ class Chat:
 
 
 @pytest.fixture
-def chat(browser: Browser, page: bytes, zoo: Server) -> Chat:
+def chat(request: pytest.FixtureRequest, browser: Browser, zoo: Server) -> Chat:
     """A new conversation."""
-    browser.open(f"{zoo.url}/chat", page)
+    browser.open(f"{zoo.url}/chat", page(getattr(request, "param", "chat.jsx")))
     return Chat(browser)
 
 
+with_both = pytest.mark.parametrize("chat", ["chat.jsx", "react.jsx"], indirect=True)
+
+
+@with_both
 def test_tokens_are_shown_as_they_come(chat: Chat, tmp_path: Path) -> None:
     with Gate(tmp_path) as gate:
         chat.say("one two three", gate)
@@ -101,6 +107,7 @@ def test_tokens_are_shown_as_they_come(chat: Chat, tmp_path: Path) -> None:
         chat.shows("human: one two three", "ai: one two three")
 
 
+@with_both
 def test_an_interrupt_is_answered(chat: Chat) -> None:
     chat.say("May I go?")
     chat.shows("human: May I go?", question="May I go?")
@@ -108,6 +115,7 @@ def test_an_interrupt_is_answered(chat: Chat) -> None:
     chat.shows("human: May I go?", "human: You may.", "ai: You may.")
 
 
+@with_both
 def test_a_page_that_is_loaded_again_joins_the_stream_of_its_run(
     chat: Chat, browser: Browser, tmp_path: Path
 ) -> None:
