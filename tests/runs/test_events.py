@@ -23,7 +23,7 @@ from runwait.runs.events import (
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.events import EventRecords
+from runwait.storage.events import EventId, EventRecords
 from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
 from tests.servers import PATIENCE
 
@@ -46,6 +46,17 @@ class Redis:
 
     def is_gone(self, thread_id: str) -> bool:
         return self.gone
+
+
+class Log(Redis):
+    """A log of the run's events."""
+
+    def __init__(self, *events: Event) -> None:
+        super().__init__()
+        self.events = list(events)
+
+    def after(self, run_id: str, event: EventId) -> tuple[list[Event], bool]:
+        return [each for each in self.events if each.id is not None and each.id > event], True
 
 
 class AtOnce:
@@ -310,17 +321,35 @@ class TestStreaming:
             follower.give(large)
         assert given(follower) == [large, Cut.TOO_SLOW]
 
+    def test_gives_who_joins_nothing_that_is_logged_before_it_is_known_where_it_goes_on(self):
+        one, two, three = (Event("a", b"1", (7, each)) for each in (1, 2, 3))
+        redis = Log(one, two)
+        hub = hub_of(redis)
+        follower = hub.follow("t", "r", streams=True, placed=False)
+        # Others in this process follow the same run.
+        hub.look_at_events("r")
+        hub.append("r", [two])
+        assert given(follower) == []
+        follower.place((7, 1))
+        hub.look_at_events("r")
+        redis.events.append(three)
+        hub.append("r", [three])
+        assert given(follower) == [two, three]
+
     def test_follows_the_runs_of_a_thread_in_turn(self):
         follower = ThreadFollower("t")
         ends: list[bool] = []
         follower.on_run_end = lambda: ends.append(True)
-        assert follower.begins("r1")
-        assert follower.next_run() == "r1"
+        # It is not known yet what came before it.
         assert not follower.begins("r2")
+        follower.place_before((6, 0), ["r1"])
+        assert follower.next_run("") == "r1"
+        assert follower.next_run("") is None
         assert not follower.begins("r1")
         follower.catch_up([Event("end", b"{}", (7, 1))], to_the_end=True)
         assert ends
-        assert follower.next_run() == "r2"
+        assert follower.next_run("r1") == "r2"
         # What is told late of a run that is over is no run.
         assert not follower.begins("r1")
-        assert follower.next_run() is None
+        assert follower.next_run("r2") is None
+        assert follower.begins("r3")

@@ -99,7 +99,13 @@ class Follower:
     """
 
     def __init__(
-        self, thread_id: str, run_id: str, *, streams: bool = False, behind: bool = False
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        streams: bool = False,
+        behind: bool = False,
+        placed: bool = True,
     ) -> None:
         """Prepare.
 
@@ -107,6 +113,8 @@ class Follower:
             thread_id, run_id: the run.
             streams: whether it is to be given all events.
             behind: whether its next events are to be read from the run's log.
+            placed: whether it begins with the first event; else it is given none that is logged
+                before `place` says where.
         """
         self.thread_id = thread_id
         self.run_id = run_id
@@ -116,6 +124,7 @@ class Follower:
         self.cursor: EventId = (0, 0)
         self._behind = behind
         self._missed = False
+        self.is_placed = placed
         self.is_early = False
         self.is_over = False
         self._giving = threading.Lock()
@@ -142,8 +151,8 @@ class Follower:
             self._put(given)
         else:
             with self._giving:
-                if given.id is not None and self._behind:
-                    self._missed = True
+                if given.id is not None and (self._behind or not self.is_placed):
+                    self._behind = self._missed = True
                 elif not self._has_room_for(given):
                     # What is logged can be read later.
                     self._behind = given.id is not None
@@ -151,6 +160,11 @@ class Follower:
                         self._put(Cut.TOO_SLOW)
                 else:
                     self._give_event(given)
+
+    def place(self, after: EventId) -> None:
+        """Say after which event it goes on."""
+        with self._giving:
+            self.cursor, self.is_placed = after, True
 
     def fall_behind(self) -> None:
         """There may be events in the log that it was not given."""
@@ -252,7 +266,7 @@ class ThreadFollower(Follower):
     """
 
     def __init__(self, thread_id: str) -> None:
-        super().__init__(thread_id, "", streams=True, behind=True)
+        super().__init__(thread_id, "", streams=True, behind=True, placed=False)
         # Runs that have begun after the one that is followed now, by `run_id`.
         self._following: deque[str] = deque()
         self._over: deque[str] = deque(maxlen=100)
@@ -264,13 +278,24 @@ class ThreadFollower(Follower):
             if run_id in (self.run_id, *self._following, *self._over):
                 return False
             self._following.append(run_id)
-            return not self.run_id
+            return self.is_placed and not self.run_id
 
-    def next_run(self) -> str | None:
-        """Go on to the next run, once one has ended; the id of that, if there is one."""
+    def place_before(self, after: EventId, run_ids: Iterable[str]) -> None:
+        """Say after which event it goes on, and which runs come before those that begin."""
         with self._giving:
+            self._following = deque(dict.fromkeys([*run_ids, *self._following]))
+            self.cursor, self.is_placed = after, True
+
+    def next_run(self, ended: str) -> str | None:
+        """Go on to the next run, once one has ended ("": there was none); its id, if there is one.
+
+        Several may say the same at once: it goes on once.
+        """
+        with self._giving:
+            if self.run_id != ended:
+                return None
             self._behind = True
-            self._over.append(self.run_id)
+            self._over.append(ended)
             self.run_id = self._following.popleft() if self._following else ""
             return self.run_id or None
 
@@ -340,13 +365,19 @@ class Hub:
             self._places.release()
 
     def follow(
-        self, thread_id: str, run_id: str, *, streams: bool = False, behind: bool = False
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        streams: bool = False,
+        behind: bool = False,
+        placed: bool = True,
     ) -> Follower:
         """Follow a run from now on: what is published of it reaches the follower.
 
         Args:
             thread_id, run_id: the run.
-            streams, behind: see `Follower`.
+            streams, behind, placed: see `Follower`.
 
         Returns:
             The follower, which must be closed.
@@ -355,7 +386,7 @@ class Hub:
             NoRoom: all places to wait are taken, or the process is stopping.
         """
         self._enter()
-        follower = Follower(thread_id, run_id, streams=streams, behind=behind)
+        follower = Follower(thread_id, run_id, streams=streams, behind=behind, placed=placed)
         follower.on_close = partial(self._leave, follower)
         follower.on_drained = partial(self.look_at_events, run_id)
         with self._lock:
@@ -410,7 +441,7 @@ class Hub:
         """Have a follower given the events of a run from its log, and what follows.
 
         Args:
-            follower: listed, and behind.
+            follower: listed, and not placed yet.
             after: the event after which it goes on; None for what comes from now on.
 
         Raises:
@@ -426,7 +457,7 @@ class Hub:
         begins = found.begins or (stored.record.kwargs["resumable"] and not (found.logged or ended))
         if found.attempt and not (begins and found.after == (0, 0)):
             follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
-        follower.cursor = found.after
+        follower.place(found.after)
         if not ended:
             self.look_at_events(run_id)
             return
@@ -473,7 +504,9 @@ class Hub:
         follower = ThreadFollower(thread_id)
         follower.on_close = partial(self._leave_thread, follower)
         follower.on_drained = lambda: self.look_at_events(follower.run_id)
-        follower.on_run_end = lambda: self._executor.help(partial(self._next_run, follower))
+        follower.on_run_end = lambda: self._executor.help(
+            partial(self._next_run, follower, follower.run_id)
+        )
         with self._lock:
             self._of_threads.setdefault(thread_id, []).append(follower)
         try:
@@ -481,26 +514,21 @@ class Hub:
         except BaseException:
             follower.close()
             raise
-        if found is None:
-            if later:
-                return follower
+        if found is None and not later:
             follower.close()
             return None
-        active, logged = found.active, found.logged
-        if watches:
+        active = found.active if found is not None else None
+        logged = found.logged if found is not None else ()
+        if watches and found is not None:
             after = found.unwanted
         elif isinstance(after, int):
             after = _place_of(after, [last for _, last in logged])
         if after is None:
-            follower.cursor = active[1] if active is not None else (0, 0)
-            runs = []
+            after, runs = active[1] if active is not None else (0, 0), []
         else:
-            follower.cursor = after
-            runs = sorted((last, run_id) for run_id, last in logged if last > after)
-        for _, run_id in runs:
-            self._begins(follower, run_id)
-        if active is not None:
-            self._begins(follower, active[0])
+            runs = [run_id for last, run_id in sorted((y, x) for x, y in logged) if last > after]
+        follower.place_before(after, [*runs, active[0]] if active is not None else runs)
+        self._next_run(follower, "")
         return follower
 
     def run_begins(self, thread_id: str, run_id: str) -> None:
@@ -519,12 +547,12 @@ class Hub:
 
     def _begins(self, follower: ThreadFollower, run_id: str) -> None:
         if follower.begins(run_id):
-            self._next_run(follower)
+            self._next_run(follower, "")
 
-    def _next_run(self, follower: ThreadFollower) -> None:
+    def _next_run(self, follower: ThreadFollower, ended: str) -> None:
         with self._lock:
-            _unlist(self._followers, follower.run_id, follower)
-            run_id = follower.next_run()
+            _unlist(self._followers, ended, follower)
+            run_id = follower.next_run(ended)
             if run_id is None or follower not in self._of_threads.get(follower.thread_id, ()):
                 return
             self._followers.setdefault(run_id, []).append(follower)
@@ -687,7 +715,8 @@ class Hub:
 
     def _read_log(self, run_id: str) -> None:
         """Give those who stream a run what was logged since they were given something."""
-        followers = [each for each in self._followers.get(run_id, ()) if each.streams]
+        listed = self._followers.get(run_id, ())
+        followers = [each for each in listed if each.streams and each.is_placed]
         while followers:
             by_cursor: dict[EventId, list[Follower]] = {}
             for each in followers:

@@ -440,6 +440,7 @@ class Service:
             "cancel" if cancel_on_disconnect else "",
             streams=True,
             behind=record.kwargs["resumable"],
+            placed=False,
         )
         try:
             run = self._runner.get(run_id)
@@ -448,6 +449,7 @@ class Service:
                     raise UnknownEvent(run_id)
                 if run.phase is Phase.ENDED:
                     self._refuse_who_did_not_wait(run)
+                follower.place((0, 0))
                 follower.give(metadata_of(record.thread_id, run_id, run.attempt))
                 if run.phase is Phase.ENDED:
                     assert run.ending is not None
@@ -500,8 +502,11 @@ class Service:
         *,
         streams: bool = False,
         behind: bool = False,
+        placed: bool = True,
     ) -> Follower:
-        follower = self._hub.follow(thread_id, run_id, streams=streams, behind=behind)
+        follower = self._hub.follow(
+            thread_id, run_id, streams=streams, behind=behind, placed=placed
+        )
         follower.on_delivered = partial(self._leases.note_delivery, run_id)
         if on_disconnect == "cancel":
             follower.on_gone = self._canceller(run_id)
