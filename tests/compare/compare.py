@@ -278,7 +278,8 @@ def _answers(http: httpx.Client, case: Case, clearing: Clearing) -> list[Answer]
             ]
         for number, request, response in reversed(later):
             document = _read(response, request.until)
-            told.insert(number, _answer(response, document, clearing))
+            if not request.aside:
+                told.insert(number, _answer(response, document, clearing))
     return told
 
 
