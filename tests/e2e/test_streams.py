@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from runwait.storage import events, records
-from tests.e2e.calls import FOREVER, UNLIMITED, detail, fresh_get, only, pause, resume
+from tests.e2e.calls import FOREVER, UNLIMITED, detail, fresh_get, lapse, only, pause, resume
 from tests.e2e.sse import Events, Sent, join, stream
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
@@ -348,6 +348,32 @@ class TestFaults:
         assert came[0] == came[1] == came[2]
         assert all(each.id for each in came[0])
         network.close()
+
+    def test_no_step_is_done_for_good_before_its_events_are_there(self, serve, valkey, tmp_path):
+        network = FaultyNetwork(valkey.port)
+        settings = {"LANGGRAPH_CONFIG": ZOO, "RUN_LEASE_SECONDS": 10, "WEB_CONCURRENCY": 1}
+        server = serve(REDIS_URL=network.url(), **settings)
+        other = serve(REDIS_URL=valkey.url, **settings)
+        file = tmp_path / "file"
+        body = {"input": {"n": 3, "file": str(file)}, "stream_mode": "updates"}
+        body |= {"stream_resumable": True, "durability": "sync"}
+        with (
+            network.cut(events._LOG.sha, "request", times=1_000_000) as cut,
+            stream(server, "steps_sync", new_thread(server), **body) as streamed,
+        ):
+            path = streamed.path
+            # Time enough for it to come to its end, if it goes on.
+            eventually(lambda: cut.done > 3)
+            [worker] = server.workers()
+            server.stop(signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
+        network.close()
+        lapse(valkey, ids_of(path)["run_id"])
+        with join(other, path, "-1") as streamed:
+            came = list(streamed)
+        steps = [each.data["step"]["steps"] for each in came if each.name == "updates"]
+        assert steps == [[1], [2], [3]]
+        assert httpx.get(f"{other.url}{path}/join", timeout=PATIENCE).json()["steps"] == [1, 2, 3]
 
     def test_a_run_that_was_killed_at_its_end_tells_its_last_values_again(self, serve, valkey):
         network = FaultyNetwork(valkey.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -162,3 +163,16 @@ def test_what_is_dropped_is_not_logged(log, redis, told):
     log.flush(other)
     log.flush(run)
     assert [name for run_id, name in told.events if run_id == "s"] == ["a"]
+
+
+def test_who_waits_for_what_is_dropped_waits_no_more(log, redis):
+    run = a_run()
+    redis.open.clear()
+    log.append(run, events(run, "a"))
+    with ThreadPoolExecutor(1) as pool:
+        flushed = pool.submit(log.flush, run)
+        log.drop(run)
+        try:
+            flushed.result(PATIENCE)
+        finally:
+            redis.open.set()

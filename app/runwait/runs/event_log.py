@@ -6,6 +6,7 @@ tokens does not pay for a thousand calls.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -75,10 +76,18 @@ class EventLog:
                     raise self._problem
                 self._changed.wait()
 
+    async def aflush(self, run: Run) -> None:
+        """`flush`, for an event loop."""
+        while run in self._waiting:
+            if self._problem is not None:
+                raise self._problem
+            await asyncio.sleep(PAUSE_SECONDS)
+
     def drop(self, run: Run) -> None:
         """The run is another process's: nothing of it is logged here any more."""
         with self._changed:
             self._bytes -= sum(len(each.data) for each in self._waiting.pop(run, ()))
+            self._changed.notify_all()
 
     def _log_for_ever(self) -> None:
         waiting = pauses(LONGEST_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run that outlast a short absence of Redis."""
+"""Checkpoints of a run that outlast a short absence of Redis, and come after its events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from runwait.runs.event_log import EventLog
 from runwait.runs.run import Run
 from runwait.storage.connection import AnyScript, Storage, StorageUnavailable, pauses
 
@@ -20,10 +21,14 @@ class RetryingRunner:
     Only for as long as no other process can have taken the run, and no longer than a lease, since
     it may be this script alone that Redis does not take. Then it raises StorageUnavailable, and the
     run is for others to go on with.
+
+    They do so from its last checkpoint, and nothing before that happens again: so a checkpoint is
+    stored once the events before it are logged, if they are to be.
     """
 
-    def __init__(self, storage: Storage, run: Run, lease: float) -> None:
+    def __init__(self, storage: Storage, event_log: EventLog, run: Run, lease: float) -> None:
         self._storage = storage
+        self._event_log = event_log
         self._run = run
         self._lease = lease
 
@@ -34,6 +39,8 @@ class RetryingRunner:
         waiting, until = pauses(LONGEST_PAUSE_SECONDS), math.inf
         while True:
             try:
+                if not getattr(script, "large", False):  # those only read
+                    self._event_log.flush(self._run)
                 return self._storage.call(script, keys, args)
             except StorageUnavailable:
                 until = min(until, time.monotonic() + self._lease)
@@ -48,6 +55,8 @@ class RetryingRunner:
         waiting, until = pauses(LONGEST_PAUSE_SECONDS), math.inf
         while True:
             try:
+                if not getattr(script, "large", False):
+                    await self._event_log.aflush(self._run)
                 return await self._storage.acall(script, keys, args)
             except StorageUnavailable:
                 until = min(until, time.monotonic() + self._lease)

@@ -135,8 +135,9 @@ class Runner:
         self._emit_all(run, [(begun.name, begun.data)])
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
-        run.leased_until = time.monotonic() + self._settings.run_lease_seconds
-        retrying = RetryingRunner(self._storage, run, self._settings.run_lease_seconds)
+        lease = self._settings.run_lease_seconds
+        run.leased_until = time.monotonic() + lease
+        retrying = RetryingRunner(self._storage, self._event_log, run, lease)
         if run.kept:
             assert run.token is not None
             # What was begun before goes on from where it stands.
