@@ -55,6 +55,10 @@ class Clients:
         self.forgotten = 0
         self.ended = 0
 
+    def ask_until(self, deadline: float) -> None:
+        """Ask again and again until then, on the monotonic clock."""
+        self._deadline = deadline
+
     async def close(self) -> None:
         """Close all connections."""
         for client in self._clients:
@@ -120,7 +124,8 @@ class Clients:
             return runs <= over
 
         while not is_over():
-            headers = {"Last-Event-ID": str(seen[-1].id) if seen else "-"}
+            ids = [each.id for each in seen if each.id is not None]
+            headers = {"Last-Event-ID": ids[-1] if ids else "-"}
             reader = Reader()
             try:
                 async with self._http().stream("GET", path, headers=headers) as response:

@@ -82,6 +82,7 @@ async def judge(
     asks = [ask for each in conversations for ask in each.asks]
     verdict = Verdict(len(asks))
     deadline = time.monotonic() + patience
+    clients.ask_until(deadline)
     verdict.leftovers = await _settled(server, deadline, verdict.notes)
     for each in conversations:
         alone = [Conversation([ask]) for ask in each.asks]
@@ -172,9 +173,9 @@ def _judge_watch(conversation: Conversation, verdict: Verdict) -> None:
     verdict.streams += 1
     try:
         _require(conversation.problem is None, str(conversation.problem))
-        ids = [each.id for each in conversation.seen]
-        _require(all(ids), "an event has no id")
-        places = list(map(_place, conversation.seen))
+        # Of a run that cannot be resumed, the process that executes it has them without ids.
+        seen = [each for each in conversation.seen if each.id is not None]
+        ids, places = [each.id for each in seen], list(map(_place, seen))
         _require(all(x < y for x, y in pairwise(places)), "the ids do not grow")
         for ask in conversation.asks:
             own = [each.id for each in ask.events]
@@ -182,8 +183,8 @@ def _judge_watch(conversation: Conversation, verdict: Verdict) -> None:
             _require(told == own, f"of {own} were told {told}")
         verdict.streams_whole += 1
     except ValueError as error:
-        seen = _listed(conversation.seen)
-        verdict.notes.append(f"who followed a thread: {error}: {conversation}{seen}")
+        listed = _listed(conversation.seen)
+        verdict.notes.append(f"who followed a thread: {error}: {conversation}{listed}")
 
 
 def _place(event: Sent) -> tuple[int, int]:
