@@ -454,7 +454,9 @@ class Hub:
             raise RunNotFound(run_id)
         stored, ended = found.run, found.run.record.status.ended
         # The first event begins a log, even where it is still on its way there.
-        begins = found.begins or (stored.record.kwargs["resumable"] and not (found.logged or ended))
+        begins = found.begins or (
+            stored.record.kwargs.get("resumable") and not (found.logged or ended)
+        )
         if found.attempt and not (begins and found.after == (0, 0)):
             follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
         follower.place(found.after)
@@ -682,6 +684,8 @@ class Hub:
                 error = stored.error if stored is not None else None
                 # Who followed it here may not have been told what its last process made of it.
                 asked = stored.record.kwargs.get("stream_mode") if stored is not None else None
+                # Where its record cannot be read, nobody knows.
+                asked = asked if isinstance(asked, list) else None
                 values = stored is not None and "values" in (asked or ["values"])
                 events = replay_of(run_id, document, status, error, values=values)
         except StorageUnavailable:

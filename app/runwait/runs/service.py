@@ -439,7 +439,7 @@ class Service:
             run_id,
             "cancel" if cancel_on_disconnect else "",
             streams=True,
-            behind=record.kwargs["resumable"],
+            behind=bool(record.kwargs.get("resumable")),
             placed=False,
         )
         try:
@@ -460,7 +460,7 @@ class Service:
                 self._hub.read_stream(follower, after)
         except ForgottenEvent as error:
             follower.close()
-            if error.first is None and not record.kwargs["resumable"]:
+            if error.first is None and not record.kwargs.get("resumable"):
                 raise UnknownEvent(run_id) from None  # it never had any
             raise
         except BaseException:
