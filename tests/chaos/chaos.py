@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     parser.add_argument("--at-once", type=int, default=16, help="conversations at a time")
-    parser.add_argument("--seconds", type=float, default=600, help="for all answers to come")
+    parser.add_argument("--seconds", type=float, default=420, help="for all answers to come")
     parser.add_argument("--calm", action="store_true", help="without any faults")
     parser.add_argument("--without-webhooks", action="store_true")
     options = parser.parse_args()

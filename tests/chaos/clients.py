@@ -96,7 +96,10 @@ class Clients:
         if thread_id is not None:
             await self.call(lambda c: c.threads.create(thread_id=thread_id, if_exists="do_nothing"))
         under_way = []
-        watching = asyncio.create_task(self._watch(conversation)) if conversation.watched else None
+        ended = asyncio.Event()
+        watching = None
+        if conversation.watched:
+            watching = asyncio.create_task(self._watch(conversation, ended))
         for ask in conversation.asks:
             accepted = asyncio.Event()
             task = asyncio.create_task(self._ask(ask, thread_id, accepted))
@@ -111,17 +114,18 @@ class Clients:
                 await task
         for task in under_way:
             await task
+        ended.set()
         if watching is not None:
             await watching
 
-    async def _watch(self, conversation: Conversation) -> None:
-        """Follow a thread, until all its runs were told of."""
+    async def _watch(self, conversation: Conversation, ended: asyncio.Event) -> None:
+        """Follow a thread, until its runs ended and all that can be resumed were told of."""
         path, seen = f"/threads/{conversation.thread_id}/stream", conversation.seen
         over: set[str] = set()
 
         def is_over() -> bool:
-            runs = {ask.accepted and ask.accepted.run_id for ask in conversation.asks}
-            return runs <= over
+            told = [ask.accepted for ask in conversation.asks if ask.way == "resumable"]
+            return ended.is_set() and {each.run_id for each in told if each} <= over
 
         while not is_over():
             ids = [each.id for each in seen if each.id is not None]
