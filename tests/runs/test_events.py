@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from runwait.runs.events import (
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.events import EventId, EventRecords
+from runwait.storage.events import EventId, EventRecords, LoggedEvent
 from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
 from tests.servers import PATIENCE
 
@@ -292,7 +293,8 @@ class TestStreaming:
         assert given(follower) == [one, two]
 
     def test_leaves_to_the_log_what_comes_while_it_is_read(self):
-        follower = Follower("t", "r", streams=True, behind=True)
+        follower = Follower("t", "r", streams=True)
+        follower.fall_behind()
         one, two = Event("a", b"1", (7, 1)), Event("b", b"2", (7, 2))
         follower.give(two)
         assert given(follower) == []
@@ -313,6 +315,20 @@ class TestStreaming:
         assert drained
         follower.catch_up(events[1:], to_the_end=True)
         assert given(follower) == events[1:]
+
+    def test_goes_on_reading_logs_although_one_could_not_be_read(self):
+        class Logs(Redis):
+            def after(self, run_id: str, event: Any) -> Any:
+                if run_id == "bad":
+                    raise ValueError("no such event")
+                return [LoggedEvent("values", b"1", (7, 1))], True
+
+        hub = hub_of(Logs())
+        _, good = (hub.follow("t", each, streams=True) for each in ("bad", "good"))
+        with contextlib.suppress(ValueError):
+            hub.look_at_events("bad")
+        hub.look_at_events("good")
+        assert given(good) == [Event("values", b"1", (7, 1))]
 
     def test_cuts_off_a_slow_client_whose_events_are_nowhere_else(self):
         follower = Follower("t", "r", streams=True)

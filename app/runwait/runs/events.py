@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import threading
 from collections import deque
@@ -28,8 +29,10 @@ from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.serialization import dumps
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.events import EventId, EventRecords
+from runwait.storage.events import EventId, EventRecords, FollowedRun, FollowedThread
 from runwait.storage.records import RunRecords, StoredRun, UnreadableRecord
+
+log = logging.getLogger("runwait.runs")
 
 # How much of its events a client may leave unread, in bytes.
 BACKLOG_BYTES = 4 * 1024 * 1024
@@ -99,20 +102,13 @@ class Follower:
     """
 
     def __init__(
-        self,
-        thread_id: str,
-        run_id: str,
-        *,
-        streams: bool = False,
-        behind: bool = False,
-        placed: bool = True,
+        self, thread_id: str, run_id: str, *, streams: bool = False, placed: bool = True
     ) -> None:
         """Prepare.
 
         Args:
             thread_id, run_id: the run.
             streams: whether it is to be given all events.
-            behind: whether its next events are to be read from the run's log.
             placed: whether it begins with the first event; else it is given none that is logged
                 before `place` says where.
         """
@@ -122,7 +118,7 @@ class Follower:
         # The last logged event that it was given; and whether there are later ones that have to be
         # read from the log, before it can be given any as they come.
         self.cursor: EventId = (0, 0)
-        self._behind = behind
+        self._behind = False
         self._missed = False
         self.is_placed = placed
         self.is_early = False
@@ -161,10 +157,20 @@ class Follower:
                 else:
                     self._give_event(given)
 
-    def place(self, after: EventId) -> None:
-        """Say after which event it goes on."""
+    def place(self, after: EventId, *, behind: bool = False) -> bool:
+        """Say after which event it goes on.
+
+        Args:
+            after: the event.
+            behind: whether its next events are to be read from the run's log.
+
+        Returns:
+            Whether they are, since there are some, or were while it was not placed.
+        """
         with self._giving:
             self.cursor, self.is_placed = after, True
+            self._behind = self._behind or behind
+            return self._behind
 
     def fall_behind(self) -> None:
         """There may be events in the log that it was not given."""
@@ -266,7 +272,7 @@ class ThreadFollower(Follower):
     """
 
     def __init__(self, thread_id: str) -> None:
-        super().__init__(thread_id, "", streams=True, behind=True, placed=False)
+        super().__init__(thread_id, "", streams=True, placed=False)
         # Runs that have begun after the one that is followed now, by `run_id`.
         self._following: deque[str] = deque()
         self._over: deque[str] = deque(maxlen=100)
@@ -365,19 +371,13 @@ class Hub:
             self._places.release()
 
     def follow(
-        self,
-        thread_id: str,
-        run_id: str,
-        *,
-        streams: bool = False,
-        behind: bool = False,
-        placed: bool = True,
+        self, thread_id: str, run_id: str, *, streams: bool = False, placed: bool = True
     ) -> Follower:
         """Follow a run from now on: what is published of it reaches the follower.
 
         Args:
             thread_id, run_id: the run.
-            streams, behind, placed: see `Follower`.
+            streams, placed: see `Follower`.
 
         Returns:
             The follower, which must be closed.
@@ -386,7 +386,7 @@ class Hub:
             NoRoom: all places to wait are taken, or the process is stopping.
         """
         self._enter()
-        follower = Follower(thread_id, run_id, streams=streams, behind=behind, placed=placed)
+        follower = Follower(thread_id, run_id, streams=streams, placed=placed)
         follower.on_close = partial(self._leave, follower)
         follower.on_drained = partial(self.look_at_events, run_id)
         with self._lock:
@@ -459,24 +459,27 @@ class Hub:
         )
         if found.attempt and not (begins and found.after == (0, 0)):
             follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
-        follower.place(found.after)
-        if not ended:
+        # What else there is of a run that ended was not logged, is not kept, or not asked for.
+        is_logged = not (ended and found.at_the_end)
+        follower.place(found.after, behind=is_logged)
+        if ended:
+            self._tell_of_the_end(follower, found, after)
+        if is_logged:
             self.look_at_events(run_id)
-            return
+
+    def _tell_of_the_end(
+        self, follower: Follower, found: FollowedRun, after: EventId | None
+    ) -> None:
+        """Give a follower what the log of a run that ended does not have, or not any more."""
+        run_id, stored = follower.run_id, found.run
         if (document := self._document(stored)) is None:
             raise RunNotFound(run_id)
-        last = replay_of(run_id, document, str(stored.record.status), stored.error)
-        if after not in (None, (0, 0)) or (found.begins and not found.at_the_end):
-            last = [each for each in last if each.name != "values"]
-        if found.at_the_end:
-            # Its events were not logged, or are not kept any more, or are not asked for.
-            for event in last:
+        values = after in (None, (0, 0)) and (found.at_the_end or not found.begins)
+        status = str(stored.record.status)
+        for event in replay_of(run_id, document, status, stored.error, values=values):
+            # Of a log that is read, values stand in place of what it does not have any more.
+            if found.at_the_end or event.name == "values":
                 follower.give(event)
-        else:
-            for event in last:
-                if event.name == "values":  # in place of what is not kept
-                    follower.give(event)
-            self.look_at_events(run_id)
 
     def follow_thread(
         self,
@@ -516,20 +519,18 @@ class Hub:
         except BaseException:
             follower.close()
             raise
-        if found is None and not later:
-            follower.close()
-            return None
-        active = found.active if found is not None else None
-        logged = found.logged if found is not None else ()
-        if watches and found is not None:
+        if found is None:
+            if not later:
+                follower.close()
+                return None
+            found = FollowedThread()
+        if watches:
             after = found.unwanted
         elif isinstance(after, int):
-            after = _place_of(after, [last for _, last in logged])
+            after = _place_of(after, [last for _, last in found.logged])
         if after is None:
-            after, runs = active[1] if active is not None else (0, 0), []
-        else:
-            runs = [run_id for last, run_id in sorted((y, x) for x, y in logged) if last > after]
-        follower.place_before(after, [*runs, active[0]] if active is not None else runs)
+            after = found.now
+        follower.place_before(after, found.runs_after(after))
         self._next_run(follower, "")
         return follower
 
@@ -562,17 +563,12 @@ class Hub:
 
     def _follow_threads(self, thread_ids: Iterable[str]) -> None:
         """Messages of runs that began may have been lost."""
-        for thread_id in thread_ids:
-            found = self._logs.follow_thread(thread_id)
-            if found is None:
-                continue
-            active, logged = found.active, found.logged
-            for follower in list(self._of_threads.get(thread_id, ())):
-                for last, run_id in sorted((last, run_id) for run_id, last in logged):
-                    if last > follower.cursor:
+        with contextlib.suppress(StorageUnavailable):  # done again once Redis is back
+            for thread_id in thread_ids:
+                found = self._logs.follow_thread(thread_id) or FollowedThread()
+                for follower in list(self._of_threads.get(thread_id, ())):
+                    for run_id in found.runs_after(follower.cursor):
                         self._begins(follower, run_id)
-                if active is not None:
-                    self._begins(follower, active[0])
 
     def catch_up(self, run_id: str) -> None:
         """Have all who stream a run given what other processes have logged of it."""
@@ -602,7 +598,7 @@ class Hub:
         for run_id in run_ids:
             self.look(run_id)
         if thread_ids:
-            self._executor.help(partial(_if_it_can_be, self._follow_threads, thread_ids))
+            self._executor.help(partial(self._follow_threads, thread_ids))
 
     @property
     def followed(self) -> list[str]:
@@ -713,9 +709,13 @@ class Hub:
                 if not unread:
                     self._reading = False
                     return
-            with contextlib.suppress(StorageUnavailable):  # looked at again once Redis is back
-                for run_id in unread:
+            for run_id in unread:
+                try:
                     self._read_log(run_id)
+                except StorageUnavailable:
+                    break  # looked at again once Redis is back
+                except Exception:
+                    log.exception("fault while reading the events of run %s", run_id)
 
     def _read_log(self, run_id: str) -> None:
         """Give those who stream a run what was logged since they were given something."""
@@ -762,11 +762,6 @@ def _unlist(listed: dict[str, list[F]], key: str, follower: F) -> bool:
     if not followers:
         del listed[key]
     return not followers
-
-
-def _if_it_can_be(work: Callable[[list[str]], None], ids: list[str]) -> None:
-    with contextlib.suppress(StorageUnavailable):  # done again once Redis is back
-        work(ids)
 
 
 def metadata_of(thread_id: str, run_id: str, attempt: int, **more: str) -> Event:

@@ -300,27 +300,7 @@ class Service:
             Exception: all that `Admission.check` and `Admission.admit` raise.
             NoRoom: no place to wait, or the process is stopping.
         """
-        candidate = self._admission.check(request)
-        if isinstance(candidate, Replay):
-            return self._replay(candidate), True
-        record = candidate.record
-        # Before the run is there, so that its end is not missed.
-        follower = self._follow(record.thread_id, record.run_id, candidate.request.on_disconnect)
-        try:
-            follower.is_early = True
-            admitted = self._admission.admit(candidate)
-            follower.is_early = False
-            if isinstance(admitted, Replay):
-                follower.close()
-                return self._replay(admitted), True
-            if admitted is not None:
-                over = follower.wait(AT_ONCE_SECONDS)
-                if not over and admitted.token is None:
-                    self._runner.record_start(admitted)
-        except BaseException:
-            follower.close()
-            raise
-        return follower, False
+        return self._create(request, streams=False)
 
     def stream(self, request: RunRequest) -> tuple[Follower, bool]:
         """Admit a run, and follow all its events.
@@ -332,20 +312,28 @@ class Service:
             Exception: all that `Admission.check` and `Admission.admit` raise.
             NoRoom: no place to wait, or the process is stopping.
         """
+        return self._create(request, streams=True)
+
+    def _create(self, request: RunRequest, *, streams: bool) -> tuple[Follower, bool]:
+        replay = self._replay_stream if streams else self._replay
         candidate = self._admission.check(request)
         if isinstance(candidate, Replay):
-            return self._replay_stream(candidate), True
-        record = candidate.record
-        on_disconnect = candidate.request.on_disconnect
-        follower = self._follow(record.thread_id, record.run_id, on_disconnect, streams=True)
+            return replay(candidate), True
+        record, on_disconnect = candidate.record, candidate.request.on_disconnect
+        # Before the run is there, so that nothing of it is missed.
+        follower = self._follow(record.thread_id, record.run_id, on_disconnect, streams=streams)
         try:
             follower.is_early = True
-            admitted = self._admission.admit(candidate, streamed=True)
+            admitted = self._admission.admit(candidate, streamed=streams)
             follower.is_early = False
             if isinstance(admitted, Replay):
                 follower.close()
-                return self._replay_stream(admitted), True
-            if admitted is not None and admitted.token is None:
+                return replay(admitted), True
+            if admitted is not None and not streams:
+                over = follower.wait(AT_ONCE_SECONDS)
+                if not over and admitted.token is None:
+                    self._runner.record_start(admitted)
+            elif admitted is not None and admitted.token is None:
                 record_start = partial(self._record_start, admitted)
                 self.timers.after(AT_ONCE_SECONDS, partial(self._executor.help, record_start))
         except BaseException:
@@ -439,7 +427,6 @@ class Service:
             run_id,
             "cancel" if cancel_on_disconnect else "",
             streams=True,
-            behind=bool(record.kwargs.get("resumable")),
             placed=False,
         )
         try:
@@ -449,7 +436,8 @@ class Service:
                     raise UnknownEvent(run_id)
                 if run.phase is Phase.ENDED:
                     self._refuse_who_did_not_wait(run)
-                follower.place((0, 0))
+                if follower.place((0, 0)):
+                    self._hub.look_at_events(run_id)
                 follower.give(metadata_of(record.thread_id, run_id, run.attempt))
                 if run.phase is Phase.ENDED:
                     assert run.ending is not None
@@ -501,12 +489,9 @@ class Service:
         on_disconnect: str,
         *,
         streams: bool = False,
-        behind: bool = False,
         placed: bool = True,
     ) -> Follower:
-        follower = self._hub.follow(
-            thread_id, run_id, streams=streams, behind=behind, placed=placed
-        )
+        follower = self._hub.follow(thread_id, run_id, streams=streams, placed=placed)
         follower.on_delivered = partial(self._leases.note_delivery, run_id)
         if on_disconnect == "cancel":
             follower.on_gone = self._canceller(run_id)

@@ -121,9 +121,21 @@ class FollowedThread:
         unwanted: the id of the last event that who watches it does not want.
     """
 
-    active: tuple[str, EventId] | None
-    logged: Sequence[tuple[str, EventId]]
-    unwanted: EventId
+    active: tuple[str, EventId] | None = None
+    logged: Sequence[tuple[str, EventId]] = ()
+    unwanted: EventId = (0, 0)
+
+    @property
+    def now(self) -> EventId:
+        """The last event of all its runs, by now."""
+        runs = [*self.logged, *([] if self.active is None else [self.active])]
+        return max((last for _, last in runs), default=(0, 0))
+
+    def runs_after(self, event: EventId) -> list[str]:
+        """The runs that have events after one of them, or have yet to: in their order."""
+        ended = sorted((last, run_id) for run_id, last in self.logged)
+        runs = [run_id for last, run_id in ended if last > event]
+        return runs if self.active is None else [*runs, self.active[0]]
 
 
 class EventRecords:
