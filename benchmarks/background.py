@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-import threading
 import time
+from http.client import HTTPConnection
 from typing import Any
 
-from benchmarks.servers import VALUE, Loading, Server, body, ratio, served, stored
+from benchmarks.servers import (
+    CLIENTS,
+    VALUE,
+    Loading,
+    Server,
+    asked,
+    body,
+    ratio,
+    rush,
+    served,
+    stored,
+)
 from runwait.storage.records import RunRecord, RunRecords, RunStatus
 
-CLIENTS = 8
-SECONDS = 3.0
 QUEUED = 10_000
 CLAIMS = 300
 
@@ -42,26 +51,16 @@ def measure(rounds: int) -> None:
 
 
 def _throughput(server: Server, path: str) -> float:
-    deadline = time.perf_counter() + SECONDS
-    counts = [0] * CLIENTS
     content = body("echo")
 
-    def work(number: int) -> None:
-        connection = server.connect()
-        while time.perf_counter() < deadline:
-            connection.request("POST", path, content, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise RuntimeError(answer.read())
-            answer.read()
-            counts[number] += 1
+    def ask(connection: HTTPConnection) -> None:
+        connection.request("POST", path, content, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise RuntimeError(answer.read())
+        answer.read()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / SECONDS
+    return rush(server, ask)
 
 
 def _until_idle(server: Server) -> None:
@@ -74,34 +73,20 @@ def _until_idle(server: Server) -> None:
 async def _queue(server: Server) -> tuple[float, int]:
     """Seconds until all were done, and how many gave what they should."""
 
-    async def ask(method: str, path: str, content: bytes) -> Any:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(
-            b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-            % (method.encode(), path.encode(), len(content), content)
-        )
-        _, _, answer = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
+    async def ask(method: str, path: str, content: bytes = b"") -> bytes:
+        return b"".join([line async for line in asked(server, method, path, content)])
+
+    async def join(run: dict[str, str]) -> Any:
+        path = f"/threads/{run['thread_id']}/runs/{run['run_id']}/join"
+        answer = await ask("GET", path)
         return json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
 
     one = json.loads(body("echo"))
     began = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    content = json.dumps([one] * QUEUED).encode()
-    writer.write(
-        b"POST /runs/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-        % (len(content), content)
-    )
-    _, _, answer = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    runs = json.loads(answer)
+    runs = json.loads(await ask("POST", "/runs/batch", json.dumps([one] * QUEUED).encode()))
     right, took = 0, 0.0
     for start in range(0, len(runs), 100):
-        paths = [
-            f"/threads/{each['thread_id']}/runs/{each['run_id']}/join"
-            for each in runs[start : start + 100]
-        ]
-        answers = await asyncio.gather(*(ask("GET", path, b"") for path in paths))
+        answers = await asyncio.gather(*map(join, runs[start : start + 100]))
         right += sum(each == VALUE for each in answers)
         took = time.perf_counter() - began
     return took, right

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -12,8 +13,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ RUNWAIT = (sys.executable, "-m", "runwait.cli", "serve")
 BARE = (sys.executable, "-m", "gunicorn", "-c", "benchmarks/bare_gunicorn.py")
 # More than there are workers, so that each has run the graph before it counts.
 WARMING = 50
+# Clients that rush a server, and for how many seconds a round.
+CLIENTS = 8
+SECONDS = 3.0
 VALUE = {"value": {"a": 1, "b": "x"}}
 
 
@@ -76,6 +81,41 @@ def ask(connection: http.client.HTTPConnection, content: bytes, path: str = "/ru
     if json.loads(answer) != VALUE:
         raise RuntimeError(f"a wrong answer: {answer!r}")
     return took
+
+
+def rush(server: Server, ask_once: Callable[[http.client.HTTPConnection], object]) -> float:
+    """How often a second all clients get done what each does on a connection of its own."""
+    deadline = time.perf_counter() + SECONDS
+    counts = [0] * CLIENTS
+
+    def work(number: int) -> None:
+        connection = server.connect()
+        while time.perf_counter() < deadline:
+            ask_once(connection)
+            counts[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / SECONDS
+
+
+async def asked(
+    server: Server, method: str, path: str, content: bytes = b""
+) -> AsyncIterator[bytes]:
+    """Ask on a connection of its own; the lines of the body, with what is between them."""
+    # An answer may be a single line of some MB.
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 26)
+    writer.write(
+        b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+        % (method.encode(), path.encode(), len(content), content)
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    async for line in reader:
+        yield line
+    writer.close()
 
 
 def ratio(ours: Sequence[float], base: Sequence[float]) -> float:

@@ -7,12 +7,11 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from typing import Any
 
 from benchmarks.crowd import Watch
-from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, ratio, served
+from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, asked, ratio, served
 
 # Streams of one client a round.
 COUNT = 200
@@ -106,11 +105,10 @@ async def _joined() -> tuple[list[float], int]:
     ):
 
         async def follow() -> None:
-            _, content = await _asked(first, "POST", "/runs", body)
-            run = json.loads(b"".join([each async for each in content]))
+            created = asked(first, "POST", "/runs", json.dumps(body).encode())
+            run = json.loads(b"".join([each async for each in created]))
             path = f"/threads/{run['thread_id']}/runs/{run['run_id']}/stream"
-            _, content = await _asked(second, "GET", path, None)
-            async for line in content:
+            async for line in asked(second, "GET", path):
                 if line.startswith(b"data: ") and b'"at"' in line:
                     late.append(time.time() - json.loads(line[6:])["at"])
 
@@ -124,27 +122,7 @@ async def _open(server: Server) -> list[int]:
     body = {"assistant_id": "ticks", "input": value, "stream_mode": "custom"}
 
     async def follow() -> int:
-        _, content = await _asked(server, "POST", "/runs/stream", body)
-        return sum([line.startswith(b"event: custom") async for line in content])
+        lines = asked(server, "POST", "/runs/stream", json.dumps(body).encode())
+        return sum([line.startswith(b"event: custom") async for line in lines])
 
     return list(await asyncio.gather(*(follow() for _ in range(OPEN))))
-
-
-async def _asked(
-    server: Server, method: str, path: str, body: dict[str, Any] | None
-) -> tuple[bytes, AsyncIterator[bytes]]:
-    """Ask on a connection of its own; the head, and the lines of the body with all between."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    content = b"" if body is None else json.dumps(body).encode()
-    writer.write(
-        b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-        % (method.encode(), path.encode(), len(content), content)
-    )
-    head = await reader.readuntil(b"\r\n\r\n")
-
-    async def lines() -> AsyncIterator[bytes]:
-        async for line in reader:
-            yield line
-        writer.close()
-
-    return head, lines()

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import threading
-import time
 from pathlib import Path
 
-from benchmarks.servers import BARE, ROOT, RUNWAIT, Server, ask, body, earlier, ratio, served
+from benchmarks.servers import (
+    BARE,
+    CLIENTS,
+    ROOT,
+    RUNWAIT,
+    Server,
+    ask,
+    body,
+    earlier,
+    ratio,
+    rush,
+    served,
+)
 
 # Runs of one client a round.
 COUNT = 400
-CLIENTS = 8
-# How long the clients rush, a round.
-SECONDS = 3.0
 
 
 def measure(rounds: int, against: Path | None = None) -> None:
@@ -66,19 +73,5 @@ def _p50(server: Server) -> float:
 
 def _throughput(server: Server) -> float:
     """Runs a second that all clients get done."""
-    deadline = time.perf_counter() + SECONDS
-    counts = [0] * CLIENTS
     content = body("echo")
-
-    def work(number: int) -> None:
-        connection = server.connect()
-        while time.perf_counter() < deadline:
-            ask(connection, content)
-            counts[number] += 1
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / SECONDS
+    return rush(server, lambda connection: ask(connection, content))

@@ -16,7 +16,7 @@ from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.events import Batch, EventRecords
-from runwait.storage.records import RunRecord, RunStatus
+from tests.runs.records import a_record
 from tests.servers import PATIENCE
 
 
@@ -69,15 +69,7 @@ def log(redis: Redis, told: Logged) -> EventLog:
 
 
 def a_run(run_id: str = "r") -> Run:
-    record = RunRecord(
-        run_id=run_id,
-        thread_id="t",
-        assistant_id="a",
-        graph_id="g",
-        metadata={},
-        status=RunStatus.RUNNING,
-        kwargs={},
-    )
+    record = a_record(run_id)
     return Run(record, RunRequest(assistant_id="g", request_id=""), token=7, logged=True)
 
 

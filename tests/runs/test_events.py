@@ -25,7 +25,8 @@ from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.events import EventId, EventRecords, LoggedEvent
-from runwait.storage.records import RunRecord, RunRecords, RunStatus, StoredRun
+from runwait.storage.records import RunRecords, StoredRun
+from tests.runs.records import a_record
 from tests.servers import PATIENCE
 
 
@@ -71,15 +72,7 @@ class AtOnce:
 
 
 def stored(document: bytes | None, *, status: str = "success", thread_id: str = "t") -> StoredRun:
-    record = RunRecord(
-        run_id="r",
-        thread_id=thread_id,
-        assistant_id="a",
-        graph_id="g",
-        metadata={},
-        status=RunStatus(status),
-        kwargs={},
-    )
+    record = a_record(thread_id=thread_id, status=status)
     return StoredRun(record, document)
 
 

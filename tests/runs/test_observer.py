@@ -11,17 +11,9 @@ from runwait.runs.observer import LogLines
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.runs.watch import Block
-from runwait.storage.records import RunRecord, RunStatus
+from tests.runs.records import a_record
 
-RECORD = RunRecord(
-    run_id="r",
-    thread_id="t",
-    assistant_id="a",
-    graph_id="g",
-    metadata={},
-    status=RunStatus.RUNNING,
-    kwargs={},
-)
+RECORD = a_record()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from runwait.runs.request import RunRequest
 from runwait.runs.run import SKEW, Run
-from runwait.storage.records import RunRecord, RunStatus
+from tests.runs.records import a_record
 
 TOKEN = 1_800_000_000_000_000
 
@@ -24,15 +24,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 @pytest.fixture
 def run(clocks: dict[str, float]) -> Run:
-    record = RunRecord(
-        run_id="r",
-        thread_id="t",
-        assistant_id="a",
-        graph_id="g",
-        metadata={},
-        status=RunStatus.RUNNING,
-        kwargs={},
-    )
+    record = a_record()
     request = RunRequest(assistant_id="a", request_id="")
     return Run(record, request, token=TOKEN, logged=True, started=0.0)
 

@@ -13,7 +13,8 @@ from runwait.runs.run import Run
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.records import RunRecord, RunStatus, Verdict
+from runwait.storage.records import Verdict
+from tests.runs.records import a_record
 
 
 @pytest.mark.parametrize(
@@ -56,15 +57,7 @@ def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
     # Where RESULT_TTL_SECONDS is 0, an end leaves nothing that says that it was.
     service = Service(Settings(), {})
     runner, recorded = service._runner, []
-    record = RunRecord(
-        run_id="r",
-        thread_id="t",
-        assistant_id="a",
-        graph_id="g",
-        metadata={},
-        status=RunStatus.RUNNING,
-        kwargs={},
-    )
+    record = a_record()
     run = Run(record, RunRequest(assistant_id="g", request_id=""))
 
     def admit(*args: Any, **kwargs: Any) -> Verdict:

@@ -7,20 +7,13 @@ import pytest
 
 from runwait.runs.executor import Executor
 from runwait.runs.worker import Worker
-from runwait.storage.records import Action, Claim, RunRecord, RunStatus
+from runwait.storage.records import Action, Claim
+from tests.runs.records import a_record
 from tests.servers import PATIENCE
 
 
 def claim_of(run_id: str, cancel: Action | None = None) -> Claim:
-    record = RunRecord(
-        run_id=run_id,
-        thread_id="t",
-        assistant_id="a",
-        graph_id="g",
-        metadata={},
-        status=RunStatus.RUNNING,
-        kwargs={},
-    )
+    record = a_record(run_id)
     return Claim(
         record, token=1, attempt=1, cancel=cancel, kept=False, has_thread=True, is_graphs=True
     )

@@ -11,7 +11,7 @@ from runwait.api import fields
 from runwait.api.errors import BrokenRequest, InvalidRequest
 from runwait.api.request import json_body
 from runwait.api.schemas import Body, ConfigBody, OnThread
-from runwait.api.stream import EventStream, frame_of
+from runwait.api.stream import EventStream, frame_of, pause
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.runs.admission import ConflictingRequest, UnfitRequest
 from runwait.runs.events import Cut, Event, Follower, Given, RunNotFound
@@ -164,9 +164,7 @@ def stream_events(thread_id: str) -> Response:
     if since is None and set(wanted["channels"]) != _WATCHED:
         since = 0
     follower = _service().follow_thread(thread_id, since)
-    pause = current_app.extensions["runwait"].settings.heartbeat_seconds
-    stream = _ProtocolStream(follower, pause, Subscription(**wanted))
-    return stream.response({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    return _ProtocolStream(follower, pause(), Subscription(**wanted)).response({})
 
 
 class _ProtocolStream(EventStream):

@@ -19,7 +19,7 @@ from runwait.api.request import (
     query_selection,
 )
 from runwait.api.schemas import STREAM_MODES, CancelBody, RunBody, ThreadRunBody, batch_of
-from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream
+from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream, pause
 from runwait.runs.events import Follower
 from runwait.runs.request import RunRequest
 from runwait.runs.service import Service
@@ -139,8 +139,7 @@ def stream_thread(thread_id: str) -> Response:
             modes += query_selection(name, THREAD_STREAM_MODES)
     follower = _service().stream_thread(thread_id, _last_event_id())
     g.thread_id = thread_id
-    stream = ThreadStream(follower, _pause(), modes or ["run_modes"])
-    return stream.response({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    return ThreadStream(follower, pause(), modes or ["run_modes"]).response({})
 
 
 @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
@@ -186,14 +185,14 @@ def _asked(body: dict[str, Any], thread_id: str | None = None, kind: str = "") -
 
 def _waiting(follower: Follower, replayed: bool = False) -> Response:
     """The answer that ends with the run's document."""
-    return Document(follower, _pause()).response(_headers(follower, "join", replayed))
+    return Document(follower, pause()).response(_headers(follower, "join", replayed))
 
 
 def _streaming(
     follower: Follower, replayed: bool = False, names: frozenset[str] | None = None
 ) -> Response:
     """The answer that has the run's events."""
-    stream = EventStream(follower, _pause(), names)
+    stream = EventStream(follower, pause(), names)
     return stream.response(_headers(follower, "stream", replayed))
 
 
@@ -215,19 +214,12 @@ def _headers(follower: Follower, joined_by: str, replayed: bool) -> dict[str, st
     return {
         "Location": f"{run}/{joined_by}{query and '?'}{query}",
         "Content-Location": run,
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",
         **_replayed(replayed),
     }
 
 
 def _replayed(replayed: bool) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if replayed else {}
-
-
-def _pause() -> float:
-    pause: float = current_app.extensions["runwait"].settings.heartbeat_seconds
-    return pause
 
 
 def _last_event_id() -> EventId | None:

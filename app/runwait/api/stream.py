@@ -15,12 +15,21 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from flask import Response
+from flask import Response, current_app
 
 from runwait.runs import events
 from runwait.runs.events import Cut, Event, Follower, Given
 from runwait.serialization import dumps
 from runwait.storage.events import text_of
+
+# What keeps caches and proxies from holding back a piece.
+_UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def pause() -> float:
+    """Seconds between heartbeats."""
+    seconds: float = current_app.extensions["runwait"].settings.heartbeat_seconds
+    return seconds
 
 
 class _Response(Response):
@@ -67,6 +76,7 @@ class Stream:
         """The response that has this body; with its length, where all of it is there already."""
         self._pieces = self._taken()
         # Passed on as it is, the body reaches the server unwrapped. Its closing is the response's.
+        headers = {**headers, **_UNBUFFERED}
         response = _Response(self, headers=headers, mimetype=self.mimetype, direct_passthrough=True)
         if self.is_whole:
             response.headers["Content-Length"] = str(sum(map(len, self._pieces)))
