@@ -61,7 +61,7 @@ def test_a_script_that_redis_does_not_know_is_loaded_and_run(storage, valkey):
 
 
 def test_calls_of_hundreds_of_threads_are_each_answered_once_over_three_connections(
-    storage, valkey
+    patient, storage, valkey
 ):
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(lambda _: storage.call(INCREMENT, ["n"], []), range(2000)))
@@ -70,7 +70,7 @@ def test_calls_of_hundreds_of_threads_are_each_answered_once_over_three_connecti
     assert len([each for each in valkey.client.client_list() if each["id"] != ours]) == 3
 
 
-def test_an_error_of_one_call_is_not_another_ones(storage, valkey):
+def test_an_error_of_one_call_is_not_another_ones(patient, storage, valkey):
     valkey.client.set("text", "x")
     with ThreadPoolExecutor(50) as pool:
         good = [pool.submit(storage.call, INCREMENT, ["n"], []) for _ in range(50)]
