@@ -8,7 +8,7 @@ say `"execution": "sync"` or `"async"`, which overrides how it would be run.
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +66,7 @@ class LanggraphConfig:
     Attributes:
         path: where it is; absolute.
         env: what it sets, whether or not the process's environment already has it.
+        sections: its other keys whose value is an object, as they are; see `section`.
         unsupported: keys that would change an answer elsewhere, and do nothing here.
     """
 
@@ -74,6 +75,11 @@ class LanggraphConfig:
     dependencies: tuple[str, ...]
     env: dict[str, str]
     unsupported: tuple[str, ...] = ()
+    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def section(self, key: str) -> dict[str, Any]:
+        """The object that the file has under `key`, such as `http`; empty if there is none."""
+        return self.sections.get(key, {})
 
     @property
     def warning(self) -> str | None:
@@ -115,6 +121,7 @@ def read(path: Path) -> LanggraphConfig:
         dependencies=_dependencies(path, document.get("dependencies", [])),
         env=_env(path, document.get("env", {})),
         unsupported=tuple(_unsupported(document)),
+        sections={key: value for key, value in document.items() if isinstance(value, dict)},
     )
 
 
