@@ -44,9 +44,11 @@ def create_app(settings: Settings) -> Flask:
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
+    from runwait.store import store_options
 
-    graphs = load(read(settings.langgraph_config), settings.state_modules or ())
-    service = Service(settings, graphs)
+    config = read(settings.langgraph_config)
+    graphs = load(config, settings.state_modules or ())
+    service = Service(settings, graphs, store_options(config))
     app = Flask(__name__, static_folder=None)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False

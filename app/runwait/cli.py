@@ -114,6 +114,7 @@ def check(config: Path | None) -> None:
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
     from runwait.settings import Settings, SettingsError
+    from runwait.store import store_options
 
     _use(config)
     try:
@@ -132,6 +133,11 @@ def check(config: Path | None) -> None:
             click.echo(f"fault  {told}", err=True)
         else:
             click.echo(f"ok     {graph_id}: {file.graphs[graph_id].target} ({found.kind})")
+    if not faults:
+        try:
+            store_options(file)
+        except GraphLoadError as error:
+            raise OneLine(str(error)) from None
     if faults:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -10,11 +10,15 @@ from typing import Any, NoReturn
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from langgraph.store.base import TTLConfig
+from langgraph.store.base.embed import ensure_embeddings
 
 from runwait.api import errors
 from runwait.api.store import blueprint
 from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.storage.embedding import Embedder, EmbeddingTimedOut
 from runwait.storage.store import RedisStore
+from runwait.storage.vectors import Index
 from tests.servers import RedisServer
 
 ITEMS, SEARCH, NAMESPACES = "/store/items", "/store/items/search", "/store/namespaces"
@@ -159,6 +163,33 @@ class TestItem:
             assert keys(client.post(SEARCH, json=body)) == ["k"]
             assert expected - 11 < left() < expected
 
+    @pytest.mark.parametrize(
+        ("given", "lives"), [({}, True), ({"ttl": None}, True), ({"ttl": 90}, False)], ids=repr
+    )
+    def test_lives_as_long_as_the_project_says_unless_it_says_itself(
+        self, shared_valkey, given, lives
+    ):
+        storage = Storage(shared_valkey.url, 1)
+        storage.start()
+        ttl = TTLConfig(default_ttl=5, refresh_on_read=False)
+        client = client_of(RedisStore(storage, "test", ttl=ttl))
+
+        def left() -> float:
+            ((_, expiry),) = shared_valkey.client.zrange(
+                "{test}:store:expiry", 0, -1, withscores=True
+            )
+            return expiry / 1000 - shared_valkey.client.time()[0]
+
+        assert client.put(ITEMS, json={**ITEM, "value": {}, **given}).status_code == 204
+        assert (left() < 301) is lives
+        soon = shared_valkey.client.time()[0] * 1000 + 60_000
+        shared_valkey.client.zadd("{test}:store:expiry", {"a\0\0k": soon})
+        assert client.get(f"{ITEMS}?namespace=a&key=k").json
+        assert keys(client.post(SEARCH, json={})) == ["k"]
+        assert left() < 61
+        assert client.get(f"{ITEMS}?namespace=a&key=k&refresh_ttl=true").json
+        assert left() > 61
+
 
 class TestSearch:
     @pytest.fixture(autouse=True)
@@ -196,6 +227,74 @@ class TestSearch:
     def test_filters(self, client, wanted, expected):
         body = {"namespace_prefix": ["s"], "filter": wanted, "query": None}
         assert keys(client.post(SEARCH, json=body)) == expected
+
+
+class TestIndex:
+    """The model counts the letters a and b; an exclamation mark makes it fail."""
+
+    @staticmethod
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        if any("!" in text for text in texts):
+            raise RuntimeError("key sk-1 is wrong")
+        return [[float(text.count(letter)) for letter in "ab"] for text in texts]
+
+    @pytest.fixture
+    def client(self, shared_valkey: RedisServer) -> FlaskClient:
+        storage = Storage(shared_valkey.url, 1)
+        storage.start()
+        index = Index(Embedder(ensure_embeddings(self.embed), 2), "letters", 2, ["text"])
+        return client_of(RedisStore(storage, "test", index, most_at_once=1))
+
+    def test_gives_items_by_their_score(self, client):
+        for key in ("b", "ab", "a", ""):
+            put(client, ["s"], key, text=key)
+        client.put(ITEMS, json={**ITEM, "namespace": ["s"], "value": {"text": "a"}, "index": False})
+        more = {"namespace": ["s"], "key": "other", "value": {"x": "a"}, "index": ["x"]}
+        client.put(ITEMS, json=more)
+        answer = client.post(SEARCH, json={"namespace_prefix": ["s"], "query": "a"})
+        found = {each["key"]: each["score"] for each in answer.json["items"]}
+        assert list(found) == ["a", "other", "ab", "b", "", "k"]
+        assert found == {
+            "a": 1.0,
+            "other": 1.0,
+            "ab": pytest.approx(0.7071, abs=1e-4),
+            "b": 0.0,
+            "": None,
+            "k": None,
+        }
+
+    def test_that_fails_is_a_502_that_tells_no_secrets_and_changes_nothing(self, client):
+        put(client, ["a"], "k", text="a")
+        for answer in (
+            client.put(ITEMS, json={**ITEM, "value": {"text": "!"}}),
+            client.post(SEARCH, json={"query": "!"}),
+        ):
+            assert answer.status_code == 502
+            detail = "the store's embedding function failed: RuntimeError"
+            assert answer.json == {"detail": detail}
+        item = client.get(f"{ITEMS}?namespace=a&key=k").json
+        assert item["value"] == {"text": "a"}
+
+    def test_that_hangs_is_a_504(self, monkeypatch):
+        def hang(text: str) -> NoReturn:
+            raise EmbeddingTimedOut("it took more than 25 seconds")
+
+        embedder = SimpleNamespace(query=hang)
+        index = Index(embedder, "letters", 2)  # type: ignore[arg-type]
+        client = client_of(RedisStore(Untouchable(), "test", index))  # type: ignore[arg-type]
+        answer = client.post(SEARCH, json={"query": "a"})
+        assert (answer.status_code, answer.json["detail"]) == (504, "it took more than 25 seconds")
+
+    def test_without_room_is_a_503_that_may_be_tried_again(self, client):
+        store = client.application.extensions["runwait"].service.store
+        with store._places:
+            for answer in (
+                client.put(ITEMS, json={**ITEM, "value": {"text": "a"}}),
+                client.post(SEARCH, json={"query": "a"}),
+            ):
+                assert answer.status_code == 503
+                assert answer.headers["Retry-After"]
+            assert client.post(SEARCH, json={}).status_code == 200
 
 
 class TestNamespaces:

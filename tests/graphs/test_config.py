@@ -231,13 +231,13 @@ def test_what_would_keep_somebody_out_is_refused_until_it_works(write, document,
 def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
     document = {
         "http": {"app": "./app.py:app", "cors": {"allow_origins": ["*"]}, "disable_mcp": False},
-        "store": {"index": {"dims": 1536}},
+        "store": {"index": {"dims": 1536}, "ttl": {}},
         "checkpointer": {"ttl": {"default_ttl": 10}},
         "ui": {"agent": "./ui.tsx"},
         "python_version": "3.11",
     }
     path = write({"graphs": {"a": TARGET}, **document})
 
-    names = "checkpointer, ui, http.app, http.cors, store.index"
+    names = "checkpointer, ui, http.app, http.cors"
     assert read(path).warning == f"{path}: of no effect yet: {names}"
     assert read(write({"graphs": {"a": TARGET}})).warning is None

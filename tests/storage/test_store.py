@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import itertools
+import math
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -24,17 +26,21 @@ from langgraph.store.base import (
     Result,
     SearchOp,
 )
+from langgraph.store.base.embed import ensure_embeddings
 from langgraph.store.memory import InMemoryStore
 
 from runwait.storage.connection import AnyScript, Storage, StorageUnavailable
+from runwait.storage.embedding import Embedder, EmbeddingFailed
 from runwait.storage.store import (
     PAGE_BYTES,
     PAGE_ITEMS,
     SWEEP_ITEMS,
     RedisStore,
+    StoreBusy,
     UnfitQuery,
     UnstorableItem,
 )
+from runwait.storage.vectors import Index
 from tests.servers import ROOT, RedisServer
 
 NS = ("memories", "ada")
@@ -483,6 +489,235 @@ class TestSearch:
         assert store.search(NS, offset=10**30) == []
         assert store.list_namespaces(offset=10**30) == []
         assert len(store.search(NS, limit=10**30)) == 1
+
+
+def letters(texts: Sequence[str]) -> list[list[float]]:
+    """A model: how often a text has each of three letters."""
+    if any("!" in text for text in texts):
+        raise RuntimeError("no")
+    return [[float(text.count(letter)) for letter in "abc"] for text in texts]
+
+
+def indexed(
+    storage: Any, model: Any = letters, name: str = "letters", prefix: str = "test", **options: Any
+) -> RedisStore:
+    index = Index(Embedder(ensure_embeddings(model), 3), name, 3, ["text"])
+    return RedisStore(storage, prefix, index, **options)
+
+
+def scores(items: Iterable[Any]) -> list[tuple[str, float | None]]:
+    return [(each.key, None if each.score is None else round(each.score, 3)) for each in items]
+
+
+class TestIndex:
+    @pytest.fixture
+    def store(self, witness) -> RedisStore:
+        return indexed(witness)
+
+    @pytest.fixture
+    def some(self, store) -> RedisStore:
+        store.put(NS, "mixed", {"text": "ab", "n": 1})
+        store.put(NS, "bare", {"n": 2})
+        store.put(NS, "a", {"text": "aaa", "n": 3})
+        store.put(NS, "b", {"text": "b", "n": 4})
+        store.put(NS, "kept out", {"text": "a", "n": 5}, index=False)
+        store.put(("elsewhere",), "a", {"text": "a"})
+        return store
+
+    def test_puts_the_nearest_first_and_what_has_no_vectors_last(self, some):
+        assert scores(some.search(NS, query="a")) == [
+            ("a", 1.0),
+            ("mixed", 0.707),
+            ("b", 0.0),
+            ("bare", None),
+            ("kept out", None),
+        ]
+
+    def test_is_without_effect_where_there_is_no_query(self, some):
+        for query in (None, ""):
+            assert [each.key for each in some.search(NS, query=query)][:2] == ["mixed", "bare"]
+
+    def test_serves_event_loops_without_work_on_them(self, some):
+        loops: list[Any] = []
+
+        def see(texts: Sequence[str]) -> list[list[float]]:
+            loops.append(asyncio._get_running_loop())
+            return letters(texts)
+
+        async def ask() -> Any:
+            store = indexed(some._storage, see)
+            await store.aput(NS, "c", {"text": "c"})
+            return await store.asearch(NS, query="c", limit=1)
+
+        assert scores(asyncio.run(ask())) == [("c", 1.0)]
+        assert loops == [None, None]
+
+    @pytest.mark.parametrize("offset", range(7))
+    def test_is_paged_through_whatever_has_vectors(self, some, offset):
+        whole = scores(some.search(NS, query="a"))
+        assert scores(some.search(NS, query="a", limit=2, offset=offset)) == whole[offset:][:2]
+
+    def test_ranks_only_what_the_filter_and_the_namespace_let_through(self, some):
+        found = some.search(NS, query="a", filter={"n": {"$ne": 3}}, limit=2)
+        assert scores(found) == [("mixed", 0.707), ("b", 0.0)]
+        assert [each.namespace for each in some.search((), query="a", limit=2)] == [
+            NS,
+            ("elsewhere",),
+        ]
+
+    def test_follows_an_update_and_forgets_a_deletion(self, some, redis_server):
+        some.put(NS, "a", {"text": "c"})
+        assert scores(some.search(NS, query="c", limit=1)) == [("a", 1.0)]
+        some.put(NS, "a", {"text": "c"}, index=False)
+        assert ("a", None) in scores(some.search(NS, query="c"))
+        for item in some.search((), query="a"):
+            some.delete(item.namespace, item.key)
+        assert keys_left(redis_server) == []
+
+    def test_forgets_what_expires(self, store, redis_server):
+        store.put(NS, "a", {"text": "a"}, ttl=10)
+        expire(redis_server, (NS, "a"))
+        assert store.search(NS, query="a") == []
+        assert keys_left(redis_server) == []
+
+    def test_lets_what_it_finds_live_anew_and_nothing_else(self, store, redis_server):
+        for key in ("a", "b"):
+            store.put(NS, key, {"text": key}, ttl=10)
+        soon = redis_server.client.time()[0] * 1000 + 60_000
+        members = {"\0".join(NS) + "\0\0" + key: soon for key in ("a", "b")}
+        redis_server.client.zadd("{test}:store:expiry", members)
+        assert store.search(NS, query="a", limit=1, refresh_ttl=False)
+        assert remaining(redis_server, NS, "a") <= 61
+        assert store.search(NS, query="a", limit=1)
+        assert remaining(redis_server, NS, "a") > 590
+        assert remaining(redis_server, NS, "b") <= 61
+
+    def test_of_another_model_or_none_leaves_items_to_be_found(self, some, witness):
+        other = indexed(witness, name="other")
+        assert {each.score for each in other.search(NS, query="a")} == {None}
+        other.put(NS, "b", {"text": "a"})
+        assert scores(other.search(NS, query="a"))[0] == ("b", 1.0)
+        plain = RedisStore(witness, "test")
+        assert len(plain.search(NS, query="a")) == 5
+        plain.put(NS, "b", {"text": "a"})
+        assert ("b", None) in scores(other.search(NS, query="a"))
+
+    def test_embeds_a_text_once_in_a_batch_and_an_item_by_its_nearest_text(self, witness):
+        asked: list[str] = []
+
+        def count(texts: Sequence[str]) -> list[list[float]]:
+            asked.extend(texts)
+            return letters(texts)
+
+        store = indexed(witness, count)
+        store.batch([PutOp(NS, str(i), {"x": ["a", "b"]}, ["x[*]"]) for i in range(3)])
+        assert asked == ["a", "b"]
+        assert [each.score for each in store.search(NS, query="b")] == [1.0] * 3
+
+    def test_that_fails_changes_nothing(self, some, witness):
+        before = some.search(NS)
+        witness.sent.clear()
+        for ask in (
+            lambda: some.put(NS, "a", {"text": "!"}),
+            lambda: some.batch([PutOp(NS, "new", {"text": "a"}), PutOp(NS, "b", {"text": "!"})]),
+            lambda: some.search(NS, query="!"),
+            lambda: asyncio.run(some.aput(NS, "a", {"text": "!"})),
+        ):
+            with pytest.raises(EmbeddingFailed):
+                ask()
+        assert witness.sent == []
+        assert some.search(NS) == before
+
+    def test_refuses_what_would_cost_too_much(self, store, witness, monkeypatch):
+        with pytest.raises(UnstorableItem, match=r"^item 'k' .*: index: at most 100 texts"):
+            store.put(NS, "k", {"x": list(range(101))}, index=["x[*]"])
+        with pytest.raises(UnfitQuery, match=r"^query: must have at most 100000 characters"):
+            store.search(NS, query="a" * 100_001)
+        assert witness.sent == []
+        monkeypatch.setattr("runwait.storage.store.RANKED_MAX", 3)
+        store.batch([PutOp(NS, str(i), {}) for i in range(4)])
+        with pytest.raises(UnfitQuery, match=r"^query: there are more than 3 items"):
+            store.search(NS, query="a")
+
+    def test_is_refused_at_once_where_too_many_use_it(self, witness):
+        began, go_on = threading.Event(), threading.Event()
+
+        def wait(texts: Sequence[str]) -> list[list[float]]:
+            began.set()
+            go_on.wait()
+            return letters(texts)
+
+        store = indexed(witness, wait, most_at_once=1)
+        first = threading.Thread(target=lambda: store.put(NS, "a", {"text": "a"}))
+        first.start()
+        began.wait()
+        try:
+            for ask in (
+                lambda: store.put(NS, "b", {"text": "b"}),
+                lambda: store.search(NS, query="b"),
+            ):
+                with pytest.raises(StoreBusy):
+                    ask()
+            store.put(NS, "c", {"text": "c"}, index=False)
+            assert names(store.search(NS)) == [(NS, "c")]
+        finally:
+            go_on.set()
+            first.join()
+        assert scores(store.search(NS, query="a"))[0] == ("a", 1.0)
+
+    @given(
+        items=st.lists(
+            st.tuples(
+                st.sampled_from([("x",), ("x", "y"), ("z",)]),
+                st.sampled_from(["", "a", "ab", "aab", "bc", "abc", "ccc"]),
+                st.sampled_from([None, False, []]),
+            ),
+            max_size=20,
+        ),
+        query=st.sampled_from(["a", "ab", "c", "cab"]),
+        limit=st.integers(0, 8),
+        offset=st.integers(0, 8),
+        odd=st.booleans(),
+    )
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_finds_what_going_over_everything_would_find(
+        self, any_storage, monkeypatch, items, query, limit, offset, odd
+    ):
+        monkeypatch.setattr("runwait.storage.store.PAGE_VECTORS", 100)
+        twice = Witness(any_storage, twice=True)
+        store = indexed(twice, prefix=uuid4().hex)
+        for i, (namespace, text, index) in enumerate(items):
+            value = {"text": text, "odd": i % 2 == 1}
+            store.put(namespace, str(i), value, index=index)  # type: ignore[arg-type]
+        (wanted,) = letters([query])
+
+        def cosine(text: str) -> float:
+            (vector,) = letters([text])
+            both = sum(a * b for a, b in zip(wanted, vector, strict=True))
+            return round(both / math.hypot(*wanted) / math.hypot(*vector), 5)
+
+        everything = store.search(("x",), filter={"odd": True} if odd else None, limit=100)
+        near = [
+            (cosine(each.value["text"]), each.key)
+            for each in everything
+            if each.value["text"] and items[int(each.key)][2] is None
+        ]
+        ranked = [key for _, key in sorted(near, key=lambda each: each[0], reverse=True)]
+        ranked += [each.key for each in everything if each.key not in ranked]
+        found = store.search(
+            ("x",), query=query, filter={"odd": True} if odd else None, limit=limit, offset=offset
+        )
+        by_key = {key: score for score, key in near}
+        # Of those as near as others, any may come first.
+        assert [each.score for each in found] == [
+            by_key.get(key) and pytest.approx(by_key[key], abs=1e-4)
+            for key in ranked[offset : offset + limit]
+        ]
+        assert len({each.key for each in found}) == len(found)
 
 
 class TestLargeNamespaces:

@@ -28,9 +28,10 @@ from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.embedding import EmbeddingFailed, EmbeddingTimedOut
 from runwait.storage.events import ForgottenEvent, UnknownEvent
 from runwait.storage.records import UnreadableRecord
-from runwait.storage.store import UnfitQuery, UnstorableItem
+from runwait.storage.store import StoreBusy, UnfitQuery, UnstorableItem
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
 from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound, NoGraph, UpdateRefused
@@ -72,6 +73,9 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     UnfitQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnstorableItem: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    EmbeddingFailed: (HTTPStatus.BAD_GATEWAY, "{}"),
+    EmbeddingTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "{}"),
+    StoreBusy: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     ThreadNotFound: (HTTPStatus.NOT_FOUND, "thread {} not found"),
     ThreadExists: (HTTPStatus.CONFLICT, "thread {} exists already"),
     ThreadBusy: (HTTPStatus.CONFLICT, "thread {} is busy"),

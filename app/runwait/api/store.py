@@ -12,6 +12,7 @@ from marshmallow import ValidationError, validates_schema
 
 from runwait.api import fields
 from runwait.api.answers import answer
+from runwait.api.errors import InvalidRequest
 from runwait.api.request import json_body, query_flag
 from runwait.api.schemas import Body
 from runwait.storage.store import MAX_TTL_MINUTES, RedisStore
@@ -97,11 +98,7 @@ class _SearchBody(Body):
     filter = fields.filter_object(allow_none=True)
     limit = fields.integer(1)
     offset = fields.integer(0)
-    query = fields.Strict(
-        "null or left out: the store has no index to search by meaning",
-        lambda value: value == "",
-        allow_none=True,
-    )
+    query = fields.text(allow_none=True)
     refresh_ttl = fields.boolean(allow_none=True)
 
 
@@ -121,7 +118,9 @@ _ITEM, _PUT, _SEARCH, _NAMESPACES = _ItemBody(), _PutBody(), _SearchBody(), _Nam
 @blueprint.put("/store/items")
 def put() -> Response:
     """Store an item, or replace it."""
-    _store().put(**_PUT.of(json_body()))
+    # Null is what there is without it, as in all other fields.
+    given = {name: value for name, value in _PUT.of(json_body()).items() if value is not None}
+    _store().put(**given)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -147,9 +146,15 @@ def delete() -> Response:
 
 @blueprint.post("/store/items/search")
 def search() -> Response:
-    """The items of a namespace and of all beneath it that pass a filter, a page of them."""
+    """The items of a namespace and of all beneath it that pass a filter, a page of them.
+
+    Those nearest to a query come first, if there is one.
+    """
     asked = _SEARCH.of(json_body())
-    found = _store().search(asked.pop("namespace_prefix", None) or (), **asked)
+    store = _store()
+    if asked.get("query") and not store.has_index:
+        raise InvalidRequest("query: the store has no index to search by meaning")
+    found = store.search(asked.pop("namespace_prefix", None) or (), **asked)
     return answer({"items": [item.dict() for item in found]})
 
 

@@ -22,7 +22,6 @@ logger = logging.getLogger("runwait.graphs")
 # Keys inside others that would change an answer elsewhere.
 _UNSUPPORTED = {
     "http": ("app", "cors", "configurable_headers", "mount_prefix", "enable_custom_route_auth"),
-    "store": ("index", "ttl"),
     "webhooks": ("headers",),
 }
 

@@ -17,10 +17,11 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from runwait.graphs.config import GraphLoadError, GraphSpec, LanggraphConfig
 from runwait.graphs.graph import Graph
@@ -57,17 +58,40 @@ def load(config: LanggraphConfig, modules: Iterable[str] = ()) -> dict[str, Grap
 
 def load_each(config: LanggraphConfig) -> Iterator[tuple[str, Graph | GraphLoadError]]:
     """Import the graphs one by one, and go on after one that can't be loaded."""
+    roots = _enter(config)
+    for graph_id, spec in config.graphs.items():
+        try:
+            yield graph_id, _load(config, roots, graph_id, spec)
+        except GraphLoadError as error:
+            yield graph_id, error
+
+
+def load_object(config: LanggraphConfig, key: str, target: str) -> Any:
+    """Import the object that a key of langgraph.json names in the way that it names graphs.
+
+    Args:
+        config: what langgraph.json says.
+        key: the key, as in `store.index.embed`.
+        target: `./path/to/file.py:name` or `package.module:name`.
+
+    Raises:
+        GraphLoadError: it cannot be imported; its cause is what was raised.
+    """
+    module, _, name = target.rpartition(":")
+    if not module or not name:
+        raise GraphLoadError(config.path, key, f"must be like ./folder/file.py:name, not {target}")
+    return _object(config, _enter(config), key, GraphSpec(module, name))
+
+
+def _enter(config: LanggraphConfig) -> list[Path]:
+    """Set the variables of a project and put its folders on the path; the folders."""
     for name, value in config.env.items():
         os.environ.setdefault(name, value)
     roots = _roots(config)
     sys.path.extend(str(root) for root in roots if str(root) not in sys.path)
     # The import system remembers what was in its folders when it last looked.
     importlib.invalidate_caches()
-    for graph_id, spec in config.graphs.items():
-        try:
-            yield graph_id, _load(config, roots, graph_id, spec)
-        except GraphLoadError as error:
-            yield graph_id, error
+    return roots
 
 
 def report(error: GraphLoadError, *, whole: bool = False) -> str:
@@ -120,9 +144,24 @@ def _roots(config: LanggraphConfig) -> list[Path]:
 
 
 def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: GraphSpec) -> Graph:
+    def make(target: Any) -> Graph:
+        return Graph(graph_id, target, spec.description, spec.execution)
+
+    graph: Graph = _object(config, roots, f"graph {graph_id!r}", spec, make)
+    return graph
+
+
+def _object(
+    config: LanggraphConfig,
+    roots: list[Path],
+    what: str,
+    spec: GraphSpec,
+    make: Callable[[Any], Any] = lambda found: found,
+) -> Any:
+    """What `make` makes of the object that `spec` names."""
     base = config.path.parent
     file = _normal(base / spec.module) if spec.is_file else None
-    where = (file or config.path, f"graph {graph_id!r}")
+    where = (file or config.path, what)
     if file is not None and not file.is_file():
         raise GraphLoadError(*where, "there is no such file")
     if file is not None and file.suffix != ".py":
@@ -131,7 +170,7 @@ def _load(config: LanggraphConfig, roots: list[Path], graph_id: str, spec: Graph
     working_directory = Path.cwd()
     try:
         module = _import_file(file, roots, base) if file else importlib.import_module(spec.module)
-        return Graph(graph_id, getattr(module, spec.name), spec.description, spec.execution)
+        return make(getattr(module, spec.name))
     except KeyboardInterrupt:
         raise
     except BaseException as exc:  # a module may raise anything, SystemExit included

@@ -61,6 +61,7 @@ from runwait.storage.records import (
 from runwait.storage.store import RedisStore
 from runwait.storage.subscriber import Subscriber
 from runwait.storage.threads import ThreadNotFound, ThreadRecords
+from runwait.store import StoreOptions
 from runwait.threads.states import States, ThreadStates
 from runwait.threads.threads import Threads
 from runwait.webhooks.deliveries import Deliveries
@@ -76,6 +77,8 @@ LAST_SECONDS = 1.0
 LAST_DELIVERIES_SECONDS = 1.0
 # How many requests may block a thread at once until a run has ended, for `cancel` and `delete`.
 BLOCKING = 12
+# How many may at once have the store embed something, or search by meaning.
+EMBEDDING = 8
 # How many of a thread's runs are looked at for the last one that started.
 _LOOKED_AT = 10
 
@@ -87,7 +90,12 @@ class Service:
         assistants, threads, states, store, protocol: what else clients can ask for.
     """
 
-    def __init__(self, settings: Settings, graphs: Mapping[str, Graph]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        graphs: Mapping[str, Graph],
+        store: StoreOptions = StoreOptions(),  # noqa: B008  (it is frozen)
+    ) -> None:
         """Prepare; no connection is opened and no thread started before `start`."""
         self.settings = settings
         self.graphs = graphs
@@ -111,7 +119,7 @@ class Service:
         )
 
         # What else there is.
-        self.store = RedisStore(in_time, prefix)
+        self.store = RedisStore(in_time, prefix, store.index, store.ttl, EMBEDDING)
         states = self._states = States(
             graphs,
             saver,
@@ -159,7 +167,7 @@ class Service:
             storage,
             records,
             savers,
-            lambda runner: RedisStore(runner, prefix),
+            lambda runner: RedisStore(runner, prefix, store.index, store.ttl),
             executor,
             self.timers,
             self._hub,

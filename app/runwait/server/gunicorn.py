@@ -35,6 +35,7 @@ from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
+from runwait.store import store_options
 from runwait.webhooks.targets import WebhookRules
 
 # Connections of a process beyond those that wait for a run.
@@ -176,7 +177,9 @@ def _tell_what_is_wrong(pipe: Any) -> None:
     try:
         settings = Settings.from_env()
         settings.enter_project()
-        load(read(settings.langgraph_config))
+        config = read(settings.langgraph_config)
+        load(config)
+        store_options(config)
     except GraphLoadError as error:
         pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
     except SettingsError as error:

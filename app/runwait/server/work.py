@@ -20,6 +20,7 @@ from runwait.runs.service import Service
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
+from runwait.store import store_options
 
 log = logging.getLogger("runwait.runs")
 
@@ -35,7 +36,8 @@ def work() -> None:
         config = read(settings.langgraph_config)
         if config.warning:
             log.warning(config.warning)
-        service = Service(settings, load(config, settings.state_modules or ()))
+        graphs = load(config, settings.state_modules or ())
+        service = Service(settings, graphs, store_options(config))
         service.start(claims=True)
     except GraphLoadError as error:
         sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")
@@ -49,8 +51,8 @@ def work() -> None:
     told = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: told.set())
-    graphs = ", ".join(service.graphs)
-    log.info("worker works", extra={"pid": os.getpid(), "graphs": graphs, "of": str(config.path)})
+    served = ", ".join(service.graphs)
+    log.info("worker works", extra={"pid": os.getpid(), "graphs": served, "of": str(config.path)})
     # With a timeout, since a wait without one is not interrupted by signals everywhere.
     while not told.wait(60):
         pass

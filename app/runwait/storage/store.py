@@ -11,6 +11,7 @@ two NULs and its key:
     {prefix}:store:namespaces         zset    namespaces that have items of their own
     {prefix}:store:numbers            hash    their numbers
     {prefix}:store:sequence           string  the last number given to a namespace or item
+    {prefix}:store:vector:<item>      string  what the index made of it: see vectors.py
     {prefix}:store:expiry             zset    items with a time to live, by the ms when they expire
     {prefix}:store:done:<id>          string  what a batch that wrote has answered, for some seconds
 
@@ -20,13 +21,17 @@ the order of places, the zsets of score 0 list what LangGraph's InMemoryStore li
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import heapq
 import json
 import math
 import operator
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from langgraph.store.base import (
@@ -40,17 +45,24 @@ from langgraph.store.base import (
     Result,
     SearchItem,
     SearchOp,
+    TTLConfig,
     validate_op_namespace,
 )
 
 from runwait.serialization import MAX_DEPTH, dumps, loads
 from runwait.storage.checkpoint import ScriptRunner
 from runwait.storage.connection import Script
+from runwait.storage.vectors import Index, Unembeddable
 
 # Items read or written by one script, at most, and bytes after which a page of them ends.
 PAGE_ITEMS = 500
 PAGE_BYTES = 1 << 20
 PAGE_NAMESPACES = 1000
+# Bytes after which a page of vectors ends: so it is no large answer, which would wait for others.
+PAGE_VECTORS = 48_000
+# Items that one query ranks, at most, and characters that it has.
+RANKED_MAX = 100_000
+QUERY_MAX = 100_000
 # Expired items that one script removes, at most: STORE_DUE in lua/store/library.lua.
 SWEEP_ITEMS = 200
 # How long a batch that wrote is remembered: longer than one that is sent again can be under way.
@@ -59,6 +71,8 @@ MARK_SECONDS = 60
 MAX_TTL_MINUTES = 1e9
 
 _PLACE = 26
+# Where the arguments of a write have the value.
+_DOCUMENT = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Half a surrogate pair is kept as it is.
 _TEXT, _ANY = "utf-8", "surrogatepass"
@@ -73,6 +87,10 @@ _AnyItem = TypeVar("_AnyItem", bound=Item)
 
 class UnstorableItem(ValueError):
     """An item that cannot be kept; the text names its namespace, its key and what is wrong."""
+
+
+class StoreBusy(Exception):
+    """There is no room for another batch that has something to embed or to rank."""
 
 
 class UnfitQuery(ValueError):
@@ -96,22 +114,41 @@ class RedisStore(BaseStore):
     A batch behaves as InMemoryStore's: everything is read before anything is written, and of
     several writes of one item only the last is done. Its reads and writes of items are one round
     trip and one step, up to PAGE_ITEMS of them. Searches come in the order in which namespaces, and
-    in them items, were first written. There is no index of meanings: `query` and `index` change
-    nothing. Every method may raise StorageUnavailable.
+    in them items, were first written; those with a `query`, if there is an index, in the order of
+    nearness. Without an index, `query` and `index` change nothing. Every method may raise
+    StorageUnavailable; where there is something to embed, EmbeddingFailed and EmbeddingTimedOut.
     """
 
     supports_ttl = True
 
-    def __init__(self, storage: ScriptRunner, prefix: str) -> None:
+    def __init__(
+        self,
+        storage: ScriptRunner,
+        prefix: str,
+        index: Index | None = None,
+        ttl: TTLConfig | None = None,
+        most_at_once: int | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             storage: the process's connections, or what calls scripts on them.
             prefix: what all keys begin with, so that services can share a Redis.
+            index: what makes vectors of items and queries; None: nothing does.
+            ttl: how long items live that do not say it, and whether reading lets them live anew.
+            most_at_once: batches that may embed or rank at once; None: any number.
         """
+        self._index = index
+        self.ttl_config = ttl
+        self._places = threading.Semaphore(most_at_once) if most_at_once else None
         self._storage = storage
         self._tag = "{" + prefix + "}"
         self._keys = f"{self._tag}:store:"
+
+    @property
+    def has_index(self) -> bool:
+        """Whether items can be searched by meaning."""
+        return self._index is not None
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """The answers of these operations, in their order.
@@ -120,19 +157,25 @@ class RedisStore(BaseStore):
             UnstorableItem: a value is not what JSON can hold, or a time to live is none.
             UnfitQuery: a search or listing is not as it must be.
             InvalidNamespaceError: a namespace is not as it must be.
+            StoreBusy: there is something to embed, and no place for it.
         """
-        steps = self._steps(list(ops))
-        try:
-            call = next(steps)
-            while True:
-                call = steps.send(self._storage.call(call.script, call.keys, call.args))
-        except StopIteration as end:
-            results: list[Result] = end.value
-            return results
+        ops = list(ops)
+        steps = self._steps(ops)
+        with self._place_for(ops):
+            try:
+                call = next(steps)
+                while True:
+                    call = steps.send(self._storage.call(call.script, call.keys, call.args))
+            except StopIteration as end:
+                results: list[Result] = end.value
+                return results
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """`batch` for an event loop."""
-        steps = self._steps(list(ops))
+        """`batch` for an event loop. Nothing is embedded or ranked on that."""
+        ops = list(ops)
+        if self._needs_index(ops):
+            return await asyncio.to_thread(self.batch, ops)
+        steps = self._steps(ops)
         try:
             call = next(steps)
             while True:
@@ -153,24 +196,44 @@ class RedisStore(BaseStore):
             if last < SWEEP_ITEMS:
                 return removed
 
+    def _needs_index(self, ops: Sequence[Op]) -> bool:
+        return self._index is not None and any(
+            op.query
+            if isinstance(op, SearchOp)
+            else isinstance(op, PutOp) and op.value is not None and op.index is not False
+            for op in ops
+        )
+
+    @contextlib.contextmanager
+    def _place_for(self, ops: Sequence[Op]) -> Iterator[None]:
+        if self._places is None or not self._needs_index(ops):
+            yield
+            return
+        if not self._places.acquire(blocking=False):
+            raise StoreBusy("too many embeddings and searches by meaning are under way")
+        try:
+            yield
+        finally:
+            self._places.release()
+
     def _steps(self, ops: Sequence[Op]) -> _Steps[list[Result]]:
         for op in ops:
             validate_op_namespace(op)
         results: list[Result] = [None] * len(ops)
         reads: list[tuple[int, GetOp]] = []
-        writes: dict[tuple[_Namespace, str], list[_Arg]] = {}
+        writes: dict[tuple[_Namespace, str], tuple[PutOp, list[_Arg]]] = {}
         for i, op in enumerate(ops):
             if isinstance(op, GetOp):
                 reads.append((i, op))
             elif isinstance(op, PutOp):
-                writes[op.namespace, str(op.key)] = _written(op)
+                writes[op.namespace, str(op.key)] = op, _written(op)
             elif isinstance(op, SearchOp):
-                results[i] = yield from self._search(op)
+                results[i] = yield from self._nearest(op) if op.query else self._search(op)
             elif isinstance(op, ListNamespacesOp):
                 results[i] = yield from self._list_namespaces(op)
             else:
                 raise ValueError(f"Unknown operation type: {type(op)}")
-        waiting = list(writes.values())
+        waiting = self._embedded(list(writes.values()))
         for start in range(0, len(reads) + len(waiting), PAGE_ITEMS):
             first = max(0, start - len(reads))
             last = max(0, start + PAGE_ITEMS - len(reads))
@@ -189,30 +252,114 @@ class RedisStore(BaseStore):
             args += write
         return _Call(_BATCH, [f"{self._keys}done:{uuid4().hex}"], args)
 
+    def _embedded(self, writes: Sequence[tuple[PutOp, list[_Arg]]]) -> list[list[_Arg]]:
+        """The arguments of writes, each with the vectors of its item."""
+        if self._index is None:
+            return [[*args, b""] for _, args in writes]
+        texts: list[list[str]] = []
+        for op, args in writes:
+            document = args[_DOCUMENT]
+            assert isinstance(document, bytes)
+            try:
+                own = self._index.texts(op.value or {}, len(document), op.index)
+            except Unembeddable as error:
+                raise UnstorableItem(f"{_named(op)}: {error}") from None
+            texts.append([] if op.value is None else own)
+        every = list(dict.fromkeys(text for own in texts for text in own))
+        found = dict(zip(every, self._index.embedder.documents(every), strict=True))
+        return [
+            [*args, self._index.packed(found[text] for text in own)]
+            for (_, args), own in zip(writes, texts, strict=True)
+        ]
+
+    def _nearest(self, op: SearchOp) -> _Steps[list[SearchItem]]:
+        """The items nearest to a query, and after them those without vectors."""
+        if self._index is None:
+            return (yield from self._search(op))
+        _check_page(op.limit, op.offset)
+        query = op.query or ""
+        if len(query) > QUERY_MAX:
+            raise UnfitQuery(f"query: must have at most {QUERY_MAX} characters")
+        matches = _filter(op.filter or {})
+        nearness = self._index.nearness(self._index.embedder.query(query))
+        wanted = op.offset + op.limit
+        # Entries of items, with their scores; and those without.
+        best: list[tuple[float, bytes]] = []
+        others: list[bytes] = []
+        seen, after, more = 0, b"", op.limit > 0
+        while more:
+            answer = yield self._page(
+                op.namespace_prefix,
+                after,
+                PAGE_ITEMS,
+                PAGE_VECTORS,
+                "both" if op.filter else "vectors",
+            )
+            if answer is None:
+                continue
+            more = bool(answer[0]) and len(answer) > 1
+            page: list[tuple[float, bytes]] = []
+            for entry, stored, packed in zip(*(answer[i::3] for i in (1, 2, 3)), strict=True):
+                after = entry
+                if op.filter and not matches(loads(stored.split(b" ", 4)[4])):
+                    continue
+                score = nearness(packed)
+                if score is not None:
+                    page.append((score, entry))
+                elif len(others) < wanted:
+                    others.append(entry)
+            best = heapq.nlargest(wanted, best + page, key=operator.itemgetter(0))
+            seen += len(answer) // 3
+            if seen > RANKED_MAX:
+                raise UnfitQuery(
+                    f"query: there are more than {RANKED_MAX} items: name a longer namespace"
+                )
+        ranked: list[tuple[float | None, bytes]] = [*best, *((None, each) for each in others)]
+        found: list[SearchItem] = []
+        chosen = ranked[op.offset : wanted]
+        for start in range(0, len(chosen), PAGE_ITEMS):
+            some = chosen[start : start + PAGE_ITEMS]
+            addresses = [_address_of(entry) for _, entry in some]
+            reads = [GetOp(*each, refresh_ttl=op.refresh_ttl) for each in addresses]
+            answers = yield self._items(reads, [])
+            for (score, _), address, stored in zip(some, addresses, answers, strict=True):
+                if stored is not None:  # else it was deleted meanwhile
+                    item = _restored(SearchItem, *address, stored)
+                    item.score = score
+                    found.append(item)
+        return found
+
+    def _page(
+        self,
+        namespace: _Namespace,
+        after: bytes,
+        most: int,
+        size: int,
+        what: Literal["items", "vectors", "both"],
+        skip: int = 0,
+    ) -> _Call:
+        prefix = _encoded(namespace)
+        args: list[_Arg] = [self._tag, prefix, after, skip, most, size, what]
+        return _Call(_SEARCH, [f"{self._keys}expiry"], args)
+
     def _search(self, op: SearchOp) -> _Steps[list[SearchItem]]:
         _check_page(op.limit, op.offset)
         matches = _filter(op.filter or {})
         # A rank in the index is the cheap way to an offset, if nothing is left out on the way.
         skip, passed = (op.offset, 0) if not op.filter else (0, op.offset)
-        prefix = _encoded(op.namespace_prefix)
         found: list[SearchItem] = []
         mortal: list[_Arg] = []
         after = b""
         more = op.limit > 0 and skip < _BEYOND
         while more and len(found) < op.limit:
             most = PAGE_ITEMS if op.filter else min(PAGE_ITEMS, op.limit - len(found))
-            answer = yield _Call(
-                _SEARCH,
-                [f"{self._keys}expiry"],
-                [self._tag, prefix, after, skip, most, PAGE_BYTES],
-            )
+            answer = yield self._page(op.namespace_prefix, after, most, PAGE_BYTES, "items", skip)
             if answer is None:
                 continue
             more = bool(answer[0]) and len(answer) > 1
             for entry, stored in zip(answer[1::2], answer[2::2], strict=True):
                 after = entry
-                namespace, _, name = entry[_PLACE:].partition(b"\0\0")
-                item = _restored(SearchItem, _decoded(namespace), name.decode(_TEXT, _ANY), stored)
+                item = _restored(SearchItem, *_address_of(entry), stored)
                 if not matches(item.value):
                     continue
                 if passed:
@@ -220,7 +367,7 @@ class RedisStore(BaseStore):
                     continue
                 found.append(item)
                 if op.refresh_ttl and stored.split(b" ", 4)[3] != b"0":
-                    mortal += [namespace, name]
+                    mortal += _address(item.namespace, item.key)
                 if len(found) == op.limit:
                     break
         for start in range(0, len(mortal), 2 * PAGE_ITEMS):
@@ -277,6 +424,16 @@ def _address(namespace: _Namespace, key: str) -> tuple[bytes, bytes]:
     return _encoded(namespace), str(key).encode(_TEXT, _ANY)
 
 
+def _address_of(entry: bytes) -> tuple[_Namespace, str]:
+    """The namespace and the key of an entry of an index."""
+    namespace, _, name = entry[_PLACE:].partition(b"\0\0")
+    return _decoded(namespace), name.decode(_TEXT, _ANY)
+
+
+def _named(op: PutOp) -> str:
+    return f"item {str(op.key)!r} of namespace {op.namespace!r}"
+
+
 def _restored(kind: type[_AnyItem], namespace: _Namespace, key: str, stored: bytes) -> _AnyItem:
     _, created, updated, _, value = stored.split(b" ", 4)
     return kind(
@@ -293,7 +450,7 @@ def _written(op: PutOp) -> list[_Arg]:
     address = _address(op.namespace, op.key)
     if op.value is None:
         return [*address, b"", 0]
-    where = f"item {str(op.key)!r} of namespace {op.namespace!r}"
+    where = _named(op)
     if op.ttl is not None and not 0 < op.ttl <= MAX_TTL_MINUTES:
         raise UnstorableItem(f"{where}: ttl must be minutes above 0, at most {MAX_TTL_MINUTES:.0f}")
     if not isinstance(op.value, Mapping):

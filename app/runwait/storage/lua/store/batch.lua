@@ -2,7 +2,7 @@
 -- KEYS  1 mark of this batch, unlike that of any other
 -- ARGV  1 prefix of all keys, 2 ms that the mark stays, 3 number of items to read, then of each to read
 --       its namespace, its key, and '1' if that lets it live anew; then of each to write its namespace,
---       its key, its value or '' to delete it, and its time to live in ms (0: for ever)
+--       its key, its value or '' to delete it, its time to live in ms (0: for ever), and its vectors or ''
 -- Returns what is stored of each item to read ('<place> <created> <updated> <ttl> <value>', times in
 -- microseconds), or nil. A repeated call writes nothing and returns the same.
 local p, reads = ARGV[1], tonumber(ARGV[3])
@@ -22,7 +22,7 @@ for i = 4, first_write - 1, 3 do
 end
 if not writes then return found end
 redis.call('SET', KEYS[1], cmsgpack.pack(found), 'PX', ARGV[2])
-for i = first_write, #ARGV, 4 do
+for i = first_write, #ARGV, 5 do
   local namespace, value, ttl = ARGV[i], ARGV[i + 2], ARGV[i + 3]
   local item = store_item(namespace, ARGV[i + 1])
   local stored = store_get(p, item, now)
@@ -40,6 +40,11 @@ for i = first_write, #ARGV, 4 do
     end
     stored = table.concat({place, created, time, ttl, value}, ' ')
     redis.call('SET', p .. ':store:item:' .. item, stored)
+    if ARGV[i + 4] == '' then
+      redis.call('DEL', p .. ':store:vector:' .. item)
+    else
+      redis.call('SET', p .. ':store:vector:' .. item, ARGV[i + 4])
+    end
     redis.call('ZREM', p .. ':store:expiry', item)
     store_touch(p, item, stored, now)
   end

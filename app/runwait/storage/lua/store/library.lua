@@ -51,7 +51,7 @@ local function store_remove(p, item, stored)
   local place = store_header(stored)
   local indexes = store_indexes(p, namespace)
   for _, index in ipairs(indexes) do redis.call('ZREM', index, place .. item) end
-  redis.call('DEL', p .. ':store:item:' .. item)
+  redis.call('DEL', p .. ':store:item:' .. item, p .. ':store:vector:' .. item)
   redis.call('ZREM', p .. ':store:expiry', item)
   local number = string.sub(place, 1, 13)
   if redis.call('ZLEXCOUNT', indexes[1], '[' .. number, '(' .. number .. 'g') == 0 then

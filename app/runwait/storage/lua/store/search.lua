@@ -1,11 +1,13 @@
 -- A page of the items of a namespace and of all beneath it, in the order of their places.
 -- KEYS  1 expiry
 -- ARGV  1 prefix of all keys, 2 namespace, 3 last entry of the page before, or '' for the first,
---       4 items to skip (first page only), 5 items at most, 6 bytes after which no item follows
--- Returns {1 if there may be more; entry, stored, entry, stored, ...}, an entry being place and item.
+--       4 items to skip (first page only), 5 items at most, 6 bytes after which no item follows,
+--       7 what is wanted of each: 'items', 'vectors' or 'both'
+-- Returns {1 if there may be more; entry, stored, entry, stored, ...}, an entry being place and item; or
+-- with vectors {1 if there may be more; entry, stored or '', vectors or '', ...}.
 -- Returns nil, to be called again, while more items have expired than one call removes.
 local p, index, after = ARGV[1], ARGV[1] .. ':store:under:' .. ARGV[2], ARGV[3]
-local most, bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+local most, bytes, what = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 if store_expire(p, (store_clock())) == STORE_DUE then return false end
 local entries
 if after == '' then
@@ -15,11 +17,14 @@ else
 end
 local found = {#entries == most and 1 or 0}
 for i, entry in ipairs(entries) do
-  local stored = redis.call('GET', p .. ':store:item:' .. string.sub(entry, 27))
+  local item = string.sub(entry, 27)
+  local stored = what == 'vectors' and '' or redis.call('GET', p .. ':store:item:' .. item)
   if stored then -- else evicted
+    local vectors = what ~= 'items' and (redis.call('GET', p .. ':store:vector:' .. item) or '')
     table.insert(found, entry)
     table.insert(found, stored)
-    bytes = bytes - #stored
+    if vectors then table.insert(found, vectors) end
+    bytes = bytes - #entry - #stored - #(vectors or '')
     if bytes < 0 and i < #entries then
       found[1] = 1
       break
