@@ -121,7 +121,9 @@ def _without(query: Sequence[float]) -> Callable[[memoryview], float]:
     product = getattr(math, "sumprod", _sum_of_products)
 
     def largest(vectors: memoryview) -> float:
-        numbers = array("f", vectors.cast("f")).tolist()
+        read = array("f")
+        read.frombytes(vectors)
+        numbers = read.tolist()
         starts = range(0, len(numbers), dims)
         return max(product(wanted, numbers[start : start + dims]) for start in starts)
 
