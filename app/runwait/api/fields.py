@@ -2,10 +2,14 @@
 
 The contract's types are strict: `"5"` is no number and `1` no boolean, but `5.0` is an
 integer, since JSON does not tell them apart. Every field says what it must be.
+
+Each also says so in JSON Schema, for the API's own description (openapi.py), which its `about` and
+`example` are for. The last fields here are for what comes as text, in a query or a header.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +17,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
+from runwait.api.json_body import InvalidJSON, parse
 from runwait.graphs.assistants import is_uuid
 from runwait.graphs.langgraph import RESERVED
 
@@ -20,6 +25,24 @@ from runwait.graphs.langgraph import RESERVED
 MOST = 1000
 # How many objects and lists a filter may have in its lists: each is compared with all of a list.
 MOST_IN_LISTS = 20
+
+
+NOTHING: Mapping[str, Any] = {}
+
+
+def described(schema: Mapping[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Marshmallow's options for a field, with what the API's description says of it.
+
+    Args:
+        schema: what its value must be, as JSON Schema.
+        options: marshmallow's own; and `about`, a sentence on what the field means, and `example`.
+    """
+    said: dict[str, Any] = {**schema}
+    if "about" in options:
+        said["description"] = options.pop("about")
+    if "example" in options:
+        said["examples"] = [options.pop("example")]
+    return {**options, "metadata": {"schema": said}}
 
 
 class Strict(fields.Field[Any]):
@@ -30,8 +53,10 @@ class Strict(fields.Field[Any]):
         must: str,
         check: Callable[[Any], bool],
         *,
+        schema: Mapping[str, Any] = NOTHING,
         convert: Callable[[Any], Any] = lambda value: value,
         bound: tuple[str, Callable[[Any], bool]] = ("", lambda value: True),
+        repeated: bool = False,
         **options: Any,
     ) -> None:
         """Define the field.
@@ -39,13 +64,17 @@ class Strict(fields.Field[Any]):
         Args:
             must: what the value must be, after "must be".
             check: whether it is.
+            schema: what it must be as JSON Schema.
             convert: makes of a valid value what is wanted.
             bound: how much such a value may have, after "must have", and whether it has no more.
-            options: marshmallow's own.
+            repeated: whether its text may come several times; the value is the list of them then.
+            options: marshmallow's own, and `about` and `example`.
         """
         text = f"must be {must}"
-        messages = {"required": "is required", "null": text, "invalid": text}
-        super().__init__(error_messages={**messages, "bound": f"must have {bound[0]}"}, **options)
+        messages: dict[str, Any] = {"required": "is required", "null": text, "invalid": text}
+        messages["bound"] = f"must have {bound[0]}"
+        super().__init__(error_messages=messages, **described(schema, options))
+        self.repeated = repeated
         self._check = check
         self._has_no_more = bound[1]
         self._convert = convert
@@ -88,6 +117,21 @@ def _is_integer(value: Any) -> bool:
     return _is_number(value) and (isinstance(value, int) or value.is_integer())
 
 
+STRING = {"type": "string"}
+OBJECT = {"type": "object"}
+UUID = {"type": "string", "format": "uuid"}
+
+
+def list_of(items: Any) -> dict[str, Any]:
+    """The JSON Schema of a list of such items: by their JSON Schema, or a marshmallow schema."""
+    return {"type": "array", "items": items}
+
+
+def range_of(kind: str, least: float, most: float | None = None) -> dict[str, Any]:
+    """The JSON Schema of a number of at least so much, and at most so much."""
+    return {"type": kind, "minimum": least, **({} if most is None else {"maximum": most})}
+
+
 def is_strings(value: Any) -> bool:
     """Whether this is a list of strings."""
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -95,7 +139,7 @@ def is_strings(value: Any) -> bool:
 
 def text(**options: Any) -> Strict:
     """A string."""
-    return Strict("a string", lambda value: isinstance(value, str), **options)
+    return Strict("a string", lambda value: isinstance(value, str), schema=STRING, **options)
 
 
 def uri_reference(**options: Any) -> Strict:
@@ -106,6 +150,7 @@ def uri_reference(**options: Any) -> Strict:
         lambda value: (
             isinstance(value, str) and len(value) <= 65536 and allowed.fullmatch(value) is not None
         ),
+        schema={**STRING, "format": "uri-reference", "minLength": 1, "maxLength": 65536},
         **options,
     )
 
@@ -115,6 +160,7 @@ def uuid(**options: Any) -> Strict:
     return Strict(
         "a UUID",
         lambda value: isinstance(value, str) and is_uuid(value),
+        schema=UUID,
         convert=str.lower,
         **options,
     )
@@ -125,6 +171,7 @@ def uuids(**options: Any) -> Strict:
     return Strict(
         "a list of UUIDs",
         lambda value: is_strings(value) and all(map(is_uuid, value)),
+        schema={"type": "array", "items": UUID, "maxItems": MOST},
         convert=lambda value: [each.lower() for each in value],
         bound=FEW,
         **options,
@@ -133,7 +180,12 @@ def uuids(**options: Any) -> Strict:
 
 def boolean(**options: Any) -> Strict:
     """true or false."""
-    return Strict("true or false", lambda value: isinstance(value, bool), **options)
+    return Strict(
+        "true or false",
+        lambda value: isinstance(value, bool),
+        schema={"type": "boolean"},
+        **options,
+    )
 
 
 def integer(least: int, most: int | None = None, **options: Any) -> Strict:
@@ -141,6 +193,7 @@ def integer(least: int, most: int | None = None, **options: Any) -> Strict:
     return Strict(
         f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}",
         lambda value: _is_integer(value) and value >= least and (most is None or value <= most),
+        schema=range_of("integer", least, most),
         convert=int,
         **options,
     )
@@ -151,6 +204,7 @@ def number(**options: Any) -> Strict:
     return Strict(
         "a finite number",
         lambda value: _is_number(value) and (isinstance(value, int) or math.isfinite(value)),
+        schema={"type": "number"},
         **options,
     )
 
@@ -160,6 +214,7 @@ def one_of(choices: Sequence[str], **options: Any) -> Strict:
     return Strict(
         f"one of: {', '.join(choices)}",
         lambda value: isinstance(value, str) and value in choices,
+        schema={**STRING, "enum": [*choices]},
         **options,
     )
 
@@ -173,6 +228,7 @@ def some_of(choices: Sequence[str], **options: Any) -> Strict:
             if isinstance(value, str)
             else is_strings(value) and all(each in choices for each in value)
         ),
+        schema={"anyOf": [{**STRING, "enum": [*choices]}, list_of({**STRING, "enum": [*choices]})]},
         convert=lambda value: [value] if isinstance(value, str) else list(dict.fromkeys(value)),
         **options,
     )
@@ -183,6 +239,7 @@ def selection(names: Sequence[str], **options: Any) -> Strict:
     return Strict(
         f"a list of: {', '.join(names)}",
         lambda value: is_strings(value) and all(each in names for each in value),
+        schema=list_of({**STRING, "enum": [*names]}),
         convert=lambda value: [each for each in names if each in value],
         **options,
     )
@@ -190,25 +247,30 @@ def selection(names: Sequence[str], **options: Any) -> Strict:
 
 def json_object(**options: Any) -> Strict:
     """An object with anything in it."""
-    return Strict("an object", lambda value: isinstance(value, dict), **options)
+    return Strict("an object", lambda value: isinstance(value, dict), schema=OBJECT, **options)
 
 
 def filter_object(**options: Any) -> Strict:
     """An object that others are to contain."""
     text = f"at most {MOST} values, and in lists at most {MOST_IN_LISTS} objects and lists"
     return Strict(
-        "an object", lambda value: isinstance(value, dict), bound=(text, _is_cheap), **options
+        "an object",
+        lambda value: isinstance(value, dict),
+        schema=OBJECT,
+        bound=(text, _is_cheap),
+        **options,
     )
 
 
-def json(**options: Any) -> fields.Raw:
+def json(schema: Mapping[str, Any] = NOTHING, **options: Any) -> fields.Raw:
     """Any JSON, null too."""
-    return fields.Raw(allow_none=True, **options)
+    return fields.Raw(allow_none=True, **described(schema, options))
 
 
 def strings(**options: Any) -> Strict:
     """A list of strings."""
-    return Strict("a list of strings", is_strings, bound=FEW, **options)
+    schema = {**list_of(STRING), "maxItems": MOST}
+    return Strict("a list of strings", is_strings, schema=schema, bound=FEW, **options)
 
 
 def node_names(**options: Any) -> Strict:
@@ -216,6 +278,7 @@ def node_names(**options: Any) -> Strict:
     return Strict(
         '"*" or a list of node names',
         lambda value: value == "*" or is_strings(value),
+        schema={"anyOf": [{"const": "*"}, {**list_of(STRING), "maxItems": MOST}]},
         bound=FEW,
         **options,
     )
@@ -239,7 +302,9 @@ def update(**options: Any) -> Strict:
             raise ValidationError(f"must not have LangGraph's own key {reserved[0]!r}")
 
     text = "an object, a list of [key, value] pairs, or null"
-    return Strict(text, check, bound=FEW, validate=check_keys, **options)
+    pair = {"type": "array", "prefixItems": [STRING, {}], "items": False, "minItems": 2}
+    schema = {"anyOf": [OBJECT, {**list_of(pair), "maxItems": MOST}]}
+    return Strict(text, check, schema=schema, bound=FEW, validate=check_keys, **options)
 
 
 def goto(**options: Any) -> Strict:
@@ -250,9 +315,12 @@ def goto(**options: Any) -> Strict:
             isinstance(value, dict) and isinstance(value.get("node"), str) and "input" in value
         )
 
+    node = {**OBJECT, "properties": {"node": STRING, "input": {}}, "required": ["node", "input"]}
+    either = {"anyOf": [STRING, node]}
     return Strict(
         "a node name, an object with node and input, a list of these, or null",
         lambda value: all(map(one, value)) if isinstance(value, list) else one(value),
+        schema={"anyOf": [STRING, node, {**list_of(either), "maxItems": MOST}]},
         bound=FEW,
         **options,
     )
@@ -265,10 +333,61 @@ class Inner(fields.Nested):
         """Define the field; `must` is what the value must be, after "must be"."""
         text = f"must be {must}"
         messages: dict[str, Any] = {"required": "is required", "null": text, "type": text}
-        super().__init__(schema, error_messages=messages, **options)
+        super().__init__(schema, error_messages=messages, **described(NOTHING, options))
 
     def _load(self, value: Any, partial: Any = None) -> Any:
         # The schema would take the blame on itself, as "_schema".
         if not isinstance(value, dict):
             raise self.make_error("type")
         return super()._load(value, partial)
+
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def flag(**options: Any) -> Strict:
+    """A boolean as a query has it: true, false, 1 or 0; false if it is not there."""
+    return Strict(
+        f"one of: {', '.join(_BOOLEANS)}",
+        lambda value: value in _BOOLEANS,
+        schema={"type": "boolean"},
+        convert=_BOOLEANS.__getitem__,
+        **{"load_default": False, **options},
+    )
+
+
+def digits(least: int, most: int, **options: Any) -> Strict:
+    """A whole number as a query has it."""
+    return Strict(
+        f"an integer from {least} to {most}",
+        lambda value: (
+            re.fullmatch(r"[0-9]{1,10}", value) is not None and least <= int(value) <= most
+        ),
+        schema=range_of("integer", least, most),
+        convert=int,
+        **options,
+    )
+
+
+def names(choices: Sequence[str], **options: Any) -> Strict:
+    """Some of these names as a query has them; they come out in this order.
+
+    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them. The
+    one for Python sends an empty text for none.
+    """
+
+    def given(values: list[str]) -> Any:
+        values = [each for each in values if each]
+        if len(values) == 1 and values[0].startswith("["):
+            with contextlib.suppress(InvalidJSON):
+                return parse(values[0].encode())
+        return values
+
+    return Strict(
+        f"some of: {', '.join(choices)}",
+        lambda values: all(each in choices for each in given(values)),
+        schema=list_of({**STRING, "enum": [*choices]}),
+        convert=lambda values: [each for each in choices if each in given(values)],
+        repeated=True,
+        **{"load_default": (), **options},
+    )

@@ -2,109 +2,158 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
-from runwait.api.errors import InvalidRequest, problems
-from runwait.api.request import (
-    idempotency,
-    json_body,
-    query_choice,
-    query_flag,
-    query_integer,
-    query_selection,
+from runwait.api import fields
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import ACCEPTED, REPLAYED, STREAMED, WAITED, Run, stream
+from runwait.api.schemas import (
+    STREAM_MODES,
+    Batch,
+    CancelBody,
+    CancelOnDisconnect,
+    IdempotencyHeaders,
+    JoinStreamQuery,
+    RunBody,
+    StreamHeaders,
+    Texts,
+    ThreadRunBody,
 )
-from runwait.api.schemas import STREAM_MODES, CancelBody, RunBody, ThreadRunBody, batch_of
 from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream, pause
 from runwait.runs.events import Follower
 from runwait.runs.request import RunRequest
 from runwait.runs.service import Service
 from runwait.runs.translation import event_names
-from runwait.storage.events import EventId, parsed
-from runwait.storage.records import PUBLIC, RunStatus
+from runwait.storage.events import EventId
+from runwait.storage.records import PUBLIC, Action, RunStatus
+
+Values = dict[str, Any]
 
 blueprint = Blueprint("runs", __name__)
-_RUN_BODY, _THREAD_RUN_BODY = RunBody(), ThreadRunBody()
-_CANCEL_BODY = CancelBody()
 ACTIONS = ("interrupt", "rollback")
 # The largest page, and the farthest.
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
-_EVENT_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+NOT_FOUND = HTTPStatus.NOT_FOUND
+REFUSED = (NOT_FOUND, HTTPStatus.CONFLICT)
+_RUN, _THREAD_RUN, _HEADERS = RunBody(), ThreadRunBody(), IdempotencyHeaders()
+
+
+class RunsQuery(Texts):
+    """Which of a thread's runs."""
+
+    limit = fields.digits(1, MOST, load_default=10, about="How many at most.", example=10)
+    offset = fields.digits(0, MOST_OFFSET, load_default=0, about="How many to pass over.")
+    status = fields.one_of(
+        [*map(str, RunStatus)], load_default=None, about="Only those of this status."
+    )
+    select = fields.names(PUBLIC, about="What of each run; all if nothing is named.")
+
+
+class CancelQuery(Texts):
+    """How to stop runs."""
+
+    action = fields.one_of(
+        ACTIONS,
+        load_default="interrupt",
+        about="interrupt (default): what was checkpointed stays; rollback: the run goes with it.",
+    )
+
+
+class CancelOneQuery(CancelQuery):
+    """How to stop a run."""
+
+    wait = fields.flag(about="Answer once nothing that it does can reach the thread any more.")
+
+
+class ThreadStreamQuery(Texts):
+    """Which events of a thread's runs."""
+
+    stream_modes = fields.names(
+        THREAD_STREAM_MODES, about="Which events are wanted; run_modes if none are named."
+    )
+    stream_mode = fields.names(THREAD_STREAM_MODES, about="The same, as the SDKs send it.")
 
 
 @blueprint.post("/runs/wait")
-def create_and_wait() -> Response:
+@operation(body=_RUN, headers=_HEADERS, gives=WAITED, refuses=REFUSED)
+def create_and_wait(body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a thread of its own; answered with its final output."""
-    body = _RUN_BODY.of(json_body())
-    return _waiting(*_service().wait(_asked(body)))
+    return _waiting(*_service().wait(_asked(body, idempotency_key)))
 
 
 @blueprint.post("/threads/<thread_id>/runs/wait")
-def create_on_thread_and_wait(thread_id: str) -> Response:
+@operation(body=_THREAD_RUN, headers=_HEADERS, gives=WAITED, refuses=REFUSED)
+def create_on_thread_and_wait(
+    thread_id: str, body: Values, idempotency_key: str | None
+) -> Response:
     """Run a graph on a kept thread; answered with its final output."""
-    body = _THREAD_RUN_BODY.of(json_body())
-    return _waiting(*_service().wait(_asked(body, thread_id)))
+    return _waiting(*_service().wait(_asked(body, idempotency_key, thread_id)))
 
 
 @blueprint.post("/runs/stream")
-def create_and_stream() -> Response:
+@operation(body=_RUN, headers=_HEADERS, gives=STREAMED, refuses=REFUSED)
+def create_and_stream(body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a thread of its own; answered with its events as they happen."""
-    body = _RUN_BODY.of(json_body())
-    return _streaming(*_service().stream(_asked(body, kind="stream")))
+    return _streaming(*_service().stream(_asked(body, idempotency_key, kind="stream")))
 
 
 @blueprint.post("/threads/<thread_id>/runs/stream")
-def create_on_thread_and_stream(thread_id: str) -> Response:
+@operation(body=_THREAD_RUN, headers=_HEADERS, gives=STREAMED, refuses=REFUSED)
+def create_on_thread_and_stream(
+    thread_id: str, body: Values, idempotency_key: str | None
+) -> Response:
     """Run a graph on a kept thread; answered with its events as they happen."""
-    body = _THREAD_RUN_BODY.of(json_body())
-    return _streaming(*_service().stream(_asked(body, thread_id, "stream")))
+    return _streaming(*_service().stream(_asked(body, idempotency_key, thread_id, "stream")))
 
 
 @blueprint.post("/runs")
-def create() -> Response:
+@operation(body=_RUN, headers=_HEADERS, gives=ACCEPTED, refuses=REFUSED)
+def create(body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a thread of its own, in the background; answered at once."""
-    body = _RUN_BODY.of(json_body())
-    return _accepted(_asked(body, kind="create"))
+    return _accepted(_asked(body, idempotency_key, kind="create"))
 
 
 @blueprint.post("/threads/<thread_id>/runs")
-def create_on_thread(thread_id: str) -> Response:
+@operation(body=_THREAD_RUN, headers=_HEADERS, gives=ACCEPTED, refuses=REFUSED)
+def create_on_thread(thread_id: str, body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a kept thread, in the background; answered at once."""
-    body = _THREAD_RUN_BODY.of(json_body())
-    return _accepted(_asked(body, thread_id, "create"))
+    return _accepted(_asked(body, idempotency_key, thread_id, "create"))
 
 
 @blueprint.post("/runs/batch")
-def create_batch() -> Response:
+@operation(
+    body=Batch(_RUN),
+    headers=_HEADERS,
+    gives=Answer("The runs, in the order of the list.", fields.list_of(Run), headers=REPLAYED),
+    refuses=REFUSED,
+)
+def create_batch(body: list[Values], idempotency_key: str | None) -> Response:
     """Run graphs in the background, each on a thread of its own: all of them, or none."""
-    bodies = batch_of(_RUN_BODY, json_body())
-    key, fingerprint = _idempotency("batch")
     document, replayed = _service().start_batch(
-        [RunRequest(**body, request_id=g.request_id, waits=False) for body in bodies],
-        key,
-        fingerprint,
+        [RunRequest(**each, request_id=g.request_id, waits=False) for each in body],
+        *_idempotency("batch", idempotency_key),
     )
     return Response(document, mimetype="application/json", headers=_replayed(replayed))
 
 
 @blueprint.get("/threads/<thread_id>/runs")
-def list_of_thread(thread_id: str) -> Response:
+@operation(query=RunsQuery(), gives=Answer("The runs.", fields.list_of(Run)), refuses=[NOT_FOUND])
+def list_of_thread(
+    thread_id: str, limit: int, offset: int, status: str | None, select: list[str]
+) -> Response:
     """The thread's runs, newest first; of each, what `select` names."""
-    limit = query_integer("limit", 10, 1, MOST)
-    offset = query_integer("offset", 0, 0, MOST_OFFSET)
-    status = query_choice("status", [*RunStatus])
-    names = query_selection("select", PUBLIC)
     records = _service().of_thread(thread_id, limit, offset, status)
     shown = [each.public() for each in records]
-    return jsonify([{name: each[name] for name in names} for each in shown])
+    return jsonify([{name: each[name] for name in select or PUBLIC} for each in shown])
 
 
 @blueprint.get("/threads/<thread_id>/runs/<run_id>")
+@operation(gives=Answer("The run.", Run), refuses=[NOT_FOUND])
 def get(thread_id: str, run_id: str) -> Response:
     """The run."""
     record = _service().get(thread_id, run_id)
@@ -112,67 +161,99 @@ def get(thread_id: str, run_id: str) -> Response:
 
 
 @blueprint.get("/threads/<thread_id>/runs/<run_id>/join")
-def join(thread_id: str, run_id: str) -> Response:
+@operation(query=CancelOnDisconnect(), gives=WAITED, refuses=[NOT_FOUND])
+def join(thread_id: str, run_id: str, cancel_on_disconnect: bool) -> Response:
     """Wait for the run; answered with its document."""
-    cancel = query_flag("cancel_on_disconnect")
-    return _waiting(_service().join(thread_id, run_id, cancel_on_disconnect=cancel))
+    follower = _service().join(thread_id, run_id, cancel_on_disconnect=cancel_on_disconnect)
+    return _waiting(follower)
 
 
 @blueprint.get("/runs/<run_id>/stream")
-@blueprint.get("/threads/<thread_id>/runs/<run_id>/stream")
-def join_stream(run_id: str, thread_id: str | None = None) -> Response:
+@blueprint.get("/threads/<thread_id>/runs/<run_id>/stream", endpoint="join_stream_on_thread")
+@operation(
+    query=JoinStreamQuery(),
+    headers=StreamHeaders(),
+    gives=STREAMED,
+    refuses=[NOT_FOUND, HTTPStatus.GONE],
+)
+def join_stream(
+    run_id: str,
+    stream_mode: list[str],
+    cancel_on_disconnect: bool,
+    last_event_id: EventId | None,
+    thread_id: str | None = None,
+) -> Response:
     """The run's events: from now on, or from one of them on."""
-    cancel = query_flag("cancel_on_disconnect")
-    modes = query_selection("stream_mode", STREAM_MODES)
     follower = _service().join_stream(
-        thread_id, run_id, _last_event_id(), cancel_on_disconnect=cancel
+        thread_id, run_id, last_event_id, cancel_on_disconnect=cancel_on_disconnect
     )
-    return _streaming(follower, names=event_names(modes))
+    return _streaming(follower, names=event_names(stream_mode or STREAM_MODES))
 
 
 @blueprint.get("/threads/<thread_id>/stream")
-def stream_thread(thread_id: str) -> Response:
+@operation(
+    query=ThreadStreamQuery(),
+    headers=StreamHeaders(),
+    gives=stream("The events, without an end."),
+    refuses=[NOT_FOUND, HTTPStatus.GONE],
+)
+def stream_thread(
+    thread_id: str,
+    stream_modes: list[str],
+    stream_mode: list[str],
+    last_event_id: EventId | None,
+) -> Response:
     """The events of the thread's runs, one after the other."""
-    modes: list[str] = []
-    for name in ("stream_modes", "stream_mode"):
-        if request.args.get(name):
-            modes += query_selection(name, THREAD_STREAM_MODES)
-    follower = _service().stream_thread(thread_id, _last_event_id())
+    follower = _service().stream_thread(thread_id, last_event_id)
     g.thread_id = thread_id
-    return ThreadStream(follower, pause(), modes or ["run_modes"]).response({})
+    modes = [*stream_modes, *stream_mode] or ["run_modes"]
+    return ThreadStream(follower, pause(), modes).response({})
 
 
 @blueprint.post("/threads/<thread_id>/runs/<run_id>/cancel")
-def cancel(thread_id: str, run_id: str) -> Response:
+@operation(
+    query=CancelOneQuery(),
+    gives=Answer("The run is being stopped.", status=HTTPStatus.ACCEPTED),
+    refuses=[NOT_FOUND],
+)
+def cancel(thread_id: str, run_id: str, action: Action, wait: bool) -> Response:
     """Stop the run."""
-    action = query_choice("action", ACTIONS, "interrupt")
-    _service().cancel(thread_id, run_id, action, wait=query_flag("wait"))
+    _service().cancel(thread_id, run_id, action, wait=wait)
     return Response(status=HTTPStatus.ACCEPTED)
 
 
 @blueprint.post("/runs/cancel")
-def cancel_all() -> Response:
+@operation(
+    query=CancelQuery(),
+    body=CancelBody(),
+    gives=Answer("The runs are being stopped.", status=HTTPStatus.NO_CONTENT),
+    refuses=[NOT_FOUND],
+)
+def cancel_all(action: Action, body: Values) -> Response:
     """Stop several runs."""
-    action = query_choice("action", ACTIONS, "interrupt")
-    _service().cancel_all(action, **_CANCEL_BODY.of(json_body()))
+    _service().cancel_all(action, **body)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.delete("/threads/<thread_id>/runs/<run_id>")
+@operation(gives=Answer("It is gone.", status=HTTPStatus.NO_CONTENT), refuses=[NOT_FOUND])
 def delete(thread_id: str, run_id: str) -> Response:
     """Remove the run."""
     _service().delete(thread_id, run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _idempotency(kind: str) -> tuple[str | None, str]:
+def _idempotency(kind: str, key: str | None) -> tuple[str | None, str]:
     """The request's key, apart from the same key with another path; and the body's fingerprint."""
-    key, fingerprint = idempotency()
-    return (f"{kind} {key}" if kind and key is not None else key), fingerprint
+    if key is None:
+        return None, ""
+    return f"{kind} {key}" if kind else key, g.fingerprint
 
 
-def _asked(body: dict[str, Any], thread_id: str | None = None, kind: str = "") -> RunRequest:
-    key, fingerprint = _idempotency(kind)
+def _asked(
+    body: Values, idempotency_key: str | None, thread_id: str | None = None, kind: str = ""
+) -> RunRequest:
+    key, fingerprint = _idempotency(kind, idempotency_key)
     return RunRequest(
         **body,
         thread_id=thread_id,
@@ -220,18 +301,6 @@ def _headers(follower: Follower, joined_by: str, replayed: bool) -> dict[str, st
 
 def _replayed(replayed: bool) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if replayed else {}
-
-
-def _last_event_id() -> EventId | None:
-    """The event after which a stream is to go on; (0, 0) for its beginning, None for now."""
-    given = request.headers.get("Last-Event-ID")
-    if not given:
-        return None
-    if given in ("-1", "0", "-"):
-        return 0, 0
-    if not _EVENT_ID.fullmatch(given):
-        raise InvalidRequest(problems([("Last-Event-ID", "must be an event's id, or -1 for all")]))
-    return parsed(given)
 
 
 def _service() -> Service:
