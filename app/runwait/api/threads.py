@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 from marshmallow import fields as marshmallow_fields
 from marshmallow.validate import Equal
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.request import json_body
-from runwait.api.schemas import Body, CommandBody
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
+from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
 from runwait.storage.threads import SORTS, STATUSES, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH, Threads
 
@@ -24,6 +26,11 @@ MOST_IN_PATH = 1000
 MOST_UPDATES = 100
 # A hundred years: more would be beyond what a date can be.
 MOST_MINUTES = 100 * 365 * 24 * 60
+METADATA = "Anything that is to be known of it; searches find it by that."
+
+MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_MINUTES}
+NOT_FOUND = HTTPStatus.NOT_FOUND
+GONE = Answer("It is gone.", status=HTTPStatus.NO_CONTENT)
 
 blueprint = Blueprint("threads", __name__)
 
@@ -32,7 +39,7 @@ def _is_life(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value <= MOST_MINUTES
 
 
-def _ttl(**options: Any) -> fields.Strict:
+def _ttl() -> fields.Strict:
     """How long a thread lives without use: minutes, bare or in an object; ms come out."""
 
     def minutes(value: Any) -> Any:
@@ -45,8 +52,19 @@ def _ttl(**options: Any) -> fields.Strict:
             _is_life(minutes(value))
             and (not isinstance(value, dict) or value.get("strategy", "delete") == "delete")
         ),
+        schema={
+            "anyOf": [
+                MINUTES,
+                {
+                    **fields.OBJECT,
+                    "properties": {"ttl": MINUTES, "strategy": {"const": "delete"}},
+                    "required": ["ttl"],
+                },
+            ]
+        },
         convert=lambda value: max(1, round(minutes(value) * 60_000)),
-        **options,
+        about="How many minutes the thread lives without use.",
+        example={"ttl": 43_200},
     )
 
 
@@ -59,6 +77,8 @@ class _ListOf(marshmallow_fields.List[Any]):
             text += f", at least {least}"
         messages: dict[str, Any] = {"required": "is required", "null": text, "invalid": text}
         messages["bound"] = f"must have at most {most} elements"
+        bounds = {"type": "array", "minItems": least, "maxItems": most}
+        options = fields.described(bounds, options)
         super().__init__(fields.Inner(schema), error_messages=messages, **options)
         self._least, self._most = least, most
 
@@ -72,59 +92,83 @@ class _ListOf(marshmallow_fields.List[Any]):
 
 
 class SuperstepCommandBody(CommandBody):
-    """An update's `command`."""
+    """What an update's command may have."""
 
-    resume = fields.json(validate=Equal(None, error="must be null: nothing waits for an answer"))
+    resume = fields.json(
+        validate=Equal(None, error="must be null: nothing waits for an answer"),
+        about="Null: nothing waits for an answer.",
+        schema={"type": "null"},
+    )
 
 
 class SuperstepUpdateBody(Body):
-    """One of a superstep's `updates`."""
+    """A change of the state, as if a node had made it."""
 
-    values = fields.json()
-    command = fields.Inner(SuperstepCommandBody, "an object or null", allow_none=True)
-    as_node = fields.text(required=True)
+    values = fields.json(about="What the node wrote.", example={"draft": "Hi"})
+    command = fields.Inner(
+        SuperstepCommandBody,
+        "an object or null",
+        allow_none=True,
+        about="Where the node went, or what it wrote.",
+    )
+    as_node = fields.text(required=True, about="The node.", example="write")
 
 
 class SuperstepBody(Body):
-    """One of `supersteps`."""
+    """Changes of the state that are made together."""
 
-    updates = _ListOf(SuperstepUpdateBody, "updates", 1, MOST_UPDATES, required=True)
+    updates = _ListOf(
+        SuperstepUpdateBody, "updates", 1, MOST_UPDATES, required=True, about="The changes."
+    )
 
 
 class ThreadBody(Body):
-    """POST /threads."""
+    """A thread to make."""
 
-    thread_id = fields.uuid()
-    metadata = fields.json_object()
-    if_exists = fields.one_of(["raise", "do_nothing"])
+    thread_id = fields.uuid(about="Its id; one is made if none is given.", example=AN_ID)
+    metadata = fields.json_object(about=METADATA, example={"user": "ada"})
+    if_exists = fields.one_of(
+        ["raise", "do_nothing"],
+        about="If there is one of this id: 409 (raise, the default), or answer with it.",
+    )
     ttl = _ttl()
-    supersteps = _ListOf(SuperstepBody, "supersteps", 0, fields.MOST)
+    supersteps = _ListOf(
+        SuperstepBody,
+        "supersteps",
+        0,
+        fields.MOST,
+        about="What its state is made of, step by step; needs metadata.graph_id.",
+    )
 
 
 class PatchBody(Body):
-    """PATCH /threads/{thread_id}."""
+    """What to change of a thread."""
 
-    metadata = fields.json_object()
+    metadata = fields.json_object(about="Laid over what it has.", example={"user": "ada"})
     ttl = _ttl()
 
 
 class CountBody(Body):
-    """POST /threads/count."""
+    """Which threads to count."""
 
-    ids = fields.uuids()
-    metadata = fields.filter_object()
-    values = fields.filter_object()
-    status = fields.one_of(STATUSES)
+    ids = fields.uuids(about="Only those of these ids.", example=[AN_ID])
+    metadata = fields.filter_object(
+        about="Only those whose metadata contain this.", example={"user": "ada"}
+    )
+    values = fields.filter_object(
+        about="Only those whose values contain this.", example={"topic": "cats"}
+    )
+    status = fields.one_of(STATUSES, about="Only those of this status.")
 
 
 class SearchBody(CountBody):
-    """POST /threads/search."""
+    """Which threads to find."""
 
-    limit = fields.integer(1, MOST)
-    offset = fields.integer(0, MOST_OFFSET)
-    sort_by = fields.one_of(SORTS)
-    sort_order = fields.one_of(["asc", "desc"])
-    select = fields.selection(FIELDS)
+    limit = fields.integer(1, MOST, about="How many at most, 10 by default.", example=10)
+    offset = fields.integer(0, MOST_OFFSET, about="How many to pass over.", example=0)
+    sort_by = fields.one_of(SORTS, about="What they are sorted by.")
+    sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
+    select = fields.selection(FIELDS, about="What of each; all if it is left out.")
     extract = fields.Strict(
         f"an object of up to {MOST_PATHS} paths such as values.messages[-1].content, each under a "
         "name of letters, digits and underscores",
@@ -138,42 +182,90 @@ class SearchBody(CountBody):
             f"paths of at most {MOST_IN_PATH} characters",
             lambda value: all(len(each) <= MOST_IN_PATH for each in value.values()),
         ),
+        schema={
+            **fields.OBJECT,
+            "maxProperties": MOST_PATHS,
+            "propertyNames": {"pattern": "^[A-Za-z0-9_]+$"},
+            "additionalProperties": {**fields.STRING, "maxLength": MOST_IN_PATH},
+        },
+        about="What to take out of each thread: names, and paths such as values.messages[-1].",
+        example={"last": "values.messages[-1].content"},
     )
 
 
 class PruneBody(Body):
-    """POST /threads/prune."""
+    """Threads to prune."""
 
-    thread_ids = fields.uuids(required=True)
-    strategy = fields.one_of(["delete", "keep_latest"])
+    thread_ids = fields.uuids(required=True, about="The threads.", example=[AN_ID])
+    strategy = fields.one_of(
+        ["delete", "keep_latest"],
+        about="delete (default): the threads; keep_latest: all but their latest states.",
+    )
 
 
-_THREAD_BODY, _PATCH_BODY, _PRUNE_BODY = ThreadBody(), PatchBody(), PruneBody()
-_SEARCH_BODY, _COUNT_BODY = SearchBody(), CountBody()
+class ThreadQuerystring(Texts):
+    """What to show of a thread."""
+
+    include = fields.Strict(
+        "words",
+        lambda value: True,
+        schema=fields.STRING,
+        convert=lambda value: value.split(","),
+        load_default=(),
+        about="ttl: how long it lives, too.",
+        example="ttl",
+    )
+
+
+class PreferHeader(Texts):
+    """What the client prefers to have (RFC 7240)."""
+
+    minimal = fields.Strict(
+        "preferences",
+        lambda values: True,
+        schema=fields.STRING,
+        convert=lambda values: _wants_nothing(",".join(values)),
+        repeated=True,
+        data_key="Prefer",
+        load_default=False,
+        about="return=minimal: an answer without a body.",
+        example="return=minimal",
+    )
 
 
 @blueprint.post("/threads")
-def create() -> Response:
+@operation(
+    body=ThreadBody(),
+    gives=Answer("The thread.", Thread),
+    refuses=[NOT_FOUND, HTTPStatus.CONFLICT],
+)
+def create(body: dict[str, Any]) -> Response:
     """Make a thread."""
-    return answer(_threads().create(**_THREAD_BODY.of(json_body())))
+    return answer(_threads().create(**body))
 
 
 @blueprint.get("/threads/<thread_id>")
-def get(thread_id: str) -> Response:
+@operation(query=ThreadQuerystring(), gives=Answer("The thread.", Thread), refuses=[NOT_FOUND])
+def get(thread_id: str, include: list[str]) -> Response:
     """The thread; with `include=ttl` also how long it lives."""
-    ttl = "ttl" in request.args.get("include", "").split(",")
-    return answer(_threads().get(thread_id, ttl=ttl))
+    return answer(_threads().get(thread_id, ttl="ttl" in include))
 
 
 @blueprint.patch("/threads/<thread_id>")
-def patch(thread_id: str) -> Response:
+@operation(
+    body=PatchBody(),
+    headers=PreferHeader(),
+    gives=Answer("The thread; with `Prefer: return=minimal`, 204 and nothing.", Thread),
+    refuses=[NOT_FOUND, HTTPStatus.CONFLICT],
+)
+def patch(thread_id: str, body: dict[str, Any], minimal: bool) -> Response:
     """Lay metadata over the thread's, and set its life."""
-    body = _PATCH_BODY.of(json_body())
-    patched = _threads().patch(thread_id, **body, minimal=_wants_nothing())
+    patched = _threads().patch(thread_id, **body, minimal=minimal)
     return Response(status=204) if patched is None else answer(patched)
 
 
 @blueprint.delete("/threads/<thread_id>")
+@operation(gives=GONE, refuses=[NOT_FOUND])
 def delete(thread_id: str) -> Response:
     """Remove the thread with its runs and checkpoints."""
     _threads().delete(thread_id)
@@ -181,9 +273,9 @@ def delete(thread_id: str) -> Response:
 
 
 @blueprint.post("/threads/search")
-def search() -> Response:
+@operation(body=SearchBody(), gives=Answer("The threads.", fields.list_of(Thread), headers=PAGED))
+def search(body: dict[str, Any]) -> Response:
     """Threads that match."""
-    body = _SEARCH_BODY.of(json_body())
     shown = {name: body.pop(name) for name in ("values", "select", "extract") if name in body}
     query = ThreadQuery(**body)
     threads, total, more = _threads().search(query, **shown)
@@ -191,31 +283,31 @@ def search() -> Response:
 
 
 @blueprint.post("/threads/count")
-def count() -> Response:
+@operation(body=CountBody(), gives=A_COUNT)
+def count(body: dict[str, Any]) -> Response:
     """How many threads match."""
-    body = _COUNT_BODY.of(json_body())
     values = body.pop("values", None)
     return answer(_threads().count(ThreadQuery(**body), values=values))
 
 
 @blueprint.post("/threads/<thread_id>/copy")
+@operation(gives=Answer("The new thread.", Thread), refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
 def copy(thread_id: str) -> Response:
     """A new thread that holds what this one does."""
     return answer(_threads().copy(thread_id))
 
 
 @blueprint.post("/threads/prune")
-def prune() -> Response:
+@operation(body=PruneBody(), gives=Answer("How many were pruned.", Pruned))
+def prune(body: dict[str, Any]) -> Response:
     """Remove threads, or all but their latest state."""
-    body = _PRUNE_BODY.of(json_body())
     return answer({"pruned_count": _threads().prune(**body)})
 
 
-def _wants_nothing() -> bool:
-    """Whether the client prefers an answer without a body (RFC 7240)."""
-    given = ",".join(request.headers.getlist("Prefer")).lower()
-    preferences = (each.split(";")[0].replace(" ", "") for each in given.split(","))
-    return "return=minimal" in preferences
+def _wants_nothing(preferences: str) -> bool:
+    """Whether an answer without a body is preferred."""
+    words = (each.split(";")[0].replace(" ", "") for each in preferences.lower().split(","))
+    return "return=minimal" in words
 
 
 def _threads() -> Threads:
