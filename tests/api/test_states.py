@@ -163,7 +163,8 @@ class TestUpdate:
 
 class TestHistory:
     def test_takes_what_the_sdks_send(self, http, asked):
-        default = {"limit": 10, "before": None, "metadata": None, "at": LATEST}
+        page = {"limit": 10, "before": None}
+        default = {**page, "metadata": None, "at": LATEST}
         asked.answer = []
         assert http.get(HISTORY).json == []
         http.get(f"{HISTORY}?limit=3&before={CHECKPOINT.upper()}")
@@ -175,8 +176,8 @@ class TestHistory:
         assert asked.calls == [
             ("history", (THREAD,), options)
             for options in (
-                default,
-                {**default, "limit": 3, "before": CHECKPOINT},
+                page,
+                {"limit": 3, "before": CHECKPOINT},
                 default,
                 {**default, "limit": 5, "metadata": {"a": 1}, "at": At(checkpoint_ns="n")},
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer
-from runwait.api.request import json_body, query_flag, query_integer
-from runwait.api.schemas import Body, CheckpointBody
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import ThreadState, Updated
+from runwait.api.schemas import AN_ID, Body, CheckpointBody, Texts
 from runwait.graphs.assistants import is_uuid
 from runwait.threads.states import LATEST, At, ThreadStates
 
@@ -18,105 +20,146 @@ MOST = 1000
 
 blueprint = Blueprint("states", __name__)
 
+SUBGRAPHS = "Whether tasks have the states of their subgraphs."
+NOT_FOUND = HTTPStatus.NOT_FOUND
+A_STATE = Answer("The state.", ThreadState)
+STATES = Answer("The states.", fields.list_of(ThreadState))
+
+
+def _before(schema: dict[str, Any], **options: Any) -> fields.Strict:
+    return fields.Strict(
+        "a checkpoint's id, or an object with its checkpoint_id",
+        lambda value: is_uuid(_checkpoint_id(value)),
+        schema=schema,
+        convert=lambda value: _checkpoint_id(value).lower(),
+        about="Only states before this checkpoint.",
+        **options,
+    )
+
 
 class StateBody(Body):
-    """POST /threads/{thread_id}/state/checkpoint."""
+    """Which state."""
 
-    checkpoint = fields.Inner(CheckpointBody, required=True)
-    subgraphs = fields.boolean()
+    checkpoint = fields.Inner(CheckpointBody, required=True, about="Its checkpoint.")
+    subgraphs = fields.boolean(about=SUBGRAPHS)
 
 
 class UpdateBody(Body):
-    """POST /threads/{thread_id}/state."""
+    """A change of a state."""
 
-    values = fields.json()
-    as_node = fields.text()
-    checkpoint = fields.Inner(CheckpointBody)
-    checkpoint_id = fields.uuid()
+    values = fields.json(about="What is written, as a node writes it.", example={"draft": "Hi"})
+    as_node = fields.text(about="As which node; by default the last one.", example="write")
+    checkpoint = fields.Inner(CheckpointBody, about="Which state is changed; the latest if none.")
+    checkpoint_id = fields.uuid(about="The same, by its id alone.", example=AN_ID)
 
 
 class MetadataBody(Body):
-    """PATCH /threads/{thread_id}/state."""
+    """Metadata for a state."""
 
-    metadata = fields.json_object(required=True)
+    metadata = fields.json_object(
+        required=True, about="Laid over what it has.", example={"rating": 5}
+    )
 
 
 class HistoryBody(Body):
-    """POST /threads/{thread_id}/history."""
+    """Which states."""
 
-    limit = fields.integer(1, MOST)
-    before = fields.Strict(
-        "a checkpoint's id, or an object with its checkpoint_id",
-        lambda value: is_uuid(_checkpoint_id(value)),
-        convert=lambda value: _checkpoint_id(value).lower(),
+    limit = fields.integer(
+        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
     )
-    metadata = fields.filter_object()
-    checkpoint = fields.Inner(CheckpointBody)
+    before = _before(
+        {
+            "anyOf": [
+                fields.UUID,
+                {
+                    **fields.OBJECT,
+                    "properties": {"checkpoint_id": fields.UUID},
+                    "required": ["checkpoint_id"],
+                },
+            ]
+        },
+        example={"checkpoint_id": AN_ID},
+    )
+    metadata = fields.filter_object(
+        about="Only states whose metadata contain this.", example={"step": 1}
+    )
+    checkpoint = fields.Inner(CheckpointBody, about="Of which subgraph, by its namespace.")
 
 
-_STATE_BODY, _UPDATE_BODY, _HISTORY_BODY = StateBody(), UpdateBody(), HistoryBody()
-_METADATA_BODY = MetadataBody()
+class HistoryQuery(Texts):
+    """Which states."""
+
+    limit = fields.digits(
+        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
+    )
+    before = _before(fields.UUID, load_default=None, example=AN_ID)
+
+
+class StateQuery(Texts):
+    """What to show of a state."""
+
+    subgraphs = fields.flag(about=SUBGRAPHS)
 
 
 @blueprint.get("/threads/<thread_id>/state")
-def get(thread_id: str) -> Response:
+@operation(query=StateQuery(), gives=A_STATE, refuses=[NOT_FOUND])
+def get(thread_id: str, subgraphs: bool) -> Response:
     """The thread's latest state."""
-    return answer(_states().get(thread_id, subgraphs=query_flag("subgraphs")))
+    return answer(_states().get(thread_id, subgraphs=subgraphs))
 
 
 @blueprint.get("/threads/<thread_id>/state/<checkpoint_id>")
-def get_of(thread_id: str, checkpoint_id: str) -> Response:
+@operation(query=StateQuery(), gives=A_STATE, refuses=[NOT_FOUND])
+def get_of(thread_id: str, checkpoint_id: str, subgraphs: bool) -> Response:
     """The state of a checkpoint."""
     at = At(checkpoint_id=checkpoint_id)
-    return answer(_states().get(thread_id, at, subgraphs=query_flag("subgraphs")))
+    return answer(_states().get(thread_id, at, subgraphs=subgraphs))
 
 
 @blueprint.post("/threads/<thread_id>/state/checkpoint")
-def get_at(thread_id: str) -> Response:
+@operation(body=StateBody(), gives=A_STATE, refuses=[NOT_FOUND])
+def get_at(thread_id: str, body: dict[str, Any]) -> Response:
     """The state of a checkpoint in any namespace."""
-    body = _STATE_BODY.of(json_body())
     subgraphs = body.get("subgraphs", False)
     return answer(_states().get(thread_id, _at(body), subgraphs=subgraphs))
 
 
 @blueprint.post("/threads/<thread_id>/state")
-def update(thread_id: str) -> Response:
+@operation(
+    body=UpdateBody(),
+    gives=Answer("Where the new state is.", Updated),
+    refuses=[NOT_FOUND, HTTPStatus.CONFLICT],
+)
+def update(thread_id: str, body: dict[str, Any]) -> Response:
     """Change the thread's state; answered with its new checkpoint."""
-    body = _UPDATE_BODY.of(json_body())
     values, as_node = body.get("values"), body.get("as_node")
     return answer(_states().update(thread_id, values, as_node, _at(body)))
 
 
 @blueprint.patch("/threads/<thread_id>/state")
-def annotate(thread_id: str) -> Response:
+@operation(body=MetadataBody(), gives=A_STATE, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+def annotate(thread_id: str, body: dict[str, Any]) -> Response:
     """Lay metadata over that of the thread's latest state; answered with the state."""
-    _states().annotate(thread_id, _METADATA_BODY.of(json_body())["metadata"])
+    _states().annotate(thread_id, body["metadata"])
     return answer(_states().get(thread_id))
 
 
 @blueprint.get("/threads/<thread_id>/history")
-def history(thread_id: str) -> Response:
+@operation(query=HistoryQuery(), gives=STATES, refuses=[NOT_FOUND])
+def history(thread_id: str, limit: int, before: str | None) -> Response:
     """The thread's states, newest first."""
-    given: dict[str, Any] = {"limit": query_integer("limit", DEFAULT_LIMIT, 1, MOST)}
-    if "before" in request.args:
-        given["before"] = request.args["before"]
-    return answer(_states().history(thread_id, **_history(given)))
+    return answer(_states().history(thread_id, limit=limit, before=before))
 
 
 @blueprint.post("/threads/<thread_id>/history")
-def search_history(thread_id: str) -> Response:
+@operation(body=HistoryBody(), gives=STATES, refuses=[NOT_FOUND])
+def search_history(thread_id: str, body: dict[str, Any]) -> Response:
     """The thread's states, newest first, of any namespace."""
-    return answer(_states().history(thread_id, **_history(json_body())))
-
-
-def _history(given: Any) -> dict[str, Any]:
-    body = _HISTORY_BODY.of(given)
-    return {
-        "limit": body.get("limit", DEFAULT_LIMIT),
-        "before": body.get("before"),
-        "metadata": body.get("metadata"),
-        "at": _at(body),
-    }
+    before, metadata = body.get("before"), body.get("metadata")
+    found = _states().history(
+        thread_id, limit=body["limit"], before=before, metadata=metadata, at=_at(body)
+    )
+    return answer(found)
 
 
 def _at(body: dict[str, Any]) -> At:
