@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.errors import InvalidRequest, problems
-from runwait.api.request import json_body, query_flag
-from runwait.api.schemas import Body, ConfigBody
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
+from runwait.api.resources import Assistant as AssistantAnswer
+from runwait.api.schemas import AN_ID, Body, ConfigBody, Texts
 from runwait.assistants.assistants import AssistantRequest, Assistants
 from runwait.graphs.assistants import Assistant
 from runwait.storage.assistants import AssistantQuery
@@ -28,76 +29,139 @@ FIELDS = tuple(Assistant("", "").public())
 blueprint = Blueprint("assistants", __name__)
 
 
-class _AssistantBody(Body):
-    """PATCH /assistants/{assistant_id}."""
+class AssistantBody(Body):
+    """What to change of an assistant."""
 
-    graph_id = fields.text()
-    config = fields.Inner(ConfigBody)
-    context = fields.json_object()
-    metadata = fields.json_object()
+    graph_id = fields.text(about="The name of its graph.", example="chat")
+    config = fields.Inner(ConfigBody, about="LangGraph's config for its runs.")
+    context = fields.json_object(
+        about="The static context of its runs; not together with config.configurable.",
+        example={"name": "Ada"},
+    )
+    metadata = fields.json_object(
+        about="Anything that is to be known of it; searches find it by that.",
+        example={"team": "support"},
+    )
     # They are sorted by name and id, with NUL between.
     name = fields.Strict(
-        "a string without NUL", lambda value: isinstance(value, str) and "\0" not in value
+        "a string without NUL",
+        lambda value: isinstance(value, str) and "\0" not in value,
+        schema={**fields.STRING, "pattern": "^[^\\x00]*$"},
+        about="Its name.",
+        example="Polite chat",
     )
-    description = fields.text()
+    description = fields.text(about="What it is for.", example="Answers questions")
 
 
-class _CreateBody(_AssistantBody):
-    """POST /assistants."""
+class CreateAssistantBody(AssistantBody):
+    """An assistant to make."""
 
-    graph_id = fields.text(required=True)
-    assistant_id = fields.uuid()
-    if_exists = fields.one_of(["raise", "do_nothing"])
-
-
-class _CountBody(Body):
-    """POST /assistants/count."""
-
-    metadata = fields.filter_object()
-    graph_id = fields.text()
-    name = fields.text()
+    graph_id = fields.text(required=True, about="The name of its graph.", example="chat")
+    assistant_id = fields.uuid(about="Its id; one is made if none is given.", example=AN_ID)
+    if_exists = fields.one_of(
+        ["raise", "do_nothing"],
+        about="If there is one of this id: 409 (raise, the default), or answer with it.",
+    )
 
 
-class _SearchBody(_CountBody):
-    """POST /assistants/search."""
+class CountAssistantsBody(Body):
+    """Which assistants to count."""
 
-    limit = fields.integer(1, MOST, load_default=DEFAULT_LIMIT)
-    offset = fields.integer(0, _HIGHEST, load_default=0)
-    sort_by = fields.one_of(["assistant_id", "graph_id", "name", "created_at", "updated_at"])
-    sort_order = fields.one_of(["asc", "desc"])
-    select = fields.selection(FIELDS, load_default=())
-
-
-class _VersionsBody(Body):
-    """POST /assistants/{assistant_id}/versions."""
-
-    metadata = fields.filter_object(load_default={})
-    limit = fields.integer(1, MOST, load_default=DEFAULT_LIMIT)
-    offset = fields.integer(0, _HIGHEST, load_default=0)
+    metadata = fields.filter_object(
+        about="Only those whose metadata contain this.", example={"team": "support"}
+    )
+    graph_id = fields.text(about="Only those of this graph.", example="chat")
+    name = fields.text(about="Only those that have this in their name.", example="polite")
 
 
-class _LatestBody(Body):
-    """POST /assistants/{assistant_id}/latest."""
+class SearchAssistantsBody(CountAssistantsBody):
+    """Which assistants to find."""
 
-    version = fields.integer(0, _HIGHEST, required=True)
+    limit = fields.integer(
+        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
+    )
+    offset = fields.integer(0, _HIGHEST, load_default=0, about="How many to pass over.", example=0)
+    sort_by = fields.one_of(
+        ["assistant_id", "graph_id", "name", "created_at", "updated_at"],
+        about="What they are sorted by.",
+    )
+    sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
+    select = fields.selection(
+        FIELDS, load_default=(), about="What of each; all if it is left out.", example=["name"]
+    )
 
 
-_CREATE, _PATCH, _SEARCH, _COUNT = _CreateBody(), _AssistantBody(), _SearchBody(), _CountBody()
-_VERSIONS, _LATEST = _VersionsBody(), _LatestBody()
+class VersionsBody(Body):
+    """Which versions."""
+
+    metadata = fields.filter_object(
+        load_default={}, about="Only those whose metadata contain this.", example={"tested": True}
+    )
+    limit = fields.integer(
+        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
+    )
+    offset = fields.integer(0, _HIGHEST, load_default=0, about="How many to pass over.", example=0)
+
+
+class LatestBody(Body):
+    """Which version."""
+
+    version = fields.integer(0, _HIGHEST, required=True, about="Its number.", example=1)
+
+
+class DeleteAssistantQuery(Texts):
+    """What goes with the assistant."""
+
+    delete_threads = fields.flag(about="Delete its threads too.")
+
+
+class GraphQuery(Texts):
+    """How to draw a graph."""
+
+    xray = fields.Strict(
+        "true, false, or an integer from 1 to 999",
+        lambda value: (
+            value in ("true", "false") or re.fullmatch(r"0*[1-9][0-9]{0,2}", value) is not None
+        ),
+        schema={"anyOf": [{"type": "boolean"}, fields.range_of("integer", 1, 999)]},
+        convert=lambda value: value == "true" if value in ("true", "false") else int(value),
+        load_default=False,
+        about="Whether subgraphs are drawn in the place of their nodes; a number says how deep.",
+        example=1,
+    )
+
+
+class SubgraphsQuery(Texts):
+    """Which subgraphs."""
+
+    recurse = fields.flag(about="Those in subgraphs too.")
+
+
+NOT_FOUND = HTTPStatus.NOT_FOUND
+AN_ASSISTANT = Answer("The assistant.", AssistantAnswer)
+CHANGES = (NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST)
+LOOKS = (NOT_FOUND, HTTPStatus.BAD_REQUEST)
+SUBGRAPHS = Answer(
+    "The schemas of each, under its namespace.",
+    {**fields.OBJECT, "additionalProperties": fields.OBJECT},
+)
 
 
 @blueprint.post("/assistants")
-def create() -> Response:
+@operation(body=CreateAssistantBody(), gives=AN_ASSISTANT, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+def create(body: dict[str, Any]) -> Response:
     """Make an assistant; answered with it."""
-    body = _CREATE.of(json_body())
     which = {name: body.pop(name) for name in ("assistant_id", "if_exists") if name in body}
     return answer(_assistants().create(AssistantRequest(**body), **which).public())
 
 
 @blueprint.post("/assistants/search")
-def search() -> Response:
+@operation(
+    body=SearchAssistantsBody(),
+    gives=Answer("The assistants.", fields.list_of(AssistantAnswer), headers=PAGED),
+)
+def search(body: dict[str, Any]) -> Response:
     """A page of the assistants that match."""
-    body = _SEARCH.of(json_body())
     limit, offset, select = (body.pop(name) for name in ("limit", "offset", "select"))
     found, total, more = _assistants().search(AssistantQuery(**body), limit, offset)
     return page(
@@ -106,79 +170,85 @@ def search() -> Response:
 
 
 @blueprint.post("/assistants/count")
-def count() -> Response:
+@operation(body=CountAssistantsBody(), gives=A_COUNT)
+def count(body: dict[str, Any]) -> Response:
     """How many assistants match."""
-    return answer(_assistants().count(AssistantQuery(**_COUNT.of(json_body()))))
+    return answer(_assistants().count(AssistantQuery(**body)))
 
 
 @blueprint.get("/assistants/<assistant_id>")
+@operation(gives=AN_ASSISTANT, refuses=[NOT_FOUND])
 def get(assistant_id: str) -> Response:
     """The assistant."""
     return answer(_assistants().get(assistant_id).public())
 
 
 @blueprint.patch("/assistants/<assistant_id>")
-def patch(assistant_id: str) -> Response:
+@operation(body=AssistantBody(), gives=AN_ASSISTANT, refuses=CHANGES)
+def patch(assistant_id: str, body: dict[str, Any]) -> Response:
     """Change the assistant, by a new version; answered with it."""
-    asked = AssistantRequest(**_PATCH.of(json_body()))
-    return answer(_assistants().patch(assistant_id, asked).public())
+    return answer(_assistants().patch(assistant_id, AssistantRequest(**body)).public())
 
 
 @blueprint.delete("/assistants/<assistant_id>")
-def delete(assistant_id: str) -> Response:
+@operation(
+    query=DeleteAssistantQuery(),
+    gives=Answer("It is gone.", status=HTTPStatus.NO_CONTENT),
+    refuses=CHANGES,
+)
+def delete(assistant_id: str, delete_threads: bool) -> Response:
     """Delete the assistant."""
-    _assistants().delete(assistant_id, delete_threads=query_flag("delete_threads"))
+    _assistants().delete(assistant_id, delete_threads=delete_threads)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.post("/assistants/<assistant_id>/versions")
-def versions(assistant_id: str) -> Response:
+@operation(
+    body=VersionsBody(),
+    gives=Answer("The versions.", fields.list_of(AssistantAnswer)),
+    refuses=[NOT_FOUND],
+)
+def versions(assistant_id: str, body: dict[str, Any]) -> Response:
     """The assistant's versions, newest first."""
-    found = _assistants().versions(assistant_id, **_VERSIONS.of(json_body()))
+    found = _assistants().versions(assistant_id, **body)
     # A version is never changed.
     shown = [name for name in FIELDS if name != "updated_at"]
     return answer([_selected(each, shown) for each in found])
 
 
 @blueprint.post("/assistants/<assistant_id>/latest")
-def set_latest(assistant_id: str) -> Response:
+@operation(body=LatestBody(), gives=AN_ASSISTANT, refuses=CHANGES)
+def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
     """Make a version the current one; answered with the assistant."""
-    body = _LATEST.of(json_body())
     return answer(_assistants().set_latest(assistant_id, **body).public())
 
 
 @blueprint.get("/assistants/<assistant_id>/schemas")
+@operation(gives=Answer("The schemas.", GraphSchemas), refuses=LOOKS)
 def schemas(assistant_id: str) -> Response:
     """JSON schemas of the assistant's graph."""
     return answer(_assistants().schemas(assistant_id))
 
 
 @blueprint.get("/assistants/<assistant_id>/graph")
-def graph(assistant_id: str) -> Response:
+@operation(query=GraphQuery(), gives=Answer("The drawing.", Drawing), refuses=LOOKS)
+def graph(assistant_id: str, xray: int | bool) -> Response:
     """The nodes and edges of the assistant's graph."""
-    return answer(_assistants().graph(assistant_id, _xray()))
+    return answer(_assistants().graph(assistant_id, xray))
 
 
 @blueprint.get("/assistants/<assistant_id>/subgraphs")
-def subgraphs(assistant_id: str) -> Response:
+@operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
+def subgraphs(assistant_id: str, recurse: bool) -> Response:
     """The schemas of the graphs in the assistant's graph, by namespace."""
-    return answer(_assistants().subgraphs(assistant_id, recurse=query_flag("recurse")))
+    return answer(_assistants().subgraphs(assistant_id, recurse=recurse))
 
 
 @blueprint.get("/assistants/<assistant_id>/subgraphs/<namespace>")
-def subgraph(assistant_id: str, namespace: str) -> Response:
+@operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
+def subgraph(assistant_id: str, namespace: str, recurse: bool) -> Response:
     """The same, of one namespace."""
-    recurse = query_flag("recurse")
     return answer(_assistants().subgraphs(assistant_id, namespace, recurse=recurse))
-
-
-def _xray() -> int | bool:
-    given = request.args.get("xray", "false")
-    if given in ("true", "false"):
-        return given == "true"
-    if re.fullmatch(r"0*[1-9][0-9]{0,2}", given):
-        return int(given)
-    raise InvalidRequest(problems([("xray", "must be true, false, or an integer from 1 to 999")]))
 
 
 def _selected(assistant: Assistant, names: Sequence[str]) -> dict[str, Any]:
