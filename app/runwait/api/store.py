@@ -7,14 +7,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 from marshmallow import ValidationError, validates_schema
 
 from runwait.api import fields
 from runwait.api.answers import answer
 from runwait.api.errors import InvalidRequest
-from runwait.api.request import json_body, query_flag
-from runwait.api.schemas import Body
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import FoundItems, Item, Namespaces
+from runwait.api.schemas import Body, Texts
 from runwait.storage.store import MAX_TTL_MINUTES, RedisStore
 
 # What GET can have: gunicorn takes a request line of 4,094 bytes, and there is more in it.
@@ -26,6 +27,8 @@ blueprint = Blueprint("store", __name__)
 _RESERVED = "langgraph"
 # An item is listed under each prefix of its namespace.
 MOST_LABELS = 100
+NAMESPACE = "The labels under which it is."
+KEY = "Its key in the namespace."
 
 
 def _is_label(value: Any) -> bool:
@@ -33,11 +36,19 @@ def _is_label(value: Any) -> bool:
 
 
 def _namespace(
-    must: str, allowed: Callable[[list[str]], bool] = lambda labels: True, **options: Any
+    must: str,
+    allowed: Callable[[list[str]], bool] = lambda labels: True,
+    parse: Callable[[str], Any] | None = None,
+    **options: Any,
 ) -> fields.Strict:
-    """A list of labels, as a tuple."""
+    """A list of labels, as a tuple; `parse` makes the list, where a text is given for it."""
+    label = {**fields.STRING, "pattern": r"^[^.\x00]+$"}
+    least = {"minItems": 1} if allowed([]) is False else {}
+    schema = {**fields.list_of(label), **least, "maxItems": MOST_LABELS}
 
     def check(value: Any) -> bool:
+        if parse is not None:
+            value = parse(value)
         return (
             isinstance(value, list)
             and len(value) <= MOST_LABELS
@@ -46,7 +57,13 @@ def _namespace(
         )
 
     text = f"a list of up to {MOST_LABELS} non-empty strings without periods or NUL"
-    return fields.Strict(text + must, check, convert=tuple, **options)
+    return fields.Strict(
+        text + must,
+        check,
+        schema=fields.STRING if parse else schema,
+        convert=lambda value: tuple(parse(value) if parse else value),
+        **options,
+    )
 
 
 def _is_lifetime(value: Any) -> bool:
@@ -54,32 +71,69 @@ def _is_lifetime(value: Any) -> bool:
     return number and 0 < value <= MAX_TTL_MINUTES
 
 
-class _ItemBody(Body):
-    """DELETE /store/items; and the query of GET."""
+class ItemBody(Body):
+    """Which item."""
 
-    namespace = _namespace(", at least one", bool, required=True)
-    key = fields.text(required=True)
+    namespace = _namespace(
+        ", at least one", bool, required=True, about=NAMESPACE, example=["users", "ada"]
+    )
+    key = fields.text(required=True, about=KEY, example="preferences")
 
 
-class _PutBody(_ItemBody):
-    """PUT /store/items."""
+class ItemQuery(Texts):
+    """Which item; the labels of its namespace joined by periods."""
+
+    namespace = _namespace(
+        ", at least one",
+        bool,
+        parse=lambda text: text.split("."),
+        required=True,
+        about=NAMESPACE + " Joined by periods.",
+        example="users.ada",
+    )
+    key = fields.text(required=True, about=KEY, example="preferences")
+    refresh_ttl = fields.flag(
+        load_default=None, about="Whether its time to live begins anew; as the store is set up."
+    )
+
+
+class PutItemBody(ItemBody):
+    """An item to store."""
 
     namespace = _namespace(
         f", at least one, the first not {_RESERVED!r}",
         lambda labels: bool(labels) and labels[0] != _RESERVED,
         required=True,
+        about=NAMESPACE,
+        example=["users", "ada"],
     )
-    value = fields.json_object(required=True)
+    value = fields.json_object(required=True, about="What it holds.", example={"language": "en"})
     index = fields.Strict(
         "false, a list of strings, or null",
         lambda value: value is False or fields.is_strings(value),
+        schema={
+            "anyOf": [
+                {"const": False},
+                {**fields.list_of(fields.STRING), "maxItems": fields.MOST},
+                {"type": "null"},
+            ]
+        },
         bound=fields.FEW,
         allow_none=True,
+        about="Which of its fields are found by meaning; false for none.",
+        example=["text"],
     )
     ttl = fields.Strict(
         f"minutes above 0 and at most {MAX_TTL_MINUTES:.0f}, or null",
         _is_lifetime,
+        schema={
+            "type": ["number", "null"],
+            "exclusiveMinimum": 0,
+            "maximum": MAX_TTL_MINUTES,
+        },
         allow_none=True,
+        about="How many minutes it is kept; null for good.",
+        example=1440,
     )
 
     @validates_schema
@@ -91,77 +145,88 @@ class _PutBody(_ItemBody):
             )
 
 
-class _SearchBody(Body):
-    """POST /store/items/search."""
+class SearchItemsBody(Body):
+    """Which items to find."""
 
-    namespace_prefix = _namespace(", or null", allow_none=True)
-    filter = fields.filter_object(allow_none=True)
-    limit = fields.integer(1)
-    offset = fields.integer(0)
-    query = fields.text(allow_none=True)
-    refresh_ttl = fields.boolean(allow_none=True)
+    namespace_prefix = _namespace(
+        ", or null", allow_none=True, about="Where to look, and beneath it.", example=["users"]
+    )
+    filter = fields.filter_object(
+        allow_none=True, about="Only items whose value has this.", example={"language": "en"}
+    )
+    limit = fields.integer(1, about="How many at most, 10 by default.", example=10)
+    offset = fields.integer(0, about="How many to pass over.", example=0)
+    query = fields.text(
+        allow_none=True,
+        about="What is looked for by meaning, where the store has an index.",
+        example="what she likes to eat",
+    )
+    refresh_ttl = fields.boolean(
+        allow_none=True, about="Whether their times to live begin anew.", example=True
+    )
 
 
-class _NamespacesBody(Body):
-    """POST /store/namespaces."""
+class NamespacesBody(Body):
+    """Which namespaces to list."""
 
-    prefix = _namespace("")
-    suffix = _namespace("")
-    max_depth = fields.integer(1)
-    limit = fields.integer(1)
-    offset = fields.integer(0)
+    prefix = _namespace("", about="How they begin.", example=["users"])
+    suffix = _namespace("", about="How they end.", example=["notes"])
+    max_depth = fields.integer(1, about="Cut to so many labels.", example=2)
+    limit = fields.integer(1, about="How many at most, 100 by default.", example=100)
+    offset = fields.integer(0, about="How many to pass over.", example=0)
 
 
-_ITEM, _PUT, _SEARCH, _NAMESPACES = _ItemBody(), _PutBody(), _SearchBody(), _NamespacesBody()
+GONE = Answer("It is gone.", status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.put("/store/items")
-def put() -> Response:
+@operation(body=PutItemBody(), gives=Answer("It is stored.", status=HTTPStatus.NO_CONTENT))
+def put(body: dict[str, Any]) -> Response:
     """Store an item, or replace it."""
     # Null is what there is without it, as in all other fields.
-    given = {name: value for name, value in _PUT.of(json_body()).items() if value is not None}
+    given = {name: value for name, value in body.items() if value is not None}
     _store().put(**given)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.get("/store/items")
-def get() -> Response:
+@operation(
+    query=ItemQuery(),
+    gives=Answer("The item, or null.", {"anyOf": [Item, {"type": "null"}]}),
+)
+def get(namespace: tuple[str, ...], key: str, refresh_ttl: bool | None) -> Response:
     """The item of a namespace, its labels joined by periods, and a key; null if there is none."""
-    asked: dict[str, Any] = {
-        name: request.args[name] for name in ("namespace", "key") if name in request.args
-    }
-    if "namespace" in asked:
-        asked["namespace"] = asked["namespace"].split(".")
-    refresh = query_flag("refresh_ttl") if "refresh_ttl" in request.args else None
-    item = _store().get(**_ITEM.of(asked), refresh_ttl=refresh)
+    item = _store().get(namespace, key, refresh_ttl=refresh_ttl)
     return answer(item.dict() if item else None)
 
 
 @blueprint.delete("/store/items")
-def delete() -> Response:
+@operation(body=ItemBody(), gives=GONE)
+def delete(body: dict[str, Any]) -> Response:
     """Delete an item, if it is there."""
-    _store().delete(**_ITEM.of(json_body()))
+    _store().delete(**body)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @blueprint.post("/store/items/search")
-def search() -> Response:
+@operation(body=SearchItemsBody(), gives=Answer("The items.", FoundItems))
+def search(body: dict[str, Any]) -> Response:
     """The items of a namespace and of all beneath it that pass a filter, a page of them.
 
     Those nearest to a query come first, if there is one.
     """
-    asked = _SEARCH.of(json_body())
     store = _store()
-    if asked.get("query") and not store.has_index:
+    if body.get("query") and not store.has_index:
         raise InvalidRequest("query: the store has no index to search by meaning")
-    found = store.search(asked.pop("namespace_prefix", None) or (), **asked)
+    found = store.search(body.pop("namespace_prefix", None) or (), **body)
     return answer({"items": [item.dict() for item in found]})
 
 
 @blueprint.post("/store/namespaces")
-def namespaces() -> Response:
+@operation(body=NamespacesBody(), gives=Answer("The namespaces.", Namespaces))
+def namespaces(body: dict[str, Any]) -> Response:
     """The namespaces that have items, a page of them."""
-    return answer({"namespaces": _store().list_namespaces(**_NAMESPACES.of(json_body()))})
+    return answer({"namespaces": _store().list_namespaces(**body)})
 
 
 def _store() -> RedisStore:
