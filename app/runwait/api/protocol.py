@@ -9,7 +9,8 @@ from marshmallow import ValidationError, post_load, validates_schema
 
 from runwait.api import fields
 from runwait.api.errors import BrokenRequest, InvalidRequest
-from runwait.api.request import json_body
+from runwait.api.operation import operation
+from runwait.api.resources import COMMANDED, stream
 from runwait.api.schemas import Body, ConfigBody, OnThread
 from runwait.api.stream import EventStream, frame_of, pause
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
@@ -51,12 +52,20 @@ _WATCHED = {"lifecycle", "input"}
 _LARGEST = 2**53 - 1  # of JavaScript's integers
 
 
-class _Command(Body):
+class Command(Body):
     """What any command is."""
 
-    id = fields.integer(0, _LARGEST, required=True)
-    method = fields.text(required=True)
-    params = fields.json_object(load_default=dict)
+    id = fields.integer(
+        0, _LARGEST, required=True, about="Any number; the answer has it too.", example=1
+    )
+    method = fields.text(
+        required=True, about="run.start, input.respond or agent.getTree.", example="run.start"
+    )
+    params = fields.json_object(
+        load_default=dict,
+        about="What the method takes.",
+        example={"assistant_id": "chat", "input": {"messages": []}},
+    )
 
 
 class _Asked(OnThread):
@@ -108,8 +117,8 @@ class _Tree(Body):
     run_id = fields.uuid(load_default=None)
 
 
-class _Events(Body):
-    """POST /threads/{thread_id}/stream/events."""
+class EventsBody(Body):
+    """Which events."""
 
     channels = fields.Strict(
         f"a list of: {', '.join(CHANNELS)}, {CUSTOM}NAME",
@@ -121,50 +130,72 @@ class _Events(Body):
                 for each in value
             )
         ),
+        schema={
+            **fields.list_of(
+                {"anyOf": [{"enum": [*CHANNELS]}, {**fields.STRING, "pattern": f"^{CUSTOM}."}]}
+            ),
+            "minItems": 1,
+            "maxItems": fields.MOST,
+        },
         bound=fields.FEW,
         required=True,
+        about="Which channels.",
+        example=["messages", "lifecycle"],
     )
     namespaces = fields.Strict(
         "a list of lists of strings",
         lambda value: isinstance(value, list) and all(map(fields.is_strings, value)),
+        schema={
+            **fields.list_of(fields.list_of(fields.STRING)),
+            "type": ["array", "null"],
+            "maxItems": fields.MOST,
+        },
         bound=fields.FEW,
         allow_none=True,
+        about="Only of these namespaces, and beneath them.",
+        example=[[]],
     )
-    depth = fields.integer(0, allow_none=True)
-    since = fields.integer(0, allow_none=True)
+    depth = fields.integer(0, allow_none=True, about="How far beneath.", example=1)
+    since = fields.integer(
+        0, allow_none=True, about="The number of the event after which to begin.", example=0
+    )
 
 
-_COMMAND, _START, _RESPOND, _TREE, _EVENTS = _Command(), _Start(), _Respond(), _Tree(), _Events()
+_START, _RESPOND, _TREE = _Start(), _Respond(), _Tree()
 
 
 @blueprint.post("/threads/<thread_id>/commands")
-def command(thread_id: str) -> Response:
+@operation(body=Command(), gives=COMMANDED, invalid=BrokenRequest)
+def command(thread_id: str, body: dict[str, Any]) -> Response:
     """Do what a command asks for; what comes of it is in the answer, whose status is 200."""
-    asked = _checked(_COMMAND)
     g.thread_id = thread_id
     try:
-        done = _DONE_BY.get(asked["method"])
+        done = _DONE_BY.get(body["method"])
         if done is None:
-            error, message = "unknown_command", f"there is no command {asked['method']}"
-            return jsonify(type="error", id=asked["id"], error=error, message=message)
-        result, through = done(thread_id, asked["params"])
+            error, message = "unknown_command", f"there is no command {body['method']}"
+            return jsonify(type="error", id=body["id"], error=error, message=message)
+        result, through = done(thread_id, body["params"])
     except tuple(_ERRORS) as error:
         word = _ERRORS[type(error)]
-        return jsonify(type="error", id=asked["id"], error=word, message=str(error))
+        return jsonify(type="error", id=body["id"], error=word, message=str(error))
     meta = {} if through is None else {"meta": {"applied_through_seq": through}}
-    return jsonify(type="success", id=asked["id"], result=result, **meta)
+    return jsonify(type="success", id=body["id"], result=result, **meta)
 
 
 @blueprint.post("/threads/<thread_id>/stream/events")
-def stream_events(thread_id: str) -> Response:
+@operation(
+    body=EventsBody(),
+    gives=stream("The events in the protocol's form, without an end."),
+    invalid=BrokenRequest,
+)
+def stream_events(thread_id: str, body: dict[str, Any]) -> Response:
     """The events of the thread's runs, those that are kept first, as they are asked for."""
-    wanted = _checked(_EVENTS)
     g.thread_id = thread_id
-    since = wanted.setdefault("since", None)
-    if since is None and set(wanted["channels"]) != _WATCHED:
+    since = body.setdefault("since", None)
+    if since is None and set(body["channels"]) != _WATCHED:
         since = 0
     follower = _service().follow_thread(thread_id, since)
-    return _ProtocolStream(follower, pause(), Subscription(**wanted)).response({})
+    return _ProtocolStream(follower, pause(), Subscription(**body)).response({})
 
 
 class _ProtocolStream(EventStream):
@@ -210,18 +241,6 @@ def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], None]
 
 
 _DONE_BY = {"run.start": _start, "input.respond": _respond, "agent.getTree": _tree}
-
-
-def _checked(body: Body) -> dict[str, Any]:
-    """The request's body, which must be as the protocol has it.
-
-    Raises:
-        BrokenRequest: it is not.
-    """
-    try:
-        return body.of(json_body())
-    except InvalidRequest as error:
-        raise BrokenRequest(str(error)) from None
 
 
 def _service() -> Service:
