@@ -6,18 +6,22 @@ from importlib.metadata import version
 
 from flask import Blueprint, Response, current_app, jsonify
 
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import Info, Ok, Ready
 from runwait.version import __version__
 
 blueprint = Blueprint("system", __name__)
 
 
 @blueprint.get("/ok")
+@operation(gives=Answer("It is.", Ok), stored=False)
 def ok() -> Response:
     """The process is alive."""
     return jsonify(ok=True)
 
 
 @blueprint.get("/ready")
+@operation(gives=Answer("It can.", Ready))
 def ready() -> Response:
     """The process can do all its work: Redis and the graphs are there."""
     service = current_app.extensions["runwait"].service
@@ -30,6 +34,7 @@ def ready() -> Response:
 
 
 @blueprint.get("/info")
+@operation(gives=Answer("What it is.", Info), stored=False)
 def info() -> Response:
     """Versions, and what this server can do, as the SDKs read it."""
     return jsonify(
