@@ -8,7 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
-from flask import Flask, g
+from flask import Flask
 
 from runwait.api import request as reading
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest
@@ -136,24 +136,6 @@ class TestIds:
         assert ids("x", "y") == "thread_id: must be a UUID; run_id: must be a UUID"
 
 
-class TestFlag:
-    @pytest.mark.parametrize(
-        ("query", "value"),
-        [("", False), ("f=true", True), ("f=1", True), ("f=false", False), ("f=0", False)],
-    )
-    def test_is_true_or_false(self, app, query, value):
-        with app.test_request_context(f"/?{query}"):
-            assert reading.query_flag("f") is value
-
-    @pytest.mark.parametrize("value", ["", "yes", "True", "2", " 1"])
-    def test_is_nothing_else(self, app, value):
-        with (
-            app.test_request_context("/", query_string={"f": value}),
-            pytest.raises(InvalidRequest, match=r"^f: must be one of: true, 1, false, 0$"),
-        ):
-            reading.query_flag("f")
-
-
 class TestRequestId:
     @pytest.mark.parametrize("given", ["x", "request 1", "~" * 255])
     def test_is_the_headers(self, app, given):
@@ -166,57 +148,3 @@ class TestRequestId:
         with app.test_request_context(headers=headers):
             made = [UUID(reading.request_id()) for _ in range(2)]
         assert made[0] != made[1]
-
-
-class TestIdempotencyKey:
-    @pytest.mark.parametrize(
-        ("given", "key"),
-        [("a", "a"), ('"a"', "a"), ("a" * 255, "a" * 255), (f'"{"~" * 255}"', "~" * 255)],
-    )
-    def test_may_be_quoted_or_bare(self, app, given, key):
-        with app.test_request_context(headers={"Idempotency-Key": given}):
-            g.fingerprint = "of the body"
-            assert reading.idempotency() == (key, "of the body")
-
-    def test_need_not_be_there(self, app):
-        with app.test_request_context():
-            assert reading.idempotency() == (None, "")
-
-    @pytest.mark.parametrize(
-        "given", ["", '""', '"', '"a', 'a"', "a b", "a\tb", "\xe9", "a" * 256, '"a","a"']
-    )
-    def test_is_refused_where_it_is_malformed(self, app, given):
-        with (
-            app.test_request_context(headers={"Idempotency-Key": given}),
-            pytest.raises(InvalidRequest, match=r"^Idempotency-Key: must be 1 to 255 visible"),
-        ):
-            reading.idempotency()
-
-
-class TestSelection:
-    NAMES = ("a", "b", "c")
-
-    @pytest.mark.parametrize(
-        ("query", "names"),
-        [
-            ("", ["a", "b", "c"]),
-            ("select=", ["a", "b", "c"]),
-            ("select=c&select=a&select=c", ["a", "c"]),
-            ("select=b", ["b"]),
-            ('select=["c","a"]', ["a", "c"]),
-            ("select=[]", ["a", "b", "c"]),
-        ],
-    )
-    def test_is_of_names_one_by_one_or_in_a_list(self, app, query, names):
-        with app.test_request_context(f"/?{query}"):
-            assert reading.query_selection("select", self.NAMES) == names
-
-    @pytest.mark.parametrize(
-        "query", ["d", "a&select=d", '["d"]', "[[]]", "[", "a,b", '["a"]&select=a']
-    )
-    def test_of_unknown_names_is_refused(self, app, query):
-        with (
-            app.test_request_context(f"/?select={query}"),
-            pytest.raises(InvalidRequest, match=r"^select: must be some of: a, b, c$"),
-        ):
-            reading.query_selection("select", self.NAMES)

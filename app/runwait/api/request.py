@@ -1,10 +1,8 @@
-"""Reading requests: the body, the ids in the path, the headers, the query."""
+"""Reading requests: the body, the ids in the path, the request's own id."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -18,8 +16,6 @@ from runwait.graphs.assistants import is_uuid
 
 # Of assistants there may be a graph's name in place of the id.
 _IDS = ("thread_id", "run_id", "checkpoint_id")
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_KEY = re.compile(r'"(?P<quoted>[\x21\x23-\x7e]{1,255})"|(?P<bare>[\x21\x23-\x7e]{1,255})')
 # What is safe in a log and in any header.
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -92,61 +88,7 @@ def _methods_without(bad: set[str]) -> list[str]:
     ]
 
 
-def query_choice(name: str, choices: Sequence[str], default: str | None = None) -> Any:
-    """One of some words from the query, or the default if it is not there."""
-    given = request.args.get(name)
-    if given is None:
-        return default
-    if given not in choices:
-        raise InvalidRequest(problems([(name, f"must be one of: {', '.join(choices)}")]))
-    return given
-
-
-def query_flag(name: str) -> bool:
-    """A boolean from the query: true, false, 1 or 0; false if it is not there."""
-    return _BOOLEANS[query_choice(name, list(_BOOLEANS), "false")]
-
-
-def query_integer(name: str, default: int, least: int, most: int) -> int:
-    """A whole number from the query, or the default if it is not there."""
-    given = request.args.get(name)
-    if given is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,10}", given) or not least <= int(given) <= most:
-        raise InvalidRequest(problems([(name, f"must be an integer from {least} to {most}")]))
-    return int(given)
-
-
-def query_selection(name: str, names: Sequence[str]) -> list[str]:
-    """Some of these names from the query, in this order; all of them if none is there.
-
-    Each comes by itself, or all as one JSON list: so LangGraph's SDK for JavaScript sends them. The
-    one for Python sends an empty text for none.
-    """
-    given = [each for each in request.args.getlist(name) if each]
-    if len(given) == 1 and given[0].startswith("["):
-        with contextlib.suppress(InvalidJSON):
-            given = parse(given[0].encode())
-    if not all(each in names for each in given):
-        raise InvalidRequest(problems([(name, f"must be some of: {', '.join(names)}")]))
-    return [each for each in names if each in given or not given]
-
-
 def request_id() -> str:
     """The request's X-Request-ID; one made for it, if there is none or it is no such text."""
     given = request.headers.get("X-Request-ID", "")
     return given if _REQUEST_ID.fullmatch(given) else str(uuid4())
-
-
-def idempotency() -> tuple[str | None, str]:
-    """The Idempotency-Key header, 1 to 255 visible ASCII characters, quoted or bare, if there is
-    one; and the fingerprint of the body, which must have been read."""
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return None, ""
-    found = _KEY.fullmatch(given)
-    if found is None:
-        raise InvalidRequest(
-            problems([("Idempotency-Key", "must be 1 to 255 visible ASCII characters")])
-        )
-    return found["quoted"] or found["bare"], g.fingerprint
