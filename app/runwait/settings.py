@@ -50,6 +50,7 @@ class Settings:
     result_ttl_seconds: float = 300.0
     stream_events_max: int = 10_000
     thread_ttl_seconds: float | None = None
+    thread_ttl_strategy: Literal["delete", "keep_latest"] = "delete"
     idempotency_ttl_seconds: float = 86_400.0
     langgraph_aes_key: str | None = field(default=None, repr=False)
     state_modules: list[str] | None = None
@@ -127,6 +128,11 @@ class Settings:
                 "STREAM_EVENTS_MAX", cls.stream_events_max, validate=Range(1, 10_000_000)
             ),
             "thread_ttl_seconds": env.float("THREAD_TTL_SECONDS", None, validate=_POSITIVE),
+            "thread_ttl_strategy": env.str(
+                "THREAD_TTL_STRATEGY",
+                cls.thread_ttl_strategy,
+                validate=OneOf(["delete", "keep_latest"]),
+            ),
             "idempotency_ttl_seconds": env.float(
                 "IDEMPOTENCY_TTL_SECONDS",
                 cls.idempotency_ttl_seconds,

@@ -542,6 +542,25 @@ def test_a_run_on_a_thread_makes_it_busy_and_its_end_makes_it_idle(storage, redi
     assert records.read("r1").kept
 
 
+def test_a_run_does_not_bring_back_a_thread_that_expired(storage, redis_server):
+    records = records_of(storage)
+    threads = ThreadRecords(storage, "test", None)
+    threads.create("t1", {"n": 1}, ttl=60_000)
+    redis_server.client.zadd("{test}:threads:expiry", {"t1": 1})
+    assert admit(records, missing="reject").kind == "missing"
+    assert [each.thread_id for each in threads.sweep()[0]] == ["t1"]
+
+
+def test_a_run_makes_a_thread_that_is_pruned_where_the_service_has_it_so(storage, redis_server):
+    records = records_of(storage)
+    thread = NewThread({"n": 1}, ["n=1"], 600_000, prunes=True)
+    token = records.admit(a_run(), LEASE, thread=thread, may_start=True).token
+    assert redis_server.client.zscore("{test}:threads:pruning", "t1") is None
+    records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+    assert redis_server.client.zscore("{test}:threads:pruning", "t1") is not None
+    assert redis_server.client.zscore("{test}:threads:expiry", "t1") is None
+
+
 def test_a_failed_run_leaves_its_error_on_the_thread_until_the_next_end(storage, redis_server):
     records = records_of(storage)
     error = {"error": "ValueError", "message": "no"}

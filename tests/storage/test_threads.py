@@ -33,7 +33,7 @@ SET = Script.of(
 )
 CREATE_TEMPORARY = Script.of(
     Script.load("threads/library", "runs/library").text
-    + "thread_create(ARGV[1], ARGV[2], clock(), '{}', '[]', '5000', '{}', {temporary = 'r1'}) "
+    + "thread_create(ARGV[1], ARGV[2], clock(), '{}', '[]', '5000', '', '{}', {temporary = 'r1'}) "
     + "return 1"
 )
 
@@ -222,12 +222,12 @@ def test_a_removed_thread_is_doomed_until_it_is_cleaned(records):
     thread_id = new(records)
     left_over = records.delete(thread_id)
     assert left_over.thread_id == thread_id
-    assert records.sweep() == ([left_over], False)
+    assert records.sweep() == ([left_over], [], False)
     with pytest.raises(RemovalUnfinished) as refused:
         records.create(thread_id, {})
     assert refused.value.left_over == left_over
     records.cleaned(left_over)
-    assert records.sweep() == ([], False)
+    assert records.sweep() == ([], [], False)
     records.create(thread_id, {})
 
 
@@ -238,7 +238,7 @@ def test_a_thread_that_is_built_is_there_once_it_is_created(records, redis_serve
     for call in (records.get, records.delete, records.hold):
         with pytest.raises(ThreadNotFound):
             call(thread_id)
-    assert records.sweep() == ([], False)
+    assert records.sweep() == ([], [], False)
     made = records.create(thread_id, {"a": 1}, token=token, status="interrupted")
     assert (made.status, made.state_updated is not None) == ("interrupted", True)
     assert ids(records, status="interrupted", metadata={"a": 1}) == [thread_id]
@@ -258,7 +258,7 @@ def test_a_thread_that_is_built_may_be_given_up(records, redis_server, how):
     elif how == "an hour ago":
         token = int(redis_server.client.time()[0] - 3600) * 1_000_000
         redis_server.client.zadd("{test}:threads:building", {thread_id: token})
-        (left_over,), _ = records.sweep()
+        (left_over,), _, _ = records.sweep()
     else:
         with pytest.raises(RemovalUnfinished) as refused:
             if how == "created":
@@ -325,11 +325,17 @@ def expire(server: RedisServer, thread_id: str) -> None:
     assert server.client.zadd("{test}:threads:expiry", {thread_id: 1}, xx=True, ch=True) == 1
 
 
+def nearly_expire(server: RedisServer, thread_id: str) -> None:
+    """Leave the thread a minute."""
+    soon = server.client.time()[0] * 1000 + 60_000
+    server.client.zadd("{test}:threads:expiry", {thread_id: soon}, xx=True)
+
+
 def test_an_expired_thread_goes_whole(records, redis_server):
     expired, other = new(records, {"a": 1}, ttl=60_000), new(records, {"a": 1}, ttl=90_000)
     assert records.sweep()[0] == []
     expire(redis_server, expired)
-    (left_over,), more = records.sweep()
+    (left_over,), _, more = records.sweep()
     assert left_over.thread_id == expired
     assert not more
     records.cleaned(left_over)
@@ -339,8 +345,8 @@ def test_an_expired_thread_goes_whole(records, redis_server):
 
 @pytest.mark.parametrize("use", ["get", "patch", "note_state", "run"])
 def test_a_use_puts_the_expiry_off(records, storage, redis_server, use):
-    thread_id = new(records, ttl=60_000)
-    expire(redis_server, thread_id)
+    thread_id = new(records, ttl=600_000)
+    nearly_expire(redis_server, thread_id)
     if use == "get":
         records.get(thread_id)
     elif use == "patch":
@@ -352,21 +358,94 @@ def test_a_use_puts_the_expiry_off(records, storage, redis_server, use):
         assert redis_server.client.zscore("{test}:threads:expiry", thread_id) is None
         change(storage, thread_id, status="idle")
     assert records.sweep()[0] == []
-    assert records.get(thread_id).expires - records.get(thread_id).updated >= 60_000
+    due = redis_server.client.zscore("{test}:threads:expiry", thread_id)
+    assert due - redis_server.client.time()[0] * 1000 > 500_000
+
+
+@pytest.mark.parametrize("strategy", ["get", "patch", "hold", "search", "ids", "count", "find"])
+def test_an_expired_thread_is_gone_at_once(records, redis_server, strategy):
+    thread_id = new(records, {"a": 1}, ttl=60_000)
+    expire(redis_server, thread_id)
+    if strategy in ("get", "patch", "hold"):
+        arguments = ({},) if strategy == "patch" else ()
+        with pytest.raises(ThreadNotFound):
+            getattr(records, strategy)(thread_id, *arguments)
+    elif strategy == "count":
+        assert records.count(ThreadQuery()) == 0
+    else:
+        asked: dict[str, Any] = {
+            "search": {},
+            "ids": {"ids": [thread_id]},
+            "find": {"metadata": {"a": 1}, "status": "idle"},
+        }[strategy]
+        page = records.search(ThreadQuery(**asked))
+        assert (page.records, page.total) == ([], 0)
+    assert [each.thread_id for each in records.sweep()[0]] == [thread_id]
+
+
+def test_the_id_of_an_expired_thread_may_be_used_again_once_it_is_cleaned(records, redis_server):
+    thread_id = new(records, {"a": 1}, ttl=60_000)
+    expire(redis_server, thread_id)
+    with pytest.raises(RemovalUnfinished) as got:
+        records.create(thread_id, {})
+    records.cleaned(got.value.left_over)
+    assert records.create(thread_id, {}).metadata == {}
+
+
+class TestKeepingTheLatest:
+    @pytest.fixture
+    def records(self, storage):
+        return ThreadRecords(storage, "test", 600, "keep_latest")
+
+    def test_gives_a_thread_to_be_pruned_once_it_was_not_used(self, records, redis_server):
+        thread_id = new(records)
+        assert records.get(thread_id).prunes == 600_000
+        assert records.sweep() == ([], [], False)
+        redis_server.client.zadd("{test}:threads:pruning", {thread_id: 1})
+        assert records.sweep() == ([], [thread_id], False)
+        records.pruned(thread_id)
+        assert records.sweep() == ([], [], False)
+        assert records.get(thread_id)
+
+    def test_gives_it_again_where_it_was_not_pruned_and_not_where_it_was_used(
+        self, records, redis_server
+    ):
+        thread_id = new(records)
+        redis_server.client.zadd("{test}:threads:pruning", {thread_id: 1})
+        assert records.sweep()[1] == records.sweep()[1] == [thread_id]
+        records.get(thread_id)
+        records.pruned(thread_id)
+        due = redis_server.client.zscore("{test}:threads:pruning", thread_id)
+        assert due - redis_server.client.time()[0] * 1000 > 500_000
+
+    def test_is_nothing_to_a_thread_that_says_itself_how_long_it_lives(self, records, redis_server):
+        thread_id = new(records, ttl=60_000)
+        assert records.get(thread_id).prunes is None
+        expire(redis_server, thread_id)
+        assert len(records.sweep()[0]) == 1
+        other = new(records)
+        records.patch(other, {}, ttl=60_000)
+        assert redis_server.client.zscore("{test}:threads:pruning", other) is None
+
+    def test_leaves_nothing_of_a_thread_that_is_deleted(self, records, redis_server):
+        thread_id = new(records)
+        records.delete(thread_id)
+        assert redis_server.client.zscore("{test}:threads:pruning", thread_id) is None
 
 
 def test_a_search_is_no_use(records, redis_server):
-    thread_id = new(records, ttl=60_000)
-    expire(redis_server, thread_id)
+    thread_id = new(records, ttl=600_000)
+    nearly_expire(redis_server, thread_id)
     assert ids(records) == [thread_id]
-    assert len(records.sweep()[0]) == 1
+    due = redis_server.client.zscore("{test}:threads:expiry", thread_id)
+    assert due - redis_server.client.time()[0] * 1000 <= 61_000
 
 
 def test_the_service_may_give_all_threads_a_life_and_a_thread_may_have_its_own(storage):
     records = ThreadRecords(storage, "test", 30.0)
     assert records.get(new(records)).ttl == 30_000
-    thread_id = new(records, ttl=50)
-    assert records.get(thread_id).ttl == 50
+    thread_id = new(records, ttl=50_000)
+    assert records.get(thread_id).ttl == 50_000
     assert records.patch(thread_id, {}, ttl=70_000).ttl == 70_000
     assert records.patch(thread_id, {"a": 1}).ttl == 70_000
 
@@ -374,11 +453,11 @@ def test_the_service_may_give_all_threads_a_life_and_a_thread_may_have_its_own(s
 def test_a_sweep_removes_at_most_a_hundred_and_says_that_there_is_more(records, redis_server):
     for _ in range(120):
         expire(redis_server, new(records, ttl=60_000))
-    left_over, more = records.sweep()
+    left_over, _, more = records.sweep()
     assert (len(left_over), more) == (100, True)
     for each in left_over:
         records.cleaned(each)
-    left_over, more = records.sweep()
+    left_over, _, more = records.sweep()
     assert (len(left_over), more) == (20, False)
 
 

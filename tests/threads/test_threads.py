@@ -277,7 +277,7 @@ class TestDelete:
         world.records.delete(thread_id)
         threads.sweep()
         assert world.keys_of(thread_id) == []
-        assert world.records.sweep() == ([], False)
+        assert world.records.sweep() == ([], [], False)
 
     def test_that_comes_late_leaves_a_later_thread_alone(self, world, threads):
         thread_id = threads.create()["thread_id"]
@@ -332,12 +332,25 @@ class TestExpiry:
         threads.sweep()
         assert world.keys_of(thread_id) == []
 
+    def test_may_keep_the_latest_state(self, world, threads):
+        threads._records = ThreadRecords(world.storage, "test", 600, "keep_latest")
+        thread_id = threads.create()["thread_id"]
+        for text in ("a", "b"):
+            world.run(thread_id, "note", {"text": text})
+        states = world.checkpoints(thread_id)
+        assert threads.get(thread_id, ttl=True)["ttl"]["strategy"] == "keep_latest"
+        world.server.client.zadd("{test}:threads:pruning", {thread_id: 1})
+        threads.sweep()
+        assert threads.get(thread_id)["values"]["seen"] == ["a", "b"]
+        assert world.checkpoints(thread_id) == 1 < states
+        assert world.server.client.zcard("{test}:threads:pruning") == 1
+
     def test_takes_all_that_expired_in_one_sweep(self, world, threads):
         made = [threads.create(ttl=60_000)["thread_id"] for _ in range(250)]
         world.server.client.zadd("{test}:threads:expiry", dict.fromkeys(made, 1))
         threads.sweep()
         assert threads.count(ThreadQuery()) == 0
-        assert world.records.sweep() == ([], False)
+        assert world.records.sweep() == ([], [], False)
 
 
 class TestSearch:

@@ -536,11 +536,13 @@ def thread_of(record: RunRecord, settings: Settings) -> NewThread:
         "assistant_id": record.assistant_id,
     }
     ttl = settings.thread_ttl_seconds
-    return NewThread(metadata, index_terms(metadata), None if ttl is None else round(ttl * 1000))
+    life = None if ttl is None else round(ttl * 1000)
+    prunes = settings.thread_ttl_strategy == "keep_latest"
+    return NewThread(metadata, index_terms(metadata), life, prunes)
 
 
 def with_ids(stored: bytes, record: RunRecord, thread: NewThread) -> NewThread:
     """A thread's own metadata, with what it is run with now."""
     ids = {"graph_id": record.graph_id, "assistant_id": record.assistant_id}
     metadata = {**json.loads(stored), **ids}
-    return NewThread(metadata, index_terms(metadata), thread.ttl_ms)
+    return NewThread(metadata, index_terms(metadata), thread.ttl_ms, thread.prunes)

@@ -112,7 +112,7 @@ class Service:
         in_time = InTime(storage)
         saver = savers.plain(in_time)
         thread_records = self._thread_records = ThreadRecords(
-            storage, prefix, settings.thread_ttl_seconds
+            storage, prefix, settings.thread_ttl_seconds, settings.thread_ttl_strategy
         )
         records = self._records = RunRecords(
             storage, prefix, self.process_id, settings.result_ttl_seconds

@@ -228,11 +228,13 @@ class NewThread:
         metadata: its metadata.
         terms: the index terms of the metadata.
         ttl_ms: its idle life in ms; None: for ever.
+        prunes: whether it is then pruned, and does not go.
     """
 
     metadata: dict[str, Any]
     terms: list[str]
     ttl_ms: int | None
+    prunes: bool = False
 
 
 @dataclass(frozen=True)
@@ -489,7 +491,8 @@ class RunRecords:
             "missing": missing,
             "metadata": json.dumps(thread.metadata),
             "terms": json.dumps(thread.terms),
-            "thread_ttl": thread.ttl_ms,
+            "thread_ttl": None if thread.prunes else thread.ttl_ms,
+            "prunes": thread.ttl_ms if thread.prunes else None,
             "graph": _ids(record),
         }
 

@@ -11,6 +11,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                        state_updated     ms; absent before the first state
                                        active     the run that has the thread; absent without
                                        ttl        ms that it lives without use; absent: for ever
+                                       prunes     ms without use after which it loses all but its
+                                                  latest state; absent: it does not
                                        temporary  a run whose end takes the thread along; such a
                                                   thread is in no index
                                        nonce      the call that made it
@@ -23,6 +25,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
     {prefix}:threads:created:<mark>, {prefix}:threads:updated:<mark>
                                  zset  the same, of threads with an index term or `status=<status>`
     {prefix}:threads:expiry      zset  ids by the ms when they expire; only those that do
+    {prefix}:threads:pruning     zset  the same, of those that are then pruned
     {prefix}:doomed              zset  ids of removed threads whose checkpoints are to be deleted
                                        yet, by the fencing token to do it with
 
@@ -43,6 +46,7 @@ from uuid import uuid4
 from runwait.storage.connection import InTime, Script, Storage, named
 from runwait.storage.metadata import contains, index_terms, says_all
 
+TTLStrategy = Literal["delete", "keep_latest"]
 STATUSES = ("idle", "busy", "interrupted", "error")
 SORTS = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
 # Terms of one query that the index is asked for; what the others say is asked of each thread.
@@ -70,6 +74,7 @@ _FIELDS = (
     "updated",
     "state_updated",
     "ttl",
+    "prunes",
     "temporary",
 )
 
@@ -105,7 +110,13 @@ class LeftOver:
 
 @dataclass(frozen=True)
 class ThreadRecord:
-    """What is known of a thread, without its state. Times are ms since 1970."""
+    """What is known of a thread, without its state. Times are ms since 1970.
+
+    Attributes:
+        ttl: ms that it lives without use; None: for ever.
+        prunes: ms without use after which it loses all but its latest state; None: never.
+        expires: when either comes, unless it is used.
+    """
 
     thread_id: str
     metadata: dict[str, Any]
@@ -116,6 +127,7 @@ class ThreadRecord:
     updated: int
     state_updated: int | None
     ttl: int | None
+    prunes: int | None
     temporary: bool
     expires: int | None = None
 
@@ -151,7 +163,8 @@ class ThreadRecord:
     ) -> ThreadRecord:
         """The record from the values of its fields."""
         stored = {name: value for name, value in zip(_FIELDS, values, strict=True) if value}
-        state_updated, ttl = stored.get("state_updated"), stored.get("ttl")
+        state_updated = stored.get("state_updated")
+        ttl, prunes = stored.get("ttl"), stored.get("prunes")
         return cls(
             thread_id=thread_id,
             metadata=json.loads(stored["metadata"]),
@@ -162,6 +175,7 @@ class ThreadRecord:
             updated=int(stored["updated"]),
             state_updated=None if state_updated is None else int(state_updated),
             ttl=None if ttl is None else int(ttl),
+            prunes=None if prunes is None else int(prunes),
             temporary="temporary" in stored,
             expires=None if expires is None else int(expires),
         )
@@ -199,7 +213,13 @@ Keep = Callable[[ThreadRecord], bool]
 class ThreadRecords:
     """The threads in Redis. Every method may raise StorageUnavailable."""
 
-    def __init__(self, storage: Storage, prefix: str, ttl_seconds: float | None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        prefix: str,
+        ttl_seconds: float | None,
+        strategy: TTLStrategy = "delete",
+    ) -> None:
         """Prepare.
 
         Args:
@@ -207,11 +227,15 @@ class ThreadRecords:
             prefix: what all keys begin with, so that services can share a Redis.
             ttl_seconds: how long a thread lives without use, unless its maker says otherwise;
                 None: for ever.
+            strategy: what becomes of it then, if its maker says nothing: it goes, or it loses all
+                but its latest state.
         """
         self._storage = InTime(storage)
         self._tag = "{" + prefix + "}"
         self._left_over = f"{self._tag}:doomed"
-        self._ttl = None if ttl_seconds is None else round(ttl_seconds * 1000)
+        ttl = None if ttl_seconds is None else round(ttl_seconds * 1000)
+        self._ttl = ttl if strategy == "delete" else None
+        self._prunes = ttl if strategy == "keep_latest" else None
 
     def create(
         self,
@@ -238,7 +262,7 @@ class ThreadRecords:
             RemovalUnfinished: there was one, and its checkpoints must be deleted first.
             ThreadBusy: what was built has been given up since.
         """
-        ttl = self._ttl if ttl is None else ttl
+        ttl, prunes = (self._ttl, self._prunes) if ttl is None else (ttl, None)
         answer = self._storage.call(
             _CREATE,
             [self._thread(thread_id)],
@@ -250,6 +274,7 @@ class ThreadRecords:
                 terms=json.dumps(index_terms(metadata)),
                 config=json.dumps(config or {}),
                 ttl=ttl,
+                prunes=prunes,
                 token=token,
                 status=status,
             ),
@@ -326,7 +351,7 @@ class ThreadRecords:
             ThreadNotFound: there is none.
             ThreadBusy: a run has it.
         """
-        token = self._storage.call(_HOLD, [self._thread(thread_id)], [self._tag])
+        token = self._storage.call(_HOLD, [self._thread(thread_id)], [self._tag, thread_id])
         if token == 0:
             raise ThreadNotFound(thread_id)
         if token == b"":
@@ -365,20 +390,34 @@ class ThreadRecords:
         """Note that the checkpoints of a removed thread are deleted."""
         self._storage.call(_CLEANED, [self._left_over], [left_over.thread_id, left_over.token])
 
-    def sweep(self) -> tuple[list[LeftOver], bool]:
+    def sweep(self) -> tuple[list[LeftOver], list[str], bool]:
         """Remove threads that expired, at most 100.
 
         Returns:
-            Removed threads whose checkpoints are to be deleted, at most 100, and whether there may
-            be more to do at once.
+            Removed threads whose checkpoints are to be deleted, at most 100; ids of threads to be
+            pruned, at most 100, which are given again until they are `pruned` or used; and whether
+            there may be more removed ones at once.
         """
-        more, left_over = self._storage.call(
+        more, left_over, pruned = self._storage.call(
             _SWEEP_OUT,
             [f"{self._tag}:threads:expiry", self._left_over, f"{self._tag}:threads:building"],
             [self._tag, _SWEEP],
         )
         pairs = zip(left_over[::2], left_over[1::2], strict=True)
-        return [LeftOver(thread_id.decode(), int(token)) for thread_id, token in pairs], bool(more)
+        return (
+            [LeftOver(thread_id.decode(), int(token)) for thread_id, token in pairs],
+            [thread_id.decode() for thread_id in pruned],
+            bool(more),
+        )
+
+    def pruned(self, thread_id: str) -> None:
+        """Note that all but the latest state of a thread is gone."""
+        self._storage.call(_PRUNED, [f"{self._tag}:threads:pruning"], [thread_id])
+
+    def _expire(self) -> None:
+        """Remove all threads that expired: what goes over indexes is to find none of them."""
+        while self._storage.call(_EXPIRE, [f"{self._tag}:threads:expiry"], [self._tag, _SWEEP]):
+            pass
 
     def search(self, query: ThreadQuery, keep: Keep | None = None) -> ThreadPage:
         """The threads that match, in order.
@@ -392,6 +431,7 @@ class ThreadRecords:
             query: what is looked for.
             keep: which of the threads found count.
         """
+        self._expire()
         first, last = query.offset, query.offset + query.limit
         if keep is None and query.ids is None and _is_indexed(query.metadata):
             if query.sort_by in _INDEXES:
@@ -406,6 +446,7 @@ class ThreadRecords:
 
     def count(self, query: ThreadQuery, keep: Keep | None = None) -> int:
         """How many threads match; limit, offset and order aside."""
+        self._expire()
         if keep is not None or query.ids is not None or not _is_indexed(query.metadata):
             found = self._candidates(query)
             return sum(1 for _ in (found if keep is None else filter(keep, found)))
@@ -549,5 +590,7 @@ _NOTE_STATE = Script.load("threads/note_state", *_LIBRARIES)
 _DELETE = Script.load("threads/delete", *_LIBRARIES)
 _CLEANED = Script.load("threads/cleaned")
 _SWEEP_OUT = Script.load("threads/sweep", *_LIBRARIES)
+_EXPIRE = Script.load("threads/expire", *_LIBRARIES)
+_PRUNED = Script.load("threads/pruned", *_LIBRARIES)
 _SEARCH = Script.load("threads/search", large=True)
 _COUNT = Script.load("threads/count")

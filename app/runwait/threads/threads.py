@@ -136,9 +136,10 @@ class Threads:
         record = self._records.get(thread_id)
         shown = self._public(record)
         if ttl:
-            shown["ttl"] = record.ttl and {
-                "strategy": "delete",
-                "ttl_minutes": record.ttl / 60_000,
+            life = record.ttl or record.prunes
+            shown["ttl"] = life and {
+                "strategy": "delete" if record.ttl else "keep_latest",
+                "ttl_minutes": life / 60_000,
                 "expires_at": record.expires_at,
             }
         return shown
@@ -256,15 +257,20 @@ class Threads:
         return self._saver.fenced(token)
 
     def sweep(self) -> None:
-        """Remove all threads that expired, and what is left of removed ones.
+        """Remove all threads that expired, and what is left of removed ones; prune others.
 
         To be called now and then, by any process.
         """
         more = True
         while more:
-            left_over, more = self._records.sweep()
+            left_over, to_prune, more = self._records.sweep()
             if not self._clean_if_possible(left_over):
                 return
+        for each in to_prune:
+            # What a run has, or another process prunes, is looked at again.
+            with contextlib.suppress(ThreadNotFound, ThreadBusy, Fenced):
+                self._keep_latest(each)
+                self._records.pruned(each)
 
     def clean(self, left_over: LeftOver) -> None:
         """Delete what a removed thread left.

@@ -16,6 +16,7 @@
 --                     lost, which does not bring back a thread that was removed
 --       terms         the metadata's index terms
 --       thread_ttl    its idle life in ms
+--       prunes        ms without use after which it loses all but its latest state
 --       graph         the graph's and assistant's ids
 --       seen          the thread's metadata as read before: they are replaced only if they still stand
 -- Returns {verdict, ...}: 'running', the token and 1 if its thread is followed; 'pending'; and where nothing was recorded: 'ended'
@@ -47,6 +48,7 @@ local delay = tonumber(a.delay or '0')
 -- It has its turn already where only its record was lost.
 local active, has_turn
 if kept then
+  thread_expire(p, thread, now)
   -- A run that is recorded again has its own turn still.
   if redis.call('HGET', key, 'active') ~= id then pass_on_from_gone(p, thread, now) end
   local there = redis.call('HMGET', key, 'status', 'temporary', 'active', 'metadata', 'graph')
@@ -55,7 +57,7 @@ if kept then
     if a.missing == 'again' and redis.call('EXISTS', p .. ':gone:' .. thread) == 1 then return {'missing'} end
     local left_over = thread_left_over(p, thread)
     if left_over then return {'left over', left_over} end
-    thread_create(p, thread, now, a.metadata, a.terms, a.thread_ttl or '', '{}')
+    thread_create(p, thread, now, a.metadata, a.terms, a.thread_ttl or '', a.prunes or '', '{}')
     redis.call('HSET', KEYS[1], 'made_thread', '1')
     redis.call('HSET', key, 'graph', a.graph)
   end

@@ -6,6 +6,7 @@
 -- Returns 1 if changed (also when repeated), 0 if there is no such thread, -1 if its metadata is
 -- not as read before.
 local a = named(ARGV)
+thread_expire(a.prefix, a.id, clock())
 local metadata = redis.call('HGET', KEYS[1], 'metadata')
 if not metadata then return 0 end
 local fields = {}
@@ -15,6 +16,6 @@ if a.metadata then
   -- The next run lays its graph's and assistant's ids over the metadata again.
   fields.graph = false
 end
-if a.ttl then fields.ttl = a.ttl end
+if a.ttl then fields.ttl, fields.prunes = a.ttl, false end
 thread_set(a.prefix, a.id, clock(), fields)
 return 1

@@ -1,7 +1,8 @@
 -- A fencing token for one who changes a thread that no run has.
 -- KEYS  1 thread hash
--- ARGV  1 prefix of all keys
+-- ARGV  1 tag of all keys, 2 thread id
 -- Returns the token; '' if a run has the thread or is to come, 0 if there is no such thread.
+thread_expire(ARGV[1], ARGV[2], clock())
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return 0 end
 if status == 'busy' then return '' end

@@ -15,13 +15,15 @@ local function thread_marks(terms, status)
   return marks
 end
 
--- Puts the thread's expiry where its life and status say.
+-- Puts the thread's expiry, or when it is to be pruned, where its life and status say.
 local function thread_touch(p, id, now)
-  local record = redis.call('HMGET', thread_key(p, id), 'ttl', 'status', 'temporary')
-  if record[1] and record[2] ~= 'busy' and not record[3] then
-    redis.call('ZADD', p .. ':threads:expiry', now + record[1], id)
-  else
-    redis.call('ZREM', p .. ':threads:expiry', id)
+  local record = redis.call('HMGET', thread_key(p, id), 'ttl', 'prunes', 'status', 'temporary')
+  for i, name in ipairs({':threads:expiry', ':threads:pruning'}) do
+    if record[i] and record[3] ~= 'busy' and not record[4] then
+      redis.call('ZADD', p .. name, now + record[i], id)
+    else
+      redis.call('ZREM', p .. name, id)
+    end
   end
 end
 
@@ -45,12 +47,14 @@ end
 
 -- Makes an idle thread. The caller has seen that there is none.
 --   ttl     ms that it lives without use, or '' for ever
+--   prunes  ms without use after which it loses all but its latest state, or '' for never
 --   others  further fields of the record, or nil
-local function thread_create(p, id, now, metadata, terms, ttl, config, others)
+local function thread_create(p, id, now, metadata, terms, ttl, prunes, config, others)
   local key = thread_key(p, id)
   redis.call('HSET', key, 'metadata', metadata, 'terms', terms, 'config', config, 'status', 'idle',
     'created', now, 'updated', now)
   if ttl ~= '' then redis.call('HSET', key, 'ttl', ttl) end
+  if prunes ~= '' then redis.call('HSET', key, 'prunes', prunes) end
   for field, value in pairs(others or {}) do redis.call('HSET', key, field, value) end
   if others and others.temporary then return end
   for _, mark in ipairs(thread_marks(terms, 'idle')) do
@@ -121,6 +125,7 @@ local function thread_remove(p, id, now)
     end
   end
   redis.call('ZREM', p .. ':threads:expiry', id)
+  redis.call('ZREM', p .. ':threads:pruning', id)
   redis.call('DEL', key, key .. ':queue', key .. ':scheduled', key .. ':runs')
   redis.call('ZADD', p .. ':doomed', next_token(p), id)
   -- For a process that has not heard of it: what it records again must not bring the thread back.
@@ -128,3 +133,31 @@ local function thread_remove(p, id, now)
   return true
 end
 
+-- Whether a run is still to come: its thread is in use. The thread of a run that has its turn is busy,
+-- and does not expire.
+local function thread_awaits_run(p, id)
+  for _, run in ipairs(redis.call('ZREVRANGE', thread_key(p, id) .. ':runs', 0, -1)) do
+    local found = redis.call('HMGET', p .. ':run:' .. run, 'record', 'ended_by')
+    if found[1] and not found[2] then return true end
+  end
+  return false
+end
+
+-- Removes the thread if it was not used for as long as it lives. Begins whatever asks for a thread.
+local function thread_expire(p, id, now)
+  local due = redis.call('ZSCORE', p .. ':threads:expiry', id)
+  if not due or tonumber(due) > now then return end
+  if thread_awaits_run(p, id) then
+    thread_touch(p, id, now)
+  else
+    thread_remove(p, id, now)
+  end
+end
+
+-- Removes threads that were not used for as long as they live, so many at most. Returns whether there may
+-- be more.
+local function threads_expire(p, now, most)
+  local due = redis.call('ZRANGEBYSCORE', p .. ':threads:expiry', '-inf', now, 'LIMIT', 0, most)
+  for _, id in ipairs(due) do thread_expire(p, id, now) end
+  return redis.call('ZCOUNT', p .. ':threads:expiry', '-inf', now) > 0
+end

@@ -2,6 +2,7 @@
 -- KEYS  1 thread hash
 -- ARGV  1 tag of all keys, 2 thread id, 3 status
 -- Returns 1 if noted, 0 if there is no such thread or a run has it, which will note its own.
+thread_expire(ARGV[1], ARGV[2], clock())
 local found = redis.call('HMGET', KEYS[1], 'created', 'status')
 if not found[1] or found[2] == 'busy' then return 0 end
 local now = clock()
