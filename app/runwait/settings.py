@@ -55,6 +55,7 @@ class Settings:
     langgraph_aes_key: str | None = field(default=None, repr=False)
     state_modules: list[str] | None = None
     claim_runs: bool = True
+    cron_enabled: bool = True
     max_request_bytes: int = 16 * 1024 * 1024
     max_value_bytes: int = 64 * 1024 * 1024
     request_timeout_seconds: float = 30.0
@@ -139,6 +140,7 @@ class Settings:
                 validate=Range(1, 31_536_000),
             ),
             "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
+            "cron_enabled": env.bool("CRON_ENABLED", cls.cron_enabled),
             "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key),
             "state_modules": env.list("STATE_MODULES", None, subcast=str.strip),
             "max_request_bytes": env.int(

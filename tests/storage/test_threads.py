@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runwait.storage import threads as module
+from runwait.storage import index as module
 from runwait.storage.connection import Script, Storage, StorageUnavailable
 from runwait.storage.metadata import contains, index_terms
 from runwait.storage.threads import (

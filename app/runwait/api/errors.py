@@ -16,6 +16,7 @@ from runwait.assistants.assistants import (
     SystemAssistant,
     TwoContexts,
 )
+from runwait.crons.crons import CronBusy
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.runs.admission import (
     ConflictingRequest,
@@ -28,6 +29,7 @@ from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.crons import CronNotFound
 from runwait.storage.embedding import EmbeddingFailed, EmbeddingTimedOut
 from runwait.storage.events import ForgottenEvent, UnknownEvent
 from runwait.storage.records import UnreadableRecord
@@ -88,6 +90,8 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     AssistantExists: (HTTPStatus.CONFLICT, "{}"),
     CheckpointNotFound: (HTTPStatus.NOT_FOUND, "checkpoint {} not found"),
     NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
+    CronNotFound: (HTTPStatus.NOT_FOUND, "cron {} not found"),
+    CronBusy: (HTTPStatus.CONFLICT, "cron {} is changed by others at the same time"),
     StateIncompatible: (HTTPStatus.CONFLICT, "{}"),
     UpdateRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnknownEvent: (HTTPStatus.UNPROCESSABLE_ENTITY, "Last-Event-ID: run {} has no such event"),

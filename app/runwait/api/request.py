@@ -15,7 +15,7 @@ from runwait.api.json_body import InvalidJSON, parse
 from runwait.graphs.assistants import is_uuid
 
 # Of assistants there may be a graph's name in place of the id.
-_IDS = ("thread_id", "run_id", "checkpoint_id")
+_IDS = ("thread_id", "run_id", "checkpoint_id", "cron_id")
 # What is safe in a log and in any header.
 _REQUEST_ID = re.compile(r"[\x20-\x7e]{1,255}")
 

@@ -42,7 +42,7 @@ def info() -> Response:
         langgraph_py_version=version("langgraph"),
         flags={
             "assistants": True,
-            "crons": False,
+            "crons": True,
             "langsmith": False,
             "strict_resume": True,
         },

@@ -154,6 +154,26 @@ class Admission:
             NoRoom: no place to wait for a name to resolve.
             StorageUnavailable: it needs Redis, which is away.
         """
+        request, assistant = self.check_request(request)
+        key = self.key_of(request.idempotency_key, request.fingerprint, request.thread_id)
+        if key is not None and (before := self._records.repeated(key)) is not None:
+            return _replay(before)
+        if request.thread_id is not None:
+            graph = self._graphs[assistant.graph_id]
+            self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
+        return Candidate(new_record(request, assistant), request, key)
+
+    def check_request(self, request: RunRequest) -> tuple[RunRequest, Assistant]:
+        """Refuse a request that could become no run at any time, whatever is on its thread.
+
+        Returns:
+            The request, laid over what its assistant has; and that.
+
+        Raises:
+            AssistantNotFound, UnknownGraph, ConflictingRequest, UnfitRequest, WebhookRefused: as
+                `check` does.
+            NoRoom, StorageUnavailable: likewise.
+        """
         assistant = self._assistants.resolve(request.assistant_id)
         graph = self._graphs[assistant.graph_id]
         if request.configurable and request.context:
@@ -167,12 +187,7 @@ class Admission:
             # A name may take its time to resolve: that is a wait like any other.
             with self._hub.place():
                 check_target(request.webhook, self._webhook_rules)
-        key = self.key_of(request.idempotency_key, request.fingerprint, request.thread_id)
-        if key is not None and (before := self._records.repeated(key)) is not None:
-            return _replay(before)
-        if request.thread_id is not None:
-            self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
-        return Candidate(_new_record(request, assistant), request, key)
+        return request, assistant
 
     def admit(
         self,
@@ -406,11 +421,16 @@ def _replay(before: Verdict) -> Replay:
     return Replay(before.thread_id, before.run_id, before.document)
 
 
-def _new_record(request: RunRequest, assistant: Assistant) -> RunRecord:
+def new_record(
+    request: RunRequest, assistant: Assistant, ids: tuple[str, str] | None = None
+) -> RunRecord:
+    """The run that a request is to become; its own id and that of a thread made for it are new,
+    unless they have to be these."""
+    run_id, thread_id = ids or (str(uuid7()), str(uuid7()))
     shown, hidden = request.stored()
     return RunRecord(
-        run_id=str(uuid7()),
-        thread_id=request.thread_id or str(uuid7()),
+        run_id=run_id,
+        thread_id=request.thread_id or thread_id,
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
         status=RunStatus.RUNNING,

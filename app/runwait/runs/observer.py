@@ -37,6 +37,10 @@ class Observer(Protocol):
     def handed_back(self, run: Run) -> None:
         """The process stops, and gave a run up for others to claim."""
 
+    def cron_started(self, cron_id: str, record: RunRecord, *, late: float, missed: int) -> None:
+        """This process started a run of a cron, so many seconds after it was due; so many due
+        times before were missed."""
+
     def blocked(self, block: Block) -> None:
         """A node has kept the event loop from all other asynchronous runs for a second."""
 
@@ -95,6 +99,20 @@ class LogLines:
     def handed_back(self, run: Run) -> None:
         """It goes on with another line, in another process."""
         log.info("run handed back", extra=_extra(run))
+
+    def cron_started(self, cron_id: str, record: RunRecord, *, late: float, missed: int) -> None:
+        """A warning where some were missed."""
+        log.log(
+            logging.WARNING if missed else logging.INFO,
+            "cron started a run",
+            extra={
+                "cron_id": cron_id,
+                "run_id": record.run_id,
+                "thread_id": record.thread_id,
+                "late_ms": round(late * 1000),
+                "missed": missed,
+            },
+        )
 
     def blocked(self, block: Block) -> None:
         """One warning for each node, which does it again with every run; others are counted."""

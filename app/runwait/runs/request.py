@@ -37,6 +37,7 @@ class RunRequest:
         fingerprint: tells its body from others, where there is such a key.
         thread_id: the kept thread that it is to run on, if the path names one.
         assistant_metadata: the metadata of its assistant, once that is known.
+        cron_id: the cron that starts it, if one does.
         waits: whether it asked for the document alone. LangChain's events are not made for it then:
             LangGraph takes another way for them, on which a subgraph's output schema is ignored.
     """
@@ -68,6 +69,7 @@ class RunRequest:
     checkpoint: dict[str, Any] | None = None
     checkpoint_id: str | None = None
     assistant_metadata: dict[str, Any] = field(default_factory=dict)
+    cron_id: str | None = None
     waits: bool = True
 
     @property
@@ -212,6 +214,8 @@ class RunRequest:
         """LangGraph's config for the run: the caller's, under what is the service's to say."""
         values = (record.run_id, record.thread_id, record.graph_id, record.assistant_id)
         ids = dict(zip(_IDS, (*values, self.request_id), strict=True))
+        if self.cron_id is not None:
+            ids["cron_id"] = self.cron_id
         given = self.configurable or self.context
         config: dict[str, Any] = {
             "configurable": {

@@ -18,6 +18,8 @@ from uuid import uuid4
 
 from runwait import memory
 from runwait.assistants.assistants import Assistants
+from runwait.crons.crons import Crons
+from runwait.crons.scheduler import Scheduler
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.graphs.graph import Graph
 from runwait.runs import ending
@@ -48,6 +50,7 @@ from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.assistants import AssistantRecords
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
+from runwait.storage.crons import CronRecords
 from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
 from runwait.storage.outbox import Outbox
 from runwait.storage.records import (
@@ -87,7 +90,7 @@ class Service:
     """Runs, for whoever speaks HTTP (or anything else) to the outside.
 
     Attributes:
-        assistants, threads, states, store, protocol: what else clients can ask for.
+        assistants, threads, states, store, protocol, crons: what else clients can ask for.
     """
 
     def __init__(
@@ -198,6 +201,9 @@ class Service:
             webhook_rules,
         )
         self.protocol = Commands(self._admission, thread_records, records, logs)
+        cron_records = CronRecords(storage, prefix, records)
+        self.crons = Crons(cron_records, self._admission)
+        self._scheduler = Scheduler(settings, cron_records, self.assistants, self.threads, observer)
         self._deliveries = Deliveries(
             Outbox(storage, prefix), webhook_rules, settings.webhook_secret
         )
@@ -246,6 +252,8 @@ class Service:
         self._leases.start()
         self._deliveries.start()
         self._worker.start(executes=self.settings.claim_runs if claims is None else claims)
+        if self.settings.cron_enabled:
+            self._scheduler.start()
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
     def stop(
@@ -262,6 +270,7 @@ class Service:
         """
         deadline = time.monotonic() + grace
         self._stopping.set()
+        self._scheduler.stop()
         self._worker.stop()
         take_last_requests(grace)
         self._hub.close()
@@ -711,6 +720,8 @@ class Service:
         what, *rest = message.split(" ")
         if what == "ready":
             self._worker.wake()
+        elif what == "cron":
+            self._scheduler.wake()
         elif what == "webhook":
             self._deliveries.wake()
         elif what == "ended":
@@ -729,6 +740,7 @@ class Service:
     def _look_again(self) -> None:
         """Messages may have been lost."""
         self._worker.wake()
+        self._scheduler.wake()
         self._deliveries.wake()
         self._hub.look_at_all()
 

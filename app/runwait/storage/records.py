@@ -34,7 +34,7 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
     {prefix}:lapsed:<run id>    string  1: a process was lost with it, within the last day
     {prefix}:beat               hash    at, quiet_until: see lua/runs/beat.lua
     {prefix}:told:<process>     channel "ended <run id>", "cancel <run id> <action>"
-    {prefix}:told:all           channel "ready": a run may be taken
+    {prefix}:told:all           channel "ready": a run may be taken; "cron": one may be due
 
 Threads are described in threads.py. Clocks are Redis's own, read inside the scripts.
 """
@@ -460,11 +460,10 @@ class RunRecords:
         """
         asked = []
         for record, delay, thread in runs:
-            given = self._admitted(record, lease) | {"delay": round(delay * 1000), "losses": 0}
-            if thread is not None:
-                given |= self._with_thread(record, thread, "create")
+            run, given = self.unfollowed(record, lease, thread)
+            given["delay"] = round(delay * 1000)
             fields = map(str, named(prefix=self._tag, **given))
-            asked.append((self._run(record.run_id), list(fields)))
+            asked.append((run, list(fields)))
         together: dict[str, Any] = {"runs": json.dumps(asked)}
         if key is not None:
             first = runs[0][0]
@@ -473,6 +472,19 @@ class RunRecords:
         keys = [] if key is None else [self._key(key)]
         kind, *rest = self._in_time.call(_ADMIT_ALL, keys, named(prefix=self._tag, **together))
         return _verdict(kind.decode(), rest)
+
+    def unfollowed(
+        self,
+        record: RunRecord,
+        lease: float,
+        thread: NewThread | None,
+        missing: Literal["create", "reject"] = "create",
+    ) -> tuple[str, dict[str, Any]]:
+        """What lua/runs/admit.lua is given for a run that nobody waits for: its key, and fields."""
+        given = self._admitted(record, lease) | {"losses": 0}
+        if thread is not None:
+            given |= self._with_thread(record, thread, missing)
+        return self._run(record.run_id), given
 
     def _admitted(self, record: RunRecord, lease: float) -> dict[str, Any]:
         return {
@@ -845,7 +857,7 @@ def _ids(record: RunRecord) -> str:
     return f"{record.graph_id} {record.assistant_id}"
 
 
-_SHARED = ("runs/library", "threads/library", "runs/turns")
+_SHARED = ("runs/library", "crons/library", "threads/library", "runs/turns")
 _ADMIT = Script.load("runs/admit", *_SHARED)
 _ADMIT_ALL = Script.over("runs/admit_all", "runs/admit", "admit", *_SHARED)
 _REPEATED = Script.load("runs/repeated", "runs/library", large=True)

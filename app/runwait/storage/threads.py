@@ -44,6 +44,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.storage.connection import InTime, Script, Storage, named
+from runwait.storage.index import find
 from runwait.storage.metadata import contains, index_terms, says_all
 
 TTLStrategy = Literal["delete", "keep_latest"]
@@ -524,17 +525,8 @@ class ThreadRecords:
     def _find(
         self, keys: list[str], order: str, skip: int, wanted: int, names: Sequence[str]
     ) -> tuple[list[Any], int, int]:
-        """Rows of id and fields, how many match in all or -1, and what of `skip` was too many."""
-        rows: list[Any] = []
-        rank = 0
-        while True:
-            total, rank, rarest, skip, found = self._storage.call(
-                _SEARCH, keys, [self._tag, order, rank, skip, wanted - len(rows), *names]
-            )
-            rows += found
-            if rank < 0 or len(rows) >= wanted:
-                return rows, total, skip
-            keys = [keys[rarest - 1], *keys[: rarest - 1], *keys[rarest:]]
+        """As `index.find` has it."""
+        return find(self._storage, self._thread(""), keys, order, skip, wanted, names)
 
     def _keys(self, query: ThreadQuery) -> list[str]:
         """The index zsets that a match is in, all of them."""
@@ -579,7 +571,7 @@ def _text(ms: int) -> str:
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="microseconds")
 
 
-_LIBRARIES = ("runs/library", "threads/library")
+_LIBRARIES = ("runs/library", "crons/library", "threads/library")
 _CREATE = Script.load("threads/create", *_LIBRARIES)
 _RESERVE = Script.load("threads/reserve", *_LIBRARIES)
 _ABANDON = Script.load("threads/abandon", *_LIBRARIES)
@@ -592,5 +584,4 @@ _CLEANED = Script.load("threads/cleaned")
 _SWEEP_OUT = Script.load("threads/sweep", *_LIBRARIES)
 _EXPIRE = Script.load("threads/expire", *_LIBRARIES)
 _PRUNED = Script.load("threads/pruned", *_LIBRARIES)
-_SEARCH = Script.load("threads/search", large=True)
 _COUNT = Script.load("threads/count")

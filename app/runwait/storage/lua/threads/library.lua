@@ -1,5 +1,5 @@
--- Thread records and their indexes, for the scripts that begin with this file after library.lua. Every
--- function takes
+-- Thread records and their indexes, for the scripts that begin with this file after the libraries of runs
+-- and crons. Every function takes
 --   p    the tag that all keys begin with, such as {runwait}
 --   id   the thread's id
 --   now  Redis's time in ms
@@ -99,11 +99,13 @@ local function thread_set(p, id, now, fields)
 end
 
 -- Removes the thread's record and runs; its checkpoints are to be deleted. The mark has a fencing token: what
--- a thread made anew under the same id writes, carries a higher one. Returns whether there was one.
+-- a thread made anew under the same id writes, carries a higher one. Its crons go with it. Returns whether
+-- there was one.
 local function thread_remove(p, id, now)
   local key = thread_key(p, id)
   local old = redis.call('HMGET', key, 'terms', 'status', 'temporary')
   if not old[2] then return false end
+  for _, cron in ipairs(crons_with(p, 'thread=' .. id)) do cron_remove(p, cron) end
   local runs = redis.call('ZRANGE', key .. ':runs', 0, -1)
   if old[3] then table.insert(runs, old[3]) end
   for _, run in ipairs(runs) do
@@ -133,9 +135,12 @@ local function thread_remove(p, id, now)
   return true
 end
 
--- Whether a run is still to come: its thread is in use. The thread of a run that has its turn is busy,
--- and does not expire.
+-- Whether a run is still to come, of a cron too: its thread is in use. The thread of a run that has its turn
+-- is busy, and does not expire.
 local function thread_awaits_run(p, id)
+  for _, cron in ipairs(crons_with(p, 'thread=' .. id)) do
+    if redis.call('HEXISTS', cron_key(p, cron), 'next') == 1 then return true end
+  end
   for _, run in ipairs(redis.call('ZREVRANGE', thread_key(p, id) .. ':runs', 0, -1)) do
     local found = redis.call('HMGET', p .. ':run:' .. run, 'record', 'ended_by')
     if found[1] and not found[2] then return true end

@@ -1,6 +1,7 @@
--- Finds the threads that are in all of some index zsets, in the order of their scores.
+-- Finds the records (of threads, or of crons) that are in all of some index zsets, in the order of their
+-- scores.
 -- KEYS  the zsets. In a call that goes on with a search, the first is the rarest.
--- ARGV  1 tag of all keys, 2 'asc' or 'desc', 3 rank to go on at, in the rarest, 0 in a first call,
+-- ARGV  1 what the records' keys begin with, 2 'asc' or 'desc', 3 rank to go on at, in the rarest, 0 in a first call,
 --       4 matches to leave out, 5 matches wanted, 6.. fields of the records
 -- Returns {all matches there are, or -1 if not known, rank to go on at, or -1 at the end, place of the
 -- rarest among KEYS, matches still to be left out, {id, values of the fields...} of each match}.
@@ -8,7 +9,7 @@
 -- which fills a page wherever matches are frequent, then Redis's own intersection, which is quickest
 -- where they are not. Where that would be long, or find many, the walk goes on from call to call.
 local WALK, CALL, SMALL, LARGE, STEP = 2000, 10000, 5000, 100000, 500
-local p, descending, from = ARGV[1], ARGV[2] == 'desc', tonumber(ARGV[3])
+local descending, from = ARGV[2] == 'desc', tonumber(ARGV[3])
 local skip, wanted = tonumber(ARGV[4]), tonumber(ARGV[5])
 local ids, total, following, rarest = {}, -1, -1, 1
 
@@ -83,7 +84,7 @@ local rows = {}
 for i, id in ipairs(ids) do
   rows[i] = {id}
   if #ARGV > 5 then
-    for _, value in ipairs(redis.call('HMGET', p .. ':thread:' .. id, unpack(ARGV, 6))) do
+    for _, value in ipairs(redis.call('HMGET', ARGV[1] .. id, unpack(ARGV, 6))) do
       table.insert(rows[i], value)
     end
   end

@@ -1,0 +1,192 @@
+"""Starts the runs of crons that are due, in whichever process is first."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+
+from runwait.assistants.assistants import Assistants
+from runwait.crons.crons import (
+    at,
+    ids_of,
+    is_of_system,
+    milliseconds,
+    next_of,
+    request_of,
+    schedule_for,
+)
+from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
+from runwait.runs.admission import new_record
+from runwait.runs.observer import Observer
+from runwait.runs.runner import TRIES, thread_of, with_ids
+from runwait.settings import Settings
+from runwait.storage.connection import StorageUnavailable
+from runwait.storage.crons import CronNotFound, CronRecord, CronRecords
+from runwait.storage.threads import LeftOver, ThreadBusy
+from runwait.threads.threads import Threads
+
+log = logging.getLogger("runwait.crons")
+
+# Processes that wait for the same cron do not all ask at the same moment.
+JITTER_SECONDS = 0.005
+# A thread cannot wait for any number of seconds.
+LONGEST_PAUSE_SECONDS = 3600.0
+# Redis is asked again after so long where it did not answer and nobody says that it is back.
+AGAIN_SECONDS = 1.0
+# A cron that no run can be made of is looked at again after so long.
+PUT_OFF_SECONDS = 60.0
+# A time up to a cron's end may be started so much after the end.
+LATE_MS = 5000
+
+
+class Scheduler:
+    """A thread that sleeps until a cron is due: woken by a message, or when the next is due.
+
+    Every process has one. Whoever is first starts the run; for the others there is nothing left to
+    do (lua/crons/start.lua). What time it is, is Redis's to say.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        records: CronRecords,
+        assistants: Assistants,
+        threads: Threads,
+        observer: Observer,
+    ) -> None:
+        """Prepare."""
+        self._settings = settings
+        self._records = records
+        self._assistants = assistants
+        self._threads = threads
+        self._observer = observer
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="crons", daemon=True)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start runs from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Start no more."""
+        self._stopped = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """A cron may be due."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        pause: float | None = 0.0
+        while not self._stopped:
+            self._wake.wait(None if pause is None else min(pause, LONGEST_PAUSE_SECONDS))
+            self._wake.clear()
+            try:
+                pause = self.start_all()
+            except StorageUnavailable as error:
+                log.debug("no cron could be started: %s", error)
+                pause = AGAIN_SECONDS
+            except Exception:
+                log.exception("fault while starting crons")
+                pause = AGAIN_SECONDS
+
+    def start_all(self) -> float | None:
+        """Start what is due; the seconds until the next is, None if none is to come."""
+        while not self._stopped:
+            # Processes that ask at the same time begin at different places.
+            due = self._records.due(random.random())
+            if due.seconds is None:
+                return None
+            if due.seconds > 0:
+                return due.seconds + random.uniform(0, JITTER_SECONDS)
+            for cron_id, values in due.crons:
+                try:
+                    self._start(CronRecord.restored(cron_id, values), due.now)
+                except StorageUnavailable:
+                    raise
+                except Exception:
+                    # Whatever is wrong with one must not hold up the others.
+                    log.exception("cron %s cannot be started", cron_id)
+                    self._records.put_off(cron_id, PUT_OFF_SECONDS)
+        return None
+
+    def _start(self, cron: CronRecord, now: int) -> None:
+        """Start the run of a cron that is due: of several times that were missed, the latest's."""
+        if cron.next is None:
+            return
+        schedule = schedule_for(cron)
+        last = now if cron.end_time is None else min(now, cron.end_time)
+        due, missed = cron.next, 0
+        following = schedule.after(at(due))
+        if following is not None and milliseconds(following) <= last:
+            found = schedule.latest(at(last))
+            assert found is not None
+            missed = max(1, schedule.count(at(due), found))
+            due = milliseconds(found)
+        ends = cron.end_time is not None and now > cron.end_time + LATE_MS
+        try:
+            assistant = self._assistant_of(cron)
+        except AssistantNotFound:
+            # It goes with its assistant, which an earlier version of Runwait may have deleted.
+            with contextlib.suppress(CronNotFound):
+                self._records.delete(cron.cron_id)
+            return
+        ids = ids_of(cron, due)
+        request = request_of(cron, request_id=ids[0]).over(assistant)
+        record = new_record(request, assistant, ids)
+        thread = thread_of(record, self._settings) if request.kept else None
+        seen = None
+        for _ in range(TRIES):
+            became = self._records.start(
+                cron,
+                record,
+                thread,
+                self._settings.run_lease_seconds,
+                next=next_of(cron, now),
+                missed=missed,
+                none=ends,
+                seen_metadata=seen,
+            )
+            if isinstance(became, str):
+                break
+            # As admission has it.
+            if became.kind == "metadata":
+                seen = became.metadata
+                assert seen is not None and thread is not None
+                thread = with_ids(seen, record, thread)
+            else:
+                assert became.token is not None
+                self._threads.clean(LeftOver(record.thread_id, became.token))
+        else:
+            raise ThreadBusy(record.thread_id)
+        if became == "pending":
+            self._observer.cron_started(
+                cron.cron_id, record, late=(now - due) / 1000, missed=missed
+            )
+        elif became != "over":
+            log.info("cron %s starts no run: %s", cron.cron_id, _REASONS[became])
+
+    def _assistant_of(self, cron: CronRecord) -> Assistant:
+        """The assistant of a cron, also if this process does not have its graph.
+
+        Raises:
+            AssistantNotFound: there is none any more.
+        """
+        if is_of_system(cron):
+            return Assistant.of_graph(cron.graph_id)
+        try:
+            return self._assistants.resolve(cron.assistant_id)
+        except UnknownGraph:
+            # Whoever claims the run may have it.
+            return Assistant(cron.assistant_id, cron.graph_id)
+
+
+_REASONS = {
+    "missing": "its thread is gone, and so is the cron",
+    "missed": "its end has come",
+    "busy": "another run has its thread",
+    "waiting": "its last run has yet to start",
+}
