@@ -20,6 +20,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import RetryPolicy
 from langgraph_sdk.runtime import ServerRuntime
 
+from runwait.auth.user import CALLER, User
 from runwait.graphs.graph import Graph, needs_checkpointer
 
 if TYPE_CHECKING:
@@ -601,3 +602,29 @@ class TestNeedsCheckpointer:
 
         assert without == {"log": ["in", "1"] * 3}
         assert with_one == {"log": ["in", "1", "in", "1", "in", "3"]}
+
+
+@pytest.mark.parametrize("access", ["threads.create_run", "threads.read", "assistants.read"])
+def test_a_factory_is_told_who_calls_whatever_a_config_claims(access):
+    ada = User({"identity": "ada"})
+    seen: list[Any] = []
+
+    def factory(config: RunnableConfig, runtime: ServerRuntime) -> Any:
+        seen.append((config["configurable"].get("langgraph_auth_user"), runtime.user))
+        return told()
+
+    graph = Graph("g", factory)
+    config: Any = {"configurable": {"langgraph_auth_user": "eve"}}
+    if access == "threads.create_run":
+        config["configurable"] |= ada.configurable()
+    token = CALLER.set(ada)
+    try:
+        with graph.make(config, None, STORE, access):
+            pass
+    finally:
+        CALLER.reset(token)
+    assert seen == [(ada, ada)]
+    if access != "threads.create_run":
+        with graph.make(config, None, STORE, access):
+            pass
+        assert seen[1] == (None, None)

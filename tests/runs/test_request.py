@@ -7,7 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langgraph.pregel.main import _build_server_info
+from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
+from langgraph_sdk.auth.types import BaseUser
 
 from runwait.api.schemas import RunBody
 from runwait.graphs.assistants import Assistant
@@ -239,6 +242,7 @@ def test_a_request_is_restored_from_its_record_whole():
         on_completion="keep",
         after_seconds=5,
         if_not_exists="create",
+        user={"identity": "ada", "permissions": ["read"], "team": {"id": 1}},
     )
     kwargs, hidden = request.stored()
     record = replace(RECORD, kwargs=kwargs, surroundings=hidden, multitask_strategy="rollback")
@@ -257,3 +261,32 @@ def test_a_record_of_version_0_2_is_restored_with_defaults_for_what_it_lacks():
 def test_each_field_of_a_body_is_one_of_a_request():
     names = {each.name for each in fields(RunRequest)}
     assert set(RunBody().fields) - {"langsmith_tracer", "strict_resume"} <= names
+
+
+ADA = {"identity": "ada", "permissions": ["read"], "token": "secret"}
+
+
+def test_a_run_has_its_caller_in_the_config_and_in_the_servers_runtime():
+    made = asked(user=ADA).graph_config(RECORD)
+    told = made["configurable"]
+    assert told["langgraph_auth_user_id"] == "ada"
+    assert told["langgraph_auth_permissions"] == ["read"]
+    user = _build_server_info(made, Runtime()).user
+    assert isinstance(user, BaseUser) and user is told["langgraph_auth_user"]
+    assert (user.identity, user.display_name, user.is_authenticated) == ("ada", "ada", True)
+    assert user["token"] == user.token == "secret" and "token" in user
+    assert "secret" not in repr(user)
+
+
+@pytest.mark.parametrize("name", ["langgraph_auth_user", "langgraph_auth_user_id"])
+@pytest.mark.parametrize("assistant", [{}, {"config": {"configurable": {"a": 1}}}])
+def test_nobody_says_in_a_config_who_they_are(name, assistant):
+    forged = {"configurable": {name: "eve"}}
+    for request in (
+        over({"config": forged}),
+        over(assistant, config=forged),
+        over(assistant, context=forged["configurable"]),
+    ):
+        assert name not in request.graph_config(RECORD)["configurable"]
+        known = replace(request, user=ADA).graph_config(RECORD)["configurable"]
+        assert known[name] in ("ada", ADA | {"display_name": "ada", "is_authenticated": True})

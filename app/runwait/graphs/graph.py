@@ -24,6 +24,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
+from runwait.auth.user import CALLER, RESERVED
 from runwait.graphs.config import Execution
 from runwait.graphs.langgraph import AccessContext, AnyPregel, ExecutionRuntime, ReadRuntime
 from runwait.graphs.proof import layers, mentioned, proven_sync
@@ -180,12 +181,17 @@ class Graph:
         self, config: RunnableConfig, context: Any, store: BaseStore, access: AccessContext
     ) -> Any:
         assert self._factory is not None
+        configurable = config.get("configurable") or {}
         runtime: object
         if access == "threads.create_run":
-            runtime = ExecutionRuntime(access_context=access, context=context, store=store)
+            user = configurable.get("langgraph_auth_user")
+            runtime = ExecutionRuntime(
+                access_context=access, context=context, store=store, user=user
+            )
         else:
-            runtime = ReadRuntime(access_context=access, store=store)
-        whole = {**config, "configurable": config.get("configurable") or {}}
+            configurable = _as_caller(configurable)
+            runtime = ReadRuntime(access_context=access, store=store, user=CALLER.get())
+        whole = {**config, "configurable": configurable}
         given: dict[str, object] = {"config": whole, "runtime": runtime}
         return self._factory(**{name: given[what] for name, what in self._arguments.items()})
 
@@ -222,6 +228,13 @@ class Graph:
             # What traces and LangChain's events call it.
             graph.name = self.graph_id
         return graph
+
+
+def _as_caller(configurable: dict[str, Any]) -> dict[str, Any]:
+    """A configurable for whoever only looks at a graph: what it says of a caller is true."""
+    caller = CALLER.get()
+    kept = {name: each for name, each in configurable.items() if not name.startswith(RESERVED)}
+    return kept if caller is None else kept | caller.configurable()
 
 
 def needs_checkpointer(graph: AnyPregel) -> bool:

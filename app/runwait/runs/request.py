@@ -10,6 +10,7 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 
+from runwait.auth.user import RESERVED, User
 from runwait.graphs.assistants import Assistant
 from runwait.storage.records import RunRecord, UnreadableRecord
 
@@ -40,6 +41,7 @@ class RunRequest:
         cron_id: the cron that starts it, if one does.
         waits: whether it asked for the document alone. LangChain's events are not made for it then:
             LangGraph takes another way for them, on which a subgraph's output schema is ignored.
+        user: the caller, as whom it runs (`User`'s fields); None where nobody is asked.
     """
 
     assistant_id: str
@@ -71,6 +73,7 @@ class RunRequest:
     assistant_metadata: dict[str, Any] = field(default_factory=dict)
     cron_id: str | None = None
     waits: bool = True
+    user: dict[str, Any] | None = None
 
     @property
     def resumes(self) -> bool:
@@ -221,6 +224,7 @@ class RunRequest:
             "configurable": {
                 **{name: value for name, value in given.items() if not _reserved(name)},
                 **self.starting_point,
+                **(User(self.user).configurable() if self.user is not None else {}),
                 **ids,
             },
             "metadata": {
@@ -272,4 +276,4 @@ _IDS = ("run_id", "thread_id", "graph_id", "assistant_id", "langgraph_request_id
 
 def _reserved(name: str) -> bool:
     """Whether a name in configurable is not the caller's to set in this way."""
-    return name in _IDS or name.startswith(("__", "checkpoint_"))
+    return name in _IDS or name.startswith(("__", "checkpoint_", RESERVED))
