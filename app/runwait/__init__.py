@@ -45,10 +45,13 @@ def create_app(settings: Settings) -> Flask:
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
     from runwait.store import store_options
+    from runwait.webhooks.options import webhook_options
 
     config = read(settings.langgraph_config)
     graphs = load(config, settings.state_modules or ())
-    service = Service(settings, graphs, store_options(config))
+    settings = settings.completed_by(config)
+    webhooks = webhook_options(settings, config)
+    service = Service(settings, graphs, store_options(config), webhooks)
     app = Flask(__name__, static_folder=None)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False

@@ -115,6 +115,7 @@ def check(config: Path | None) -> None:
     from runwait.graphs.loader import load_each, report
     from runwait.settings import Settings, SettingsError
     from runwait.store import store_options
+    from runwait.webhooks.options import webhook_options
 
     _use(config)
     try:
@@ -136,7 +137,8 @@ def check(config: Path | None) -> None:
     if not faults:
         try:
             store_options(file)
-        except GraphLoadError as error:
+            webhook_options(settings.completed_by(file), file)
+        except (GraphLoadError, ValueError) as error:
             raise OneLine(str(error)) from None
     if faults:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")

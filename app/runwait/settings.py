@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from environs import Env, EnvValidationError
 from marshmallow import ValidationError
 from marshmallow.validate import OneOf, Range, Regexp
 
+from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.server import embedded
 from runwait.webhooks.signatures import signing_key
 
 # Those of the checkout, if this is one; an installed package brings no examples.
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
 
+TTLStrategy = Literal["delete", "keep_latest"]
+# Of a thread's life: a hundred years; more would be beyond what a date can be.
+MOST_MINUTES = 100 * 365 * 24 * 60
 LogFormat = Literal["auto", "json", "text"]
 
 
@@ -50,7 +54,7 @@ class Settings:
     result_ttl_seconds: float = 300.0
     stream_events_max: int = 10_000
     thread_ttl_seconds: float | None = None
-    thread_ttl_strategy: Literal["delete", "keep_latest"] = "delete"
+    thread_ttl_strategy: TTLStrategy = "delete"
     idempotency_ttl_seconds: float = 86_400.0
     langgraph_aes_key: str | None = field(default=None, repr=False)
     state_modules: list[str] | None = None
@@ -80,6 +84,27 @@ class Settings:
         """Make the project's folder the working folder, for what graphs open by a relative path."""
         if self.langgraph_config.parent.is_dir():
             os.chdir(self.langgraph_config.parent)
+
+    def completed_by(self, config: LanggraphConfig) -> Settings:
+        """These settings, and what langgraph.json says of what they leave open.
+
+        Raises:
+            GraphLoadError: it says what cannot be done.
+        """
+        ttl = config.section("checkpointer").get("ttl") or {}
+        if not isinstance(ttl, dict):
+            raise GraphLoadError(config.path, "checkpointer.ttl", "must be an object")
+        strategy, minutes = ttl.get("strategy", "delete"), ttl.get("default_ttl")
+        if strategy not in get_args(TTLStrategy):
+            reason = "must be one of: delete, keep_latest"
+            raise GraphLoadError(config.path, "checkpointer.ttl.strategy", reason)
+        number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (number and 0 < minutes <= MOST_MINUTES):
+            reason = f"must be minutes above 0, at most {MOST_MINUTES}, or null"
+            raise GraphLoadError(config.path, "checkpointer.ttl.default_ttl", reason)
+        if minutes is None or self.thread_ttl_seconds is not None:
+            return self
+        return replace(self, thread_ttl_seconds=minutes * 60, thread_ttl_strategy=strategy)
 
     @classmethod
     def from_env(cls) -> Settings:
@@ -132,7 +157,7 @@ class Settings:
             "thread_ttl_strategy": env.str(
                 "THREAD_TTL_STRATEGY",
                 cls.thread_ttl_strategy,
-                validate=OneOf(["delete", "keep_latest"]),
+                validate=OneOf(get_args(TTLStrategy)),
             ),
             "idempotency_ttl_seconds": env.float(
                 "IDEMPOTENCY_TTL_SECONDS",

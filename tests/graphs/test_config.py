@@ -219,7 +219,6 @@ def test_an_env_file_that_is_not_utf_8_is_one_line(write, tmp_path):
     [
         ({"auth": {"path": "./auth.py:auth"}}, "auth"),
         ({"encryption": {"path": "./a.py:b"}}, "encryption"),
-        ({"webhooks": {"url": {"require_https": True}}}, "webhooks.url"),
         ({"http": {"disable_store": True}}, "http.disable_store"),
     ],
 )
@@ -232,12 +231,17 @@ def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
     document = {
         "http": {"app": "./app.py:app", "cors": {"allow_origins": ["*"]}, "disable_mcp": False},
         "store": {"index": {"dims": 1536}, "ttl": {}},
-        "checkpointer": {"ttl": {"default_ttl": 10}},
+        "checkpointer": {"ttl": {"default_tll": 10}, "path": "./saver.py:make"},
+        "priority": {"path": "./priority.py:of"},
+        "webhooks": {"url": {"allow_domains": ["a.example"]}},
         "ui": {"agent": "./ui.tsx"},
         "python_version": "3.11",
     }
     path = write({"graphs": {"a": TARGET}, **document})
 
-    names = "checkpointer, ui, http.app, http.cors"
+    names = (
+        "ui, http.app, http.cors, checkpointer.path, priority.path, checkpointer.ttl.default_tll, "
+        "webhooks.url.allow_domains"
+    )
     assert read(path).warning == f"{path}: of no effect yet: {names}"
     assert read(write({"graphs": {"a": TARGET}})).warning is None

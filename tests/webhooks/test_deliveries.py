@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -39,6 +39,7 @@ LOCAL = WebhookRules(allowed_hosts=("127.0.0.0/8",))
 BODY = b'{"run_id":"r","big":123456789012345678901234567890,"text":"\xc3\xa9"}'
 
 Start = Callable[..., Deliveries]
+Headers = Sequence[tuple[str, str]]
 
 
 @pytest.fixture
@@ -58,8 +59,10 @@ def start(storage: Storage) -> Iterator[Start]:
     """Starts deliveries, and stops them with the test."""
     with ExitStack() as stack:
 
-        def begin(rules: WebhookRules = LOCAL, secret: str | None = None) -> Deliveries:
-            deliveries = Deliveries(Outbox(storage, "test"), rules, secret)
+        def begin(
+            rules: WebhookRules = LOCAL, secret: str | None = None, headers: Headers = ()
+        ) -> Deliveries:
+            deliveries = Deliveries(Outbox(storage, "test"), rules, secret, headers)
             stack.callback(deliveries.stop, 0)
             deliveries.start()
             return deliveries
@@ -161,6 +164,17 @@ class TestARequest:
             "connection": "close",
             "webhook-id": "r",
         }
+
+    def test_has_the_operators_headers_too(
+        self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
+    ) -> None:
+        outbox.add("r", receiver.url, BODY)
+        start(headers=[("Authorization", "Bearer x"), ("User-Agent", "us/1")])
+        eventually(lambda: is_empty(shared_valkey))
+        [received] = receiver.received
+        assert received.headers["authorization"] == "Bearer x"
+        assert received.headers["user-agent"] == "us/1"
+        assert received.headers["webhook-id"] == "r"
 
     def test_is_signed_over_what_is_sent_if_there_is_a_secret(
         self, start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer

@@ -15,6 +15,7 @@ from runwait.api.answers import answer, page
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
 from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
+from runwait.settings import MOST_MINUTES
 from runwait.storage.threads import SORTS, STATUSES, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH, Threads
 
@@ -24,8 +25,6 @@ MOST_PATHS = 10
 MOST_IN_PATH = 1000
 # In a superstep.
 MOST_UPDATES = 100
-# A hundred years: more would be beyond what a date can be.
-MOST_MINUTES = 100 * 365 * 24 * 60
 METADATA = "Anything that is to be known of it; searches find it by that."
 
 MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": MOST_MINUTES}

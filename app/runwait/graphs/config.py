@@ -22,7 +22,25 @@ logger = logging.getLogger("runwait.graphs")
 # Keys inside others that would change an answer elsewhere.
 _UNSUPPORTED = {
     "http": ("app", "cors", "configurable_headers", "mount_prefix", "enable_custom_route_auth"),
-    "webhooks": ("headers",),
+    "checkpointer": ("path", "serde"),
+    "priority": ("path",),
+}
+
+# All that these sections may hold; a key that is none of these is most likely misspelt.
+_KNOWN = {
+    "store": ("index", "ttl"),
+    "store.index": ("embed", "dims", "fields"),
+    "store.ttl": ("default_ttl", "refresh_on_read", "sweep_interval_minutes", "omit_expired"),
+    "checkpointer": ("ttl", "path", "serde"),
+    "checkpointer.ttl": ("strategy", "default_ttl", "sweep_interval_minutes", "sweep_limit"),
+    "webhooks": ("env_prefix", "url", "headers"),
+    "webhooks.url": (
+        "require_https",
+        "allowed_domains",
+        "allowed_ports",
+        "max_url_length",
+        "disable_loopback",
+    ),
 }
 
 
@@ -126,19 +144,23 @@ def read(path: Path) -> LanggraphConfig:
 
 def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
     """Refuse a file that relies on a protection which is not there yet."""
-    http, webhooks = (_object(document.get(key)) for key in ("http", "webhooks"))
+    http = _object(document.get("http"))
     asked = [key for key in ("auth", "encryption") if document.get(key)]
     asked += [f"http.{key}" for key, on in http.items() if key.startswith("disable_") and on]
-    asked += ["webhooks.url"] if webhooks.get("url") else []
     if asked:
         reason = "not supported yet, and without it more would be let in than is meant: remove it"
         raise GraphLoadError(path, ", ".join(asked), reason)
 
 
 def _unsupported(document: dict[str, Any]) -> list[str]:
-    found = [key for key in ("checkpointer", "ui") if document.get(key)]
+    found = [key for key in ("ui",) if document.get(key)]
     for key, names in _UNSUPPORTED.items():
         found += [f"{key}.{name}" for name in names if _object(document.get(key)).get(name)]
+    for key, names in _KNOWN.items():
+        section: Any = document
+        for part in key.split("."):
+            section = _object(section.get(part))
+        found += [f"{key}.{name}" for name in section if name not in names]
     return found
 
 

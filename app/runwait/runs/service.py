@@ -68,6 +68,7 @@ from runwait.store import StoreOptions
 from runwait.threads.states import States, ThreadStates
 from runwait.threads.threads import Threads
 from runwait.webhooks.deliveries import Deliveries
+from runwait.webhooks.options import WebhookOptions
 from runwait.webhooks.targets import WebhookRules
 
 log = logging.getLogger("runwait.runs")
@@ -97,9 +98,17 @@ class Service:
         self,
         settings: Settings,
         graphs: Mapping[str, Graph],
-        store: StoreOptions = StoreOptions(),  # noqa: B008  (it is frozen)
+        store: StoreOptions | None = None,
+        webhooks: WebhookOptions | None = None,
     ) -> None:
-        """Prepare; no connection is opened and no thread started before `start`."""
+        """Prepare; no connection is opened and no thread started before `start`.
+
+        Args:
+            settings: what the environment says, completed by the project.
+            graphs: the project's, by their names.
+            store, webhooks: what the project says of them; None: nothing.
+        """
+        store, webhooks = store or StoreOptions(), webhooks or WebhookOptions(WebhookRules())
         self.settings = settings
         self.graphs = graphs
         self.process_id = uuid4().hex
@@ -148,11 +157,6 @@ class Service:
         )
 
         # Runs.
-        webhook_rules = WebhookRules.parse(
-            settings.webhook_base_url,
-            settings.webhook_allowed_hosts,
-            settings.webhook_require_https,
-        )
         logs = EventRecords(storage, prefix, self.process_id, settings.stream_events_max)
         self._hub = Hub(
             records,
@@ -198,14 +202,14 @@ class Service:
             self._runner,
             self._worker,
             self._hub,
-            webhook_rules,
+            webhooks.rules,
         )
         self.protocol = Commands(self._admission, thread_records, records, logs)
         cron_records = CronRecords(storage, prefix, records)
         self.crons = Crons(cron_records, self._admission)
         self._scheduler = Scheduler(settings, cron_records, self.assistants, self.threads, observer)
         self._deliveries = Deliveries(
-            Outbox(storage, prefix), webhook_rules, settings.webhook_secret
+            Outbox(storage, prefix), webhooks.rules, settings.webhook_secret, webhooks.headers
         )
         self._subscriber = Subscriber(
             settings.storage_url, records.channels, self._hear, self._look_again

@@ -36,7 +36,7 @@ from runwait.graphs.loader import load, report
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.store import store_options
-from runwait.webhooks.targets import WebhookRules
+from runwait.webhooks.options import webhook_options
 
 # Connections of a process beyond those that wait for a run.
 IDLE_CONNECTIONS = 5000
@@ -93,13 +93,10 @@ def on_starting(server: Any) -> None:
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     _make_sure_of_addresses(server)
     try:
-        if warning := read(_settings.langgraph_config).warning:
-            logging.getLogger("runwait.graphs").warning(warning)
-        WebhookRules.parse(
-            _settings.webhook_base_url,
-            _settings.webhook_allowed_hosts,
-            _settings.webhook_require_https,
-        )
+        config = read(_settings.langgraph_config)
+        if config.warning:
+            logging.getLogger("runwait.graphs").warning(config.warning)
+        webhook_options(_settings.completed_by(config), config)
         if _settings.embedded:
             embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
     except (
@@ -180,6 +177,7 @@ def _tell_what_is_wrong(pipe: Any) -> None:
         config = read(settings.langgraph_config)
         load(config)
         store_options(config)
+        webhook_options(settings.completed_by(config), config)
     except GraphLoadError as error:
         pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
     except SettingsError as error:

@@ -21,6 +21,7 @@ from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
 from runwait.store import store_options
+from runwait.webhooks.options import webhook_options
 
 log = logging.getLogger("runwait.runs")
 
@@ -37,7 +38,9 @@ def work() -> None:
         if config.warning:
             log.warning(config.warning)
         graphs = load(config, settings.state_modules or ())
-        service = Service(settings, graphs, store_options(config))
+        settings = settings.completed_by(config)
+        webhooks = webhook_options(settings, config)
+        service = Service(settings, graphs, store_options(config), webhooks)
         service.start(claims=True)
     except GraphLoadError as error:
         sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")

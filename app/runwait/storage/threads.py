@@ -47,7 +47,6 @@ from runwait.storage.connection import InTime, Script, Storage, named
 from runwait.storage.index import find
 from runwait.storage.metadata import contains, index_terms, says_all
 
-TTLStrategy = Literal["delete", "keep_latest"]
 STATUSES = ("idle", "busy", "interrupted", "error")
 SORTS = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
 # Terms of one query that the index is asked for; what the others say is asked of each thread.
@@ -219,7 +218,7 @@ class ThreadRecords:
         storage: Storage,
         prefix: str,
         ttl_seconds: float | None,
-        strategy: TTLStrategy = "delete",
+        strategy: Literal["delete", "keep_latest"] = "delete",
     ) -> None:
         """Prepare.
 

@@ -14,7 +14,7 @@ import random
 import ssl
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -95,8 +95,18 @@ class Request:
     content: bytes
 
     @classmethod
-    def of(cls, webhook: Webhook, target: Target, key: bytes | None, at: datetime) -> Request:
-        """The request of an attempt that begins at this time, signed if there is a key."""
+    def of(
+        cls,
+        webhook: Webhook,
+        target: Target,
+        key: bytes | None,
+        at: datetime,
+        more: Iterable[tuple[str, str]] = (),
+    ) -> Request:
+        """The request of an attempt that begins at this time, signed if there is a key.
+
+        `more` are headers of the operator's.
+        """
         # Put in as text: whatever the body holds arrives as it was written.
         sent_at = f',"webhook_sent_at":{json.dumps(at.isoformat())}}}'.encode()
         content = webhook.body.rstrip().removesuffix(b"}") + sent_at
@@ -113,7 +123,8 @@ class Request:
         if key is not None:
             signed = signature(key, webhook.run_id, timestamp, content)
             headers.append(("webhook-signature", signed))
-        return cls(headers, content)
+        named = {name.lower() for name, _ in more}
+        return cls([each for each in headers if each[0].lower() not in named] + [*more], content)
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -168,19 +179,27 @@ class Deliveries:
     It sleeps until the next webhook is due, or until it is woken.
     """
 
-    def __init__(self, outbox: Outbox, rules: WebhookRules, secret: str | None = None) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        rules: WebhookRules,
+        secret: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Prepare; nothing is sent before `start`.
 
         Args:
             outbox: what is to be delivered.
             rules: where it may go.
             secret: what requests are signed with, `whsec_...`; None: they are not.
+            headers: what requests have besides.
 
         Raises:
             ValueError: the secret is none.
         """
         self._outbox = outbox
         self._rules = rules
+        self._headers = headers
         self._key = None if secret is None else signing_key(secret)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -305,7 +324,8 @@ class Deliveries:
         status = None
         try:
             target = target_of(webhook.url, self._rules)
-            request = Request.of(webhook, target, self._key, datetime.now(UTC))
+            now = datetime.now(UTC)
+            request = Request.of(webhook, target, self._key, now, self._headers)
             async with asyncio.timeout(ATTEMPT_SECONDS) as limit:
                 async with self._answer(target, request) as answer:
                     status = answer.status

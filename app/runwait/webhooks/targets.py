@@ -103,11 +103,18 @@ class WebhookRules:
         allowed_hosts: host names, `*.example.com` (any name below, not the name itself), addresses
             and CIDRs that the address rule does not hold for.
         require_https: whether plain http is refused.
+        only_hosts: host names and `*.example.com`, one of which an absolute URL must name; none:
+            any.
+        only_ports: ports, one of which an absolute URL must have; none: any.
+        longest: characters of a URL, at most; None: any number.
     """
 
     base_url: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     require_https: bool = False
+    only_hosts: tuple[str, ...] = ()
+    only_ports: frozenset[int] = frozenset()
+    longest: int | None = None
 
     @classmethod
     def parse(
@@ -120,7 +127,7 @@ class WebhookRules:
         entries = (entry.strip().lower() for entry in (allowed_hosts or "").split(","))
         rules = cls(None, tuple(filter(None, entries)), require_https)
         for entry in rules.allowed_hosts:
-            if _network(entry) is None and not _is_host_name(entry.removeprefix("*.")):
+            if _network(entry) is None and not is_host_entry(entry):
                 raise ValueError(
                     f"WEBHOOK_ALLOWED_HOSTS: {entry!r} is not a host name, a name that begins with"
                     " '*.', an address or a CIDR (without scheme, port and path)"
@@ -140,12 +147,7 @@ class WebhookRules:
 
     def allows_name(self, host: str) -> bool:
         """Whether the host name, in small letters, is one of those allowed."""
-        host = host.removesuffix(".")
-        for entry in self.allowed_hosts:
-            name = entry.removesuffix(".")
-            if host == name or (name.startswith("*.") and host.endswith(name[1:])):
-                return True
-        return False
+        return _is_among(host, self.allowed_hosts)
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,11 @@ def target_of(url: str, rules: WebhookRules) -> Target:
 
     The address rule is not part of this.
     """
+    if rules.longest is not None and len(url) > rules.longest:
+        raise WebhookRefused(f"must have at most {rules.longest} characters")
     scheme, authority, path = _split(url)
+    # The operator says where these lead.
+    relative = scheme is None and authority is None
     if scheme is None:
         if rules.base_url is None:
             raise WebhookRefused("must be an absolute http or https URL")
@@ -205,7 +211,12 @@ def target_of(url: str, rules: WebhookRules) -> Target:
     port = int(parts[2] or (443 if scheme == "https" else 80)) if parts else 0
     if parts is None or not 1 <= port <= 65535:
         raise WebhookRefused("must have a valid host and a port, if any, from 1 to 65535")
-    return Target(scheme, _host(parts[1].lower()), port, path)
+    host = _host(parts[1].lower())
+    if not relative and rules.only_hosts and not _is_among(host, rules.only_hosts):
+        raise WebhookRefused("must name one of the hosts that webhooks may go to")
+    if not relative and rules.only_ports and port not in rules.only_ports:
+        raise WebhookRefused("must have one of the ports that webhooks may go to")
+    return Target(scheme, host, port, path)
 
 
 def addresses_of(
@@ -275,6 +286,20 @@ def _host(text: str) -> str:
         # 010.8.8.8 is 8.8.8.8 to some and 10.8.8.8 to others.
         raise WebhookRefused("must write an IPv4 address as four decimal numbers")
     return text
+
+
+def is_host_entry(text: str) -> bool:
+    """Whether this, in small letters, is a host name, or `*.` and one."""
+    return _is_host_name(text.removeprefix("*."))
+
+
+def _is_among(host: str, entries: Iterable[str]) -> bool:
+    host = host.removesuffix(".")
+    for entry in entries:
+        name = entry.removesuffix(".")
+        if host == name or (name.startswith("*.") and host.endswith(name[1:])):
+            return True
+    return False
 
 
 def _is_host_name(text: str) -> bool:
