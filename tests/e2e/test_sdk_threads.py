@@ -522,7 +522,7 @@ class TestRemoteGraph:
 
 def test_the_server_tells_the_sdks_what_it_can_do(zoo: Server) -> None:
     flags = zoo.http.get("/info").json()["flags"]
-    assert (flags["assistants"], flags["strict_resume"], flags["crons"]) == (True, True, False)
+    assert (flags["assistants"], flags["strict_resume"], flags["crons"]) == (True, True, True)
 
 
 def test_one_client_serves_many_threads_at_once(zoo: Server) -> None:

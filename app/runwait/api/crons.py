@@ -39,7 +39,7 @@ def _end_time(value: Any) -> int | None:
     """A time in ISO 8601 as ms since 1970, in UTC unless it says otherwise; None if it is none."""
     try:
         time = datetime.fromisoformat(value)
-        return milliseconds(time if time.tzinfo else time.replace(tzinfo=UTC))
+        return milliseconds((time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC))
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -37,12 +37,13 @@ def ready() -> Response:
 @operation(gives=Answer("What it is.", Info), stored=False)
 def info() -> Response:
     """Versions, and what this server can do, as the SDKs read it."""
+    settings = current_app.extensions["runwait"].settings
     return jsonify(
         version=__version__,
         langgraph_py_version=version("langgraph"),
         flags={
             "assistants": True,
-            "crons": True,
+            "crons": settings.cron_enabled,
             "langsmith": False,
             "strict_resume": True,
         },

@@ -169,7 +169,7 @@ def _expression(text: str) -> str:
     fields = _ALIASES.get(text.strip().lower(), text).upper().split()
     if len(fields) not in (5, 6):
         raise InvalidSchedule(
-            "must be minute, hour, day, month and weekday, and perhaps seconds; or one of: "
+            "must be minute, hour, day, month and weekday, and perhaps seconds, or one of: "
             + ", ".join(_ALIASES)
         )
     minute, hour, day, month, weekday, *seconds = fields
