@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +12,7 @@ from environs import Env, EnvValidationError
 from marshmallow import ValidationError
 from marshmallow.validate import OneOf, Range, Regexp
 
+from runwait import aliases
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.server import embedded
 from runwait.webhooks.signatures import signing_key
@@ -117,6 +119,7 @@ class Settings:
         for each in fields(cls):
             if os.environ.get(each.name.upper()) == "":
                 del os.environ[each.name.upper()]
+        problems = aliases.adopt(os.environ)
         env = Env(eager=False)
         read: dict[str, Any] = {
             # A platform that says which port to serve on means that others reach it.
@@ -190,7 +193,9 @@ class Settings:
         try:
             env.seal()
         except EnvValidationError as error:
-            raise SettingsError(_one_line(error.error_messages)) from error
+            problems |= _by_given_name(error.error_messages)
+        if problems:
+            raise SettingsError(_one_line(problems))
         # Processes go elsewhere later (`enter_project`).
         for name in ("langgraph_config", "data_dir"):
             read[name] = read[name].absolute()
@@ -203,9 +208,15 @@ _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, dig
 _LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
-def _one_line(errors: Any) -> str:
-    if not isinstance(errors, dict):
-        return str(errors)
+def _by_given_name(errors: Any) -> dict[str, list[str]]:
+    assert isinstance(errors, dict)
+    return {
+        aliases.given_as(os.environ, name) if name in aliases.ALIASES else name: texts
+        for name, texts in errors.items()
+    }
+
+
+def _one_line(errors: Mapping[str, Iterable[Any]]) -> str:
     return "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in errors.items())
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import gunicorn.glogging
 from gunicorn.errors import HaltServer
 
-from runwait import logs
+from runwait import aliases, logs
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.server import embedded
@@ -93,6 +93,8 @@ def on_starting(server: Any) -> None:
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     _make_sure_of_addresses(server)
     try:
+        for note in aliases.notes(os.environ):
+            logging.getLogger("runwait.settings").warning(note)
         config = read(_settings.langgraph_config)
         if config.warning:
             logging.getLogger("runwait.graphs").warning(config.warning)

@@ -13,7 +13,7 @@ import sys
 import threading
 from logging.config import dictConfig
 
-from runwait import logs
+from runwait import aliases, logs
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.runs.service import Service
@@ -33,6 +33,8 @@ def work() -> None:
         dictConfig(logs.config_for(settings))
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
+        for note in aliases.notes(os.environ):
+            log.warning(note)
         settings.enter_project()
         config = read(settings.langgraph_config)
         if config.warning:
