@@ -71,9 +71,11 @@ def binary(version: str) -> str:
 class RedisServer:
     """A real server on a port of its own, of the version that this run of the tests is about."""
 
-    def __init__(self, folder: Path, version: str = VERSION) -> None:
+    def __init__(self, folder: Path, version: str = VERSION, arguments: Sequence[str] = ()) -> None:
+        """Prepare it; it has these arguments besides."""
         self.folder = folder
         self.binary = binary(version)
+        self.arguments = arguments
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
@@ -84,7 +86,11 @@ class RedisServer:
         options = {"--port": self.port, "--dir": self.folder, "--save": "", "--appendonly": "yes"}
         options["--bind"] = "127.0.0.1"
         self.process = subprocess.Popen(
-            [self.binary, *(str(each) for pair in options.items() for each in pair)],
+            [
+                self.binary,
+                *(str(each) for pair in options.items() for each in pair),
+                *self.arguments,
+            ],
             stdout=(self.folder / "log").open("ab"),
             stderr=subprocess.STDOUT,
             # A file that may not grow is an error for it, as on a full disk, and no signal.

@@ -85,6 +85,16 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
         ("REDIS_URL", "redis://:secret[@host:6379/0"),
         ("REDIS_URL", "redis://[::1/0"),
         ("REDIS_URL", "unix://"),
+        ("REDIS_URL", "redis+cluster://:secret@host/1"),
+        ("REDIS_URL", "redis+cluster://host,,other"),
+        ("REDIS_URL", "redis+sentinel://:secret@host:1,other:2"),
+        ("REDIS_URL", "redis+sentinel://host:port/name"),
+        ("REDIS_URL", "redis+sentinel://:secret@host/name/secret"),
+        ("REDIS_URL", "redis+sentinel://:1/secret@host/name"),
+        ("REDIS_URL", "unix+sentinel:///socket"),
+        ("REDIS_TLS_VERIFY", "perhaps"),
+        ("REDIS_TLS_VERIFY", "required"),
+        ("REDIS_TLS_CA_FILE", __file__),
         ("REDIS_PREFIX", "a b"),
         ("REDIS_PREFIX", "{a}"),
         ("REDIS_MAX_CONNECTIONS", "1"),
@@ -122,6 +132,10 @@ def test_a_value_that_cannot_be_used_is_named_in_one_line(monkeypatch, name, tex
         "redis://:p@ss@host:1/2",
         "redis://user:p%23ss@[::1]:6379/",
         "rediss://host/0?ssl_cert_reqs=none",
+        "redis+sentinel://:p%23ss@[::1]:26380,other/name/2?sentinel_password=secret",
+        "rediss+sentinel://user:p@ss@host/name",
+        "redis+cluster://user:pass@host:1,[::1]:2",
+        "rediss+cluster://host?ssl_cert_reqs=none",
         "redis://host?db=3&socket_timeout=5&decode_responses=true",
         "unix:///run/redis@1.sock?db=1",
     ],
@@ -167,6 +181,12 @@ class TestCompletedByAProject:
             with pytest.raises(GraphLoadError) as got:
                 given.completed_by(self.config(**ttl))
             assert str(got.value).startswith(f"x.json: checkpointer.ttl.{key}: must be ")
+@pytest.mark.parametrize("file", ["absent.pem", __file__])
+def test_a_file_of_certificates_has_to_hold_some(monkeypatch, file):
+    monkeypatch.setenv("REDIS_URL", "rediss://host")
+    monkeypatch.setenv("REDIS_TLS_CA_FILE", file)
+    with pytest.raises(SettingsError, match=f"REDIS_TLS_CA_FILE: .*{Path(file).name}: "):
+        Settings.from_env()
 
 
 def test_all_values_that_cannot_be_used_are_named_at_once(monkeypatch):

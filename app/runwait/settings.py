@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ TTLStrategy = Literal["delete", "keep_latest"]
 # Of a thread's life: a hundred years; more would be beyond what a date can be.
 MOST_MINUTES = 100 * 365 * 24 * 60
 LogFormat = Literal["auto", "json", "text"]
+TlsVerify = Literal["required", "none"]
 
 
 class SettingsError(Exception):
@@ -42,6 +44,8 @@ class Settings:
     port: int = 8000
     web_concurrency: int = 2
     redis_url: str | None = None
+    redis_tls_verify: TlsVerify | None = None
+    redis_tls_ca_file: Path | None = None
     redis_prefix: str = "runwait"
     redis_max_connections: int = 4
     langgraph_config: Path = EXAMPLES
@@ -80,7 +84,14 @@ class Settings:
     @property
     def storage_url(self) -> str:
         """The URL of the Redis to use: the given one, else the embedded server's."""
-        return self.redis_url or embedded.url(self.data_dir)
+        if self.redis_url is None:
+            return embedded.url(self.data_dir)
+        # Not at the start: most of what reads settings needs no Redis.
+        from runwait.storage import urls
+
+        if urls.is_tls(self.redis_url):
+            return urls.with_tls(self.redis_url, self.redis_tls_verify, self.redis_tls_ca_file)
+        return self.redis_url
 
     def enter_project(self) -> None:
         """Make the project's folder the working folder, for what graphs open by a relative path."""
@@ -129,6 +140,10 @@ class Settings:
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
             ),
             "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
+            "redis_tls_verify": env.str(
+                "REDIS_TLS_VERIFY", None, validate=OneOf(["required", "none"])
+            ),
+            "redis_tls_ca_file": env.path("REDIS_TLS_CA_FILE", None),
             "redis_prefix": env.str("REDIS_PREFIX", cls.redis_prefix, validate=_PREFIX),
             "redis_max_connections": env.int(
                 "REDIS_MAX_CONNECTIONS", cls.redis_max_connections, validate=Range(2, 1000)
@@ -197,9 +212,26 @@ class Settings:
         if problems:
             raise SettingsError(_one_line(problems))
         # Processes go elsewhere later (`enter_project`).
-        for name in ("langgraph_config", "data_dir"):
-            read[name] = read[name].absolute()
-        return cls(**read)
+        for name in ("langgraph_config", "data_dir", "redis_tls_ca_file"):
+            read[name] = read[name] and read[name].absolute()
+        settings = cls(**read)
+        settings._check_redis()
+        return settings
+
+    def _check_redis(self) -> None:
+        """What is said of Redis must fit together."""
+        tls = (self.redis_url or "").startswith("rediss")
+        ca_file = self.redis_tls_ca_file
+        if not tls and self.redis_tls_verify == "required":
+            raise SettingsError("REDIS_TLS_VERIFY: only a rediss:// REDIS_URL has certificates.")
+        if ca_file is not None and not tls:
+            raise SettingsError("REDIS_TLS_CA_FILE: only a rediss:// REDIS_URL has certificates.")
+        if ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=ca_file)
+            except OSError as error:
+                reason = error.strerror or "holds no certificate in PEM"
+                raise SettingsError(f"REDIS_TLS_CA_FILE: {ca_file}: {reason}") from None
 
 
 _COUNT = Range(1, 100_000)
@@ -221,8 +253,6 @@ def _one_line(errors: Mapping[str, Iterable[Any]]) -> str:
 
 
 def _redis_url(value: str) -> None:
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValidationError("Must be a redis://, rediss:// or unix:// URL.")
     # Not at the start: most of what reads settings needs no Redis.
     from runwait.storage.connection import check_url
 

@@ -32,10 +32,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
     DataError,
@@ -47,6 +47,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from runwait.storage import urls
 
 log = logging.getLogger("runwait.storage")
 
@@ -202,36 +205,51 @@ class _Turn:
 
 
 def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Redis:
-    """A client with timeouts and without redis-py's own retries; it opens nothing yet."""
-    made = redis.Redis.from_url(url)
-    # Whatever the URL says of these.
-    made.connection_pool.connection_kwargs.update(
-        socket_timeout=silence,
-        socket_connect_timeout=WAIT_SECONDS,
+    """A client with timeouts and without redis-py's own retries; it opens nothing yet.
+
+    Where Sentinels name the server, each connection asks them anew as it is opened. Of a cluster,
+    it is one for the first node.
+
+    Raises:
+        ValueError: the URL cannot be used.
+    """
+    address = urls.read(url)
+    options |= {
+        "socket_timeout": silence,
+        "socket_connect_timeout": WAIT_SECONDS,
         # A retried command may run twice; whether that is harmless is for the caller to say.
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=False,
-        **options,
-    )
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": False,
+    }
+    if address.kind == "sentinel":
+        return _client_by_sentinels(address, options)
+    made = redis.Redis.from_url(address.server)
+    # Whatever the URL says of these.
+    made.connection_pool.connection_kwargs.update(options)
+    return made
+
+
+def _client_by_sentinels(address: urls.Address, options: dict[str, Any]) -> redis.Redis:
+    parse: Any = parse_url
+    given: dict[str, Any] = {**parse(address.server), **options}
+    for name in ("host", "port", "connection_class"):
+        given.pop(name, None)
+    given["ssl"] = urls.is_tls(address.server)
+    theirs = {k: v for k, v in given.items() if k.startswith(("ssl", "socket", "retry"))}
+    for name in ("username", "password"):
+        theirs[name] = given.pop(f"sentinel_{name}", None)
+    sentinels: Any = Sentinel
+    asked = sentinels(address.hosts, sentinel_kwargs=theirs)
+    made: redis.Redis = asked.master_for(address.service, **given)
     return made
 
 
 def check_url(url: str) -> str | None:
-    """Why a URL of a server cannot be used, without a word of what is in it; None if it can."""
-    escape = "in the password, characters such as # ? / @ [ ] % are written as %23 and so on"
+    """Why a URL of Redis cannot be used, without a word of what is in it; None if it can."""
     try:
-        parts = urlsplit(url)
-        local = parts.scheme == "unix"
-        # A password that is not escaped ends up in any of them.
-        if parts.fragment or "@" in parts.query or (not local and "@" in parts.path):
-            return f"Has an @ or # where none can be: {escape}."
-        _ = parts.port
-    except ValueError:
-        return f"Its port must be a number up to 65535, or else: {escape}."
-    if local and not parts.path:
-        return "Must name a socket."
-    if not local and not re.fullmatch(r"(/[0-9]*)?", parts.path):
-        return "What follows the host and the port must be the number of a database."
+        urls.read(url)
+    except ValueError as error:
+        return str(error)
     try:
         client(url).connection_pool.make_connection()
     except Exception:
@@ -252,6 +270,7 @@ class Storage:
             prefix: of the keys and channels that are tried for the rights to them; None: none are.
         """
         self._prefix = prefix
+        self._tls = urls.is_tls(url)
         # Connections as such, not clients: a client's pipelines cost more than what they send.
         pool = client(url).connection_pool
         self._connections: list[_Connection] = [
@@ -459,7 +478,7 @@ class Storage:
 
     def _lost(self, error: Exception) -> None:
         with self._changed:
-            self._reason = f"Redis is away: {error}"
+            self._reason = _away(error, self._tls)
             if not self._reconnect.is_set():
                 self._down_since = time.monotonic()
                 self._up.clear()
@@ -482,7 +501,7 @@ class Storage:
                     self._connect_all()
                     break
                 except (RedisError, StorageUnsuitable) as error:
-                    self._reason = f"Redis is away: {error}"
+                    self._reason = _away(error, self._tls)
                     time.sleep(next(waiting))
             with self._changed:
                 self._reconnect.clear()
@@ -542,6 +561,21 @@ class Storage:
             lacking += [each.decode() for each in answers[-1]]
         if lacking:
             raise RedisConnectionError(f"its user lacks the rights {' '.join(lacking)}")
+
+
+# What TLS says of what is most often wrong, and what to do about it.
+_ADVICE = {
+    "CERTIFICATE_VERIFY_FAILED": "REDIS_TLS_CA_FILE names whose certificates to trust, and "
+    "REDIS_TLS_VERIFY=none trusts all",
+    # A server without TLS waits for the rest of what it takes for a command.
+    "TLS: Timeout connecting": "if it speaks no TLS, its URL is redis://",
+}
+
+
+def _away(error: Exception, tls: bool) -> str:
+    text = ("TLS: " if tls else "") + " ".join(str(error).split())
+    advice = [each for words, each in _ADVICE.items() if re.search(words, text)]
+    return "; ".join([f"Redis is away: {text}", *advice])
 
 
 def _is_no_right(answer: Any) -> bool:
