@@ -2,6 +2,7 @@
 
 from runwait.api.assistants import blueprint as _assistants
 from runwait.api.crons import blueprint as _crons
+from runwait.api.openapi import blueprint as _openapi
 from runwait.api.protocol import blueprint as _protocol
 from runwait.api.runs import blueprint as _runs
 from runwait.api.states import blueprint as _states
@@ -9,4 +10,14 @@ from runwait.api.store import blueprint as _store
 from runwait.api.system import blueprint as _system
 from runwait.api.threads import blueprint as _threads
 
-BLUEPRINTS = (_runs, _crons, _threads, _states, _assistants, _store, _system, _protocol)
+BLUEPRINTS = (
+    _runs,
+    _crons,
+    _threads,
+    _states,
+    _assistants,
+    _store,
+    _system,
+    _protocol,
+    _openapi,
+)

@@ -87,7 +87,7 @@ class SearchAssistantsBody(CountAssistantsBody):
     )
     sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
     select = fields.selection(
-        FIELDS, load_default=(), about="What of each; all if it is left out.", example=["name"]
+        FIELDS, load_default=list, about="What of each; all if it is left out.", example=["name"]
     )
 
 
@@ -95,7 +95,7 @@ class VersionsBody(Body):
     """Which versions."""
 
     metadata = fields.filter_object(
-        load_default={}, about="Only those whose metadata contain this.", example={"tested": True}
+        load_default=dict, about="Only those whose metadata contain this.", example={"tested": True}
     )
     limit = fields.integer(
         1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10

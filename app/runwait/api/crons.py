@@ -12,8 +12,9 @@ from marshmallow import ValidationError, validates_schema
 from runwait.api import fields
 from runwait.api.answers import answer, page
 from runwait.api.errors import InvalidRequest
-from runwait.api.request import json_body
-from runwait.api.schemas import Body, OnThread, RunBody
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import A_COUNT, PAGED, Cron
+from runwait.api.schemas import AN_ID, Body, OnThread, RunBody
 from runwait.api.threads import MOST, MOST_OFFSET
 from runwait.crons.crons import Crons, milliseconds
 from runwait.crons.schedule import InvalidSchedule, UnknownTimezone, schedule_of, timezone_of
@@ -30,6 +31,11 @@ _OWN = (
     "enabled",
     "on_run_completed",
     "metadata",
+)
+
+SCHEDULE = (
+    "Minute, hour, day, month and weekday, as cron has them; a sixth field is seconds. @hourly, "
+    "@daily and such are known."
 )
 
 blueprint = Blueprint("crons", __name__)
@@ -52,20 +58,39 @@ def _is_timezone(value: Any) -> bool:
 
 
 class CronBody(RunBody):
-    """POST /runs/crons."""
+    """Runs to start by the clock, and when."""
 
-    schedule = fields.text(required=True)
+    schedule = fields.text(required=True, about=SCHEDULE, example="30 8 * * 1-5")
     timezone = fields.Strict(
-        "the name of a timezone, such as Europe/Berlin", _is_timezone, allow_none=True
+        "the name of a timezone, such as Europe/Berlin",
+        _is_timezone,
+        schema=fields.STRING,
+        allow_none=True,
+        about="Whose clock counts; UTC if there is none.",
+        example="Europe/Berlin",
     )
     end_time = fields.Strict(
         "a time in ISO 8601, such as 2030-01-31T18:00:00Z, or null",
         lambda value: _end_time(value) is not None,
+        schema={**fields.STRING, "format": "date-time"},
         convert=_end_time,
         allow_none=True,
+        about="After which no run starts any more.",
+        example="2030-01-31T18:00:00Z",
     )
-    enabled = fields.boolean()
-    on_run_completed = fields.one_of(["delete", "keep"])
+    enabled = fields.boolean(about="Whether runs start, true by default.")
+    on_run_completed = fields.one_of(
+        ["delete", "keep"],
+        about="What becomes of the thread of each run, delete by default.",
+    )
+
+    def of(self, value: Any) -> dict[str, Any]:
+        """What is the cron's own, and what its runs are asked, as it was sent."""
+        given = super().of(value)
+        payload = {name: given[name] for name in given if name not in (*_OWN, *_UNUSED)}
+        if "stream_mode" in payload:
+            payload["stream_mode"] = value["stream_mode"]
+        return {name: given[name] for name in _OWN if name in given} | {"payload": payload}
 
     @validates_schema
     def _comes(self, given: dict[str, Any], **_: Any) -> None:
@@ -77,72 +102,71 @@ class CronBody(RunBody):
 
 
 class ThreadCronBody(CronBody, OnThread):
-    """POST /threads/{thread_id}/runs/crons."""
+    """Runs to start by the clock on a thread, and when."""
 
 
 class PatchCronBody(CronBody):
-    """PATCH /runs/crons/{cron_id}."""
+    """What to change of a cron."""
 
-    schedule = fields.text()
-    assistant_id = fields.Strict("anything", lambda value: True, allow_none=True)
+    schedule = fields.text(about=SCHEDULE, example="30 8 * * 1-5")
+    assistant_id = fields.Strict(
+        "anything", lambda value: True, allow_none=True, about="Of no effect.", example="chat"
+    )
 
 
 class CountCronsBody(Body):
-    """POST /runs/crons/count."""
+    """Which crons to count."""
 
-    assistant_id = fields.uuid()
-    thread_id = fields.uuid()
-    metadata = fields.filter_object()
-    enabled = fields.boolean()
+    assistant_id = fields.uuid(about="Only those of this assistant.", example=AN_ID)
+    thread_id = fields.uuid(about="Only those of this thread.", example=AN_ID)
+    metadata = fields.filter_object(
+        about="Only those whose metadata contain this.", example={"team": "support"}
+    )
+    enabled = fields.boolean(about="Only those that are enabled, or are not.")
 
 
 class SearchCronsBody(CountCronsBody):
-    """POST /runs/crons/search."""
+    """Which crons to find."""
 
-    limit = fields.integer(1, MOST)
-    offset = fields.integer(0, MOST_OFFSET)
-    sort_by = fields.one_of(SORTS)
-    sort_order = fields.one_of(["asc", "desc"])
+    limit = fields.integer(1, MOST, about="How many at most, 10 by default.", example=10)
+    offset = fields.integer(0, MOST_OFFSET, about="How many to pass over.", example=0)
+    sort_by = fields.one_of(SORTS, about="What they are sorted by.")
+    sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
     # LangGraph's SDK for Python names `now`, too.
-    select = fields.selection((*PUBLIC, "now"))
+    select = fields.selection(
+        (*PUBLIC, "now"), about="What of each; all but `now` if it is left out."
+    )
 
 
-def _read(schema: CronBody) -> dict[str, Any]:
-    """The request's body: what is the cron's own, and what its runs are asked, as it was sent."""
-    sent = json_body()
-    given = schema.of(sent)
-    payload = {name: value for name, value in given.items() if name not in (*_OWN, *_UNUSED)}
-    if "stream_mode" in payload:
-        payload["stream_mode"] = sent["stream_mode"]
-    return {name: given[name] for name in _OWN if name in given} | {"payload": payload}
-
-
-_CRON_BODY, _THREAD_CRON_BODY, _PATCH_BODY = CronBody(), ThreadCronBody(), PatchCronBody()
-_SEARCH_BODY, _COUNT_BODY = SearchCronsBody(), CountCronsBody()
+NOT_FOUND = HTTPStatus.NOT_FOUND
+A_CRON = Answer("The cron.", Cron)
 
 
 @blueprint.post("/runs/crons")
-def create() -> Response:
+@operation(body=CronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+def create(body: dict[str, Any]) -> Response:
     """Start runs by the clock, each on a thread of its own."""
-    return answer(_crons().create(**_read(_CRON_BODY)))
+    return answer(_crons().create(**body))
 
 
 @blueprint.post("/threads/<thread_id>/runs/crons")
-def create_on_thread(thread_id: str) -> Response:
+@operation(body=ThreadCronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+def create_on_thread(thread_id: str, body: dict[str, Any]) -> Response:
     """Start runs by the clock, on a kept thread."""
-    return answer(_crons().create(**_read(_THREAD_CRON_BODY), thread_id=thread_id))
+    return answer(_crons().create(**body, thread_id=thread_id))
 
 
 @blueprint.get("/runs/crons/<cron_id>")
+@operation(gives=A_CRON, refuses=[NOT_FOUND])
 def get(cron_id: str) -> Response:
     """The cron."""
     return answer(_crons().get(cron_id))
 
 
 @blueprint.patch("/runs/crons/<cron_id>")
-def patch(cron_id: str) -> Response:
+@operation(body=PatchCronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+def patch(cron_id: str, body: dict[str, Any]) -> Response:
     """Change the cron."""
-    body = _read(_PATCH_BODY)
     body.pop("assistant_id", None)
     if body == {"payload": {}}:
         raise InvalidRequest("the body must change something of the cron")
@@ -150,6 +174,7 @@ def patch(cron_id: str) -> Response:
 
 
 @blueprint.delete("/runs/crons/<cron_id>")
+@operation(gives=Answer("It is gone.", status=HTTPStatus.NO_CONTENT), refuses=[NOT_FOUND])
 def delete(cron_id: str) -> Response:
     """Remove the cron; its runs stay."""
     _crons().delete(cron_id)
@@ -157,9 +182,9 @@ def delete(cron_id: str) -> Response:
 
 
 @blueprint.post("/runs/crons/search")
-def search() -> Response:
+@operation(body=SearchCronsBody(), gives=Answer("The crons.", fields.list_of(Cron), headers=PAGED))
+def search(body: dict[str, Any]) -> Response:
     """Crons that match."""
-    body = _SEARCH_BODY.of(json_body())
     names = body.pop("select", PUBLIC)
     query = CronQuery(**body)
     crons, total = _crons().search(query)
@@ -170,9 +195,10 @@ def search() -> Response:
 
 
 @blueprint.post("/runs/crons/count")
-def count() -> Response:
+@operation(body=CountCronsBody(), gives=A_COUNT)
+def count(body: dict[str, Any]) -> Response:
     """How many crons match."""
-    return answer(_crons().count(CronQuery(**_COUNT_BODY.of(json_body()))))
+    return answer(_crons().count(CronQuery(**body)))
 
 
 def _crons() -> Crons:

@@ -302,7 +302,7 @@ def update(**options: Any) -> Strict:
             raise ValidationError(f"must not have LangGraph's own key {reserved[0]!r}")
 
     text = "an object, a list of [key, value] pairs, or null"
-    pair = {"type": "array", "prefixItems": [STRING, {}], "items": False, "minItems": 2}
+    pair = {"type": "array", "prefixItems": [STRING, {}], "minItems": 2, "maxItems": 2}
     schema = {"anyOf": [OBJECT, {**list_of(pair), "maxItems": MOST}]}
     return Strict(text, check, schema=schema, bound=FEW, validate=check_keys, **options)
 
@@ -389,5 +389,6 @@ def names(choices: Sequence[str], **options: Any) -> Strict:
         schema=list_of({**STRING, "enum": [*choices]}),
         convert=lambda values: [each for each in choices if each in given(values)],
         repeated=True,
-        **{"load_default": (), **options},
+        load_default=list,
+        **options,
     )

@@ -13,7 +13,7 @@ A view is given the ids of its path, the fields of its query and of its headers,
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -56,12 +56,13 @@ class Operation:
     """What the call of a view takes and gives.
 
     Attributes:
+        gives: its answers if all goes well.
         refuses: the statuses of answers that say why not, beside those that follow from the rest.
         stored: whether it needs Redis, or room for a run: 503 where there is none.
         invalid: the error for a request that is not as it must be.
     """
 
-    gives: Answer
+    gives: tuple[Answer, ...]
     body: TakesJson | None
     query: Texts | None
     headers: Texts | None
@@ -100,7 +101,7 @@ class Operation:
 
 def operation(
     *,
-    gives: Answer,
+    gives: Answer | Sequence[Answer],
     body: TakesJson | None = None,
     query: Texts | None = None,
     headers: Texts | None = None,
@@ -109,7 +110,8 @@ def operation(
     invalid: type[Exception] = InvalidRequest,
 ) -> Callable[[View], View]:
     """Declare what the call of a view takes and gives; see Operation."""
-    declared = Operation(gives, body, query, headers, frozenset(refuses), stored, invalid)
+    answers = (gives,) if isinstance(gives, Answer) else tuple(gives)
+    declared = Operation(answers, body, query, headers, frozenset(refuses), stored, invalid)
 
     def declare(view: View) -> View:
         @functools.wraps(view)

@@ -111,7 +111,9 @@ class CheckpointBody(Body):
 
     checkpoint_id = fields.uuid(allow_none=True, about="Its id.", example=AN_ID)
     checkpoint_ns = fields.text(
-        allow_none=True, about="The namespace of the subgraph that it is of; empty for the graph."
+        allow_none=True,
+        about="The namespace of the subgraph that it is of; empty for the graph.",
+        example="",
     )
     checkpoint_map = fields.Strict(
         "an object of checkpoint ids",

@@ -210,7 +210,7 @@ class ThreadQuerystring(Texts):
         lambda value: True,
         schema=fields.STRING,
         convert=lambda value: value.split(","),
-        load_default=(),
+        load_default=list,
         about="ttl: how long it lives, too.",
         example="ttl",
     )
@@ -226,7 +226,7 @@ class PreferHeader(Texts):
         convert=lambda values: _wants_nothing(",".join(values)),
         repeated=True,
         data_key="Prefer",
-        load_default=False,
+        load_default=None,
         about="return=minimal: an answer without a body.",
         example="return=minimal",
     )
@@ -254,12 +254,15 @@ def get(thread_id: str, include: list[str]) -> Response:
 @operation(
     body=PatchBody(),
     headers=PreferHeader(),
-    gives=Answer("The thread; with `Prefer: return=minimal`, 204 and nothing.", Thread),
+    gives=(
+        Answer("The thread.", Thread),
+        Answer("With `Prefer: return=minimal`.", status=HTTPStatus.NO_CONTENT),
+    ),
     refuses=[NOT_FOUND, HTTPStatus.CONFLICT],
 )
-def patch(thread_id: str, body: dict[str, Any], minimal: bool) -> Response:
+def patch(thread_id: str, body: dict[str, Any], minimal: bool | None) -> Response:
     """Lay metadata over the thread's, and set its life."""
-    patched = _threads().patch(thread_id, **body, minimal=minimal)
+    patched = _threads().patch(thread_id, **body, minimal=bool(minimal))
     return Response(status=204) if patched is None else answer(patched)
 
 

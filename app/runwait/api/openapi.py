@@ -1,0 +1,190 @@
+"""The API's own description (OpenAPI 3.1) at /openapi.json, made of what views declare."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, request
+from werkzeug.routing import Rule
+
+from runwait.api import fields
+from runwait.api.answers import answer
+from runwait.api.operation import Answer, Operation, declared_by, operation
+from runwait.api.resources import Error
+from runwait.api.schemas import AN_ID, Batch, Texts
+from runwait.version import __version__
+
+blueprint = Blueprint("openapi", __name__)
+
+ABOUT = """\
+Runs LangGraph graphs. What this server takes and gives is as LangGraph's SDKs have it.
+
+A field that is not described is ignored; one that is not as it must be is refused with 422, and
+all that is wrong is named at once. The type of a request's body need not be said.
+"""
+
+# What a path may name.
+IDS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "thread_id": ("The thread's id.", fields.UUID, AN_ID),
+    "run_id": ("The run's id.", fields.UUID, AN_ID),
+    "checkpoint_id": ("The checkpoint's id.", fields.UUID, AN_ID),
+    "assistant_id": ("The assistant's id, or its graph's name.", fields.STRING, "chat"),
+    "cron_id": ("The cron's id.", fields.UUID, AN_ID),
+    "namespace": ("The subgraph's namespace.", fields.STRING, "writer"),
+}
+
+# Why a call may not be done.
+REFUSALS = {
+    HTTPStatus.BAD_REQUEST: "The request contradicts itself, or its body breaks off.",
+    HTTPStatus.FORBIDDEN: "That cannot be changed.",
+    HTTPStatus.NOT_FOUND: "There is no such thread, run, checkpoint, cron or assistant.",
+    HTTPStatus.CONFLICT: "It does not go with what is there: the thread is busy, the id is taken, "
+    "nothing waits for the answer, or the run of the Idempotency-Key has not ended.",
+    HTTPStatus.GONE: "That event is not kept any more.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this server takes.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not as it must be; the detail names what.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "No room for another run or client, or Redis is away.",
+}
+_HEADERS = {
+    HTTPStatus.CONFLICT: {"Location": "Of an Idempotency-Key: where its run can be waited for."},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "Come again after so many seconds."},
+}
+
+_REQUEST_ID = {
+    "description": "What the request is called in the log and, as `langgraph_request_id`, in the "
+    "graph's config. One is made if there is none.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "examples": ["order-4711"]},
+}
+
+
+@blueprint.get("/openapi.json")
+@operation(gives=Answer("This description.", fields.OBJECT), stored=False)
+def openapi() -> Response:
+    """This API's description."""
+    return answer(description())
+
+
+def description() -> dict[str, Any]:
+    """The description of the current app, as a request sees it."""
+    made = current_app.extensions.get("openapi")
+    if made is None:
+        made = current_app.extensions["openapi"] = describe(current_app)
+    return {**made, "servers": [{"url": request.script_root or "/"}]}
+
+
+def describe(app: Flask) -> dict[str, Any]:
+    """The description of an app: of each of its routes whose view declares something."""
+    # Nobody needs these who does not ask for it.
+    from apispec import APISpec
+    from apispec.ext.marshmallow import MarshmallowPlugin
+
+    def schema_of(converter: Any, field: Any, ret: dict[str, Any]) -> dict[str, Any]:
+        if ret.get("default", ...) is None:
+            del ret["default"]  # null stands for what is not there
+        assert plugin.resolver is not None
+        schema = {**field.metadata.get("schema", {})}
+        said: dict[str, Any] = plugin.resolver.resolve_schema_dict(schema)  # type: ignore[no-untyped-call]
+        return said if isinstance(field.parent, Texts) or not field.allow_none else _or_null(said)
+
+    plugin = MarshmallowPlugin(schema_name_resolver=lambda schema: _class_of(schema).__name__)
+    spec = APISpec("Runwait", __version__, "3.1.0", info={"description": ABOUT}, plugins=[plugin])
+    assert plugin.converter is not None
+    plugin.converter.add_attribute_function(schema_of)  # type: ignore[no-untyped-call]
+    spec.components.parameter("X-Request-ID", "header", _REQUEST_ID)
+    for status, about in REFUSALS.items():
+        refusal = _content(Answer(about, Error, headers=_HEADERS.get(status, {})))
+        spec.components.response(status.phrase.replace(" ", ""), refusal)
+    for rule in app.url_map.iter_rules():
+        declared = declared_by(app.view_functions[rule.endpoint])
+        if declared is not None:
+            spec.path(
+                re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule),
+                operations={
+                    method.lower(): _operation(app, rule, declared)
+                    for method in sorted((rule.methods or set()) - {"HEAD"})
+                },
+            )
+    made: dict[str, Any] = spec.to_dict()
+    return made
+
+
+def _operation(app: Flask, rule: Rule, declared: Operation) -> dict[str, Any]:
+    """An operation as apispec takes it."""
+    about = inspect.getdoc(app.view_functions[rule.endpoint]) or ""
+    summary, _, more = about.partition("\n\n")
+    parameters: list[Any] = [_path_parameter(name) for name in sorted(rule.arguments)]
+    for place, texts in (("query", declared.query), ("header", declared.headers)):
+        if texts is not None:
+            parameters.append({"in": place, "schema": texts})
+    said: dict[str, Any] = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "tags": [rule.endpoint.partition(".")[0]],
+        "summary": " ".join(summary.split()),
+        "parameters": [*parameters, "X-Request-ID"],
+        "responses": {str(each.status): _content(each) for each in declared.gives},
+    }
+    if more:
+        said["description"] = more
+    body = declared.body
+    if body is not None:
+        schema = body.schema if isinstance(body, Batch) else body
+        said["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    for status in _refusals(rule, declared):
+        said["responses"].setdefault(str(int(status)), status.phrase.replace(" ", ""))
+    return said
+
+
+def _refusals(rule: Rule, declared: Operation) -> list[HTTPStatus]:
+    """The statuses of what may be answered if the call is not done."""
+    found = set(declared.refuses)
+    if declared.body is not None:
+        found |= {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    if declared.stored:
+        found.add(HTTPStatus.SERVICE_UNAVAILABLE)
+    if rule.arguments or declared.body or declared.query or declared.headers:
+        found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+    return [HTTPStatus(each) for each in sorted(found)]
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    about, schema, example = IDS[name]
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": about,
+        "schema": {**schema, "examples": [example]},
+    }
+
+
+def _content(given: Answer) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": given.about}
+    if given.schema is not None:
+        said["content"] = {given.mimetype: {"schema": given.schema}}
+    if given.headers:
+        said["headers"] = {
+            name: {"description": about, "schema": fields.STRING}
+            for name, about in given.headers.items()
+        }
+    return said
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same, or null."""
+    if "enum" in schema:
+        return {**schema, "type": ["string", "null"], "enum": [*schema["enum"], None]}
+    if schema.get("type", "null") != "null" and isinstance(schema["type"], str):
+        return {**schema, "type": [schema["type"], "null"]}
+    if "anyOf" in schema and {"type": "null"} not in schema["anyOf"]:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    return schema
+
+
+def _class_of(schema: Any) -> type:
+    return schema if isinstance(schema, type) else type(schema)
