@@ -631,3 +631,23 @@ globalThis.fetch = async (...request) => {
         os.kill(killed, signal.SIGKILL)
         printed, failed = asking.communicate(timeout=PATIENCE)
         assert json.loads(printed) == {"seconds": 3, "slept": 3}, failed
+
+
+def test_makes_finds_changes_and_deletes_crons(client: Client) -> None:
+    mark = {"mark": str(uuid4())}
+    options = {"schedule": "30 2 * * *", "timezone": "Europe/Berlin", "metadata": mark}
+    made = client("crons.create", "echo", {**options, "input": {"value": 1}})
+    assert (made["schedule"], made["on_run_completed"]) == ("30 2 * * *", "delete")
+    assert client("crons.search", {"metadata": mark, "enabled": True}) == [made]
+    assert client("crons.count", {"metadata": mark}) == 1
+    changed = client("crons.update", made["cron_id"], {"schedule": "@yearly", "enabled": False})
+    assert (changed["schedule"], changed["next_run_date"]) == ("@yearly", None)
+    client("crons.delete", made["cron_id"])
+    assert client("crons.count", {"metadata": mark}) == 0
+
+    thread = client("threads.create")["thread_id"]
+    on_thread = client("crons.createForThread", thread, "echo", options)
+    assert (on_thread["thread_id"], on_thread["on_run_completed"]) == (thread, None)
+    client("threads.delete", thread)
+    assert client.refused("crons.delete", on_thread["cron_id"])[0] == 404
+    assert client.refused("crons.create", "echo", {"schedule": "0 0 31 2 *"})[0] == 422
