@@ -181,6 +181,8 @@ class TestCompletedByAProject:
             with pytest.raises(GraphLoadError) as got:
                 given.completed_by(self.config(**ttl))
             assert str(got.value).startswith(f"x.json: checkpointer.ttl.{key}: must be ")
+
+
 @pytest.mark.parametrize("file", ["absent.pem", __file__])
 def test_a_file_of_certificates_has_to_hold_some(monkeypatch, file):
     monkeypatch.setenv("REDIS_URL", "rediss://host")

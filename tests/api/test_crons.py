@@ -42,7 +42,7 @@ def given(http: FlaskClient, asked: Asked, **fields: Any) -> Any:
     """What is asked for with a body like this."""
     assert http.post("/runs/crons", json={**BODY, **fields}).status_code == 200
     ((name, args, options),) = asked.calls
-    assert (name, args) == ("create", ())
+    assert (name, args, options.pop("user")) == ("create", (), None)
     return options
 
 
@@ -85,7 +85,7 @@ def test_a_time_without_an_offset_is_in_utc(http, asked):
 def test_on_a_thread_its_id_goes_along(http, asked):
     assert http.post(f"/threads/{CRON.upper()}/runs/crons", json=BODY).status_code == 200
     ((_, _, options),) = asked.calls
-    assert options == {**BODY, "payload": {}, "thread_id": CRON}
+    assert options == {**BODY, "payload": {}, "thread_id": CRON, "user": None}
 
 
 @pytest.mark.parametrize(

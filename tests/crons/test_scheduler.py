@@ -13,6 +13,7 @@ from runwait.crons.crons import ids_of
 from runwait.crons.scheduler import LATE_MS, Scheduler
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.observer import LogLines
+from runwait.runs.request import RunRequest
 from runwait.settings import Settings
 from runwait.storage.connection import Storage
 from runwait.storage.crons import CronNotFound, CronQuery, CronRecord, CronRecords, Due
@@ -96,6 +97,16 @@ def test_starts_the_run_of_a_cron_that_is_due(world):
     assert (run.metadata["m"], missed) == (1, 0)
     assert world.get().next == cron.next + HOUR
     assert 0 < pause <= 3600.1
+
+
+def test_a_run_is_that_of_who_made_the_cron(world):
+    user = {"identity": "ada", "permissions": ["admin"], "org": "x"}
+    world.create(next=world.hour(), user=user)
+    world.process().start_all()
+    ((run, _),) = world.noted.all
+    request = RunRequest.restored(run)
+    assert request.user == user
+    assert request.graph_config(run)["configurable"]["langgraph_auth_permissions"] == ["admin"]
 
 
 def test_of_what_was_missed_the_latest_is_started_and_the_others_are_counted(world):

@@ -11,11 +11,12 @@ from marshmallow import ValidationError, validates_schema
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
+from runwait.api.auth import caller
 from runwait.api.errors import InvalidRequest
 from runwait.api.operation import Answer, operation
-from runwait.api.resources import A_COUNT, PAGED, Cron
+from runwait.api.resources import A_COUNT, A_TIME, PAGED, Cron
 from runwait.api.schemas import AN_ID, Body, OnThread, RunBody
-from runwait.api.threads import MOST, MOST_OFFSET
+from runwait.api.threads import GONE, MOST, MOST_OFFSET, NOT_FOUND
 from runwait.crons.crons import Crons, milliseconds
 from runwait.crons.schedule import InvalidSchedule, UnknownTimezone, schedule_of, timezone_of
 from runwait.storage.crons import PUBLIC, SORTS, CronQuery
@@ -33,10 +34,7 @@ _OWN = (
     "metadata",
 )
 
-SCHEDULE = (
-    "Minute, hour, day, month and weekday, as cron has them; a sixth field is seconds. @hourly, "
-    "@daily and such are known."
-)
+THE_CRON = Answer("The cron.", Cron)
 
 blueprint = Blueprint("crons", __name__)
 
@@ -58,39 +56,35 @@ def _is_timezone(value: Any) -> bool:
 
 
 class CronBody(RunBody):
-    """Runs to start by the clock, and when."""
+    """When runs are to start, and what they are asked."""
 
-    schedule = fields.text(required=True, about=SCHEDULE, example="30 8 * * 1-5")
+    schedule = fields.text(
+        required=True,
+        about="Minute, hour, day, month and weekday, and perhaps seconds; or such as @daily.",
+        example="0 9 * * 1-5",
+    )
     timezone = fields.Strict(
         "the name of a timezone, such as Europe/Berlin",
         _is_timezone,
-        schema=fields.STRING,
         allow_none=True,
-        about="Whose clock counts; UTC if there is none.",
+        schema=fields.STRING,
+        about="Whose clock the schedule means, UTC by default.",
         example="Europe/Berlin",
     )
     end_time = fields.Strict(
         "a time in ISO 8601, such as 2030-01-31T18:00:00Z, or null",
         lambda value: _end_time(value) is not None,
+        allow_none=True,
         schema={**fields.STRING, "format": "date-time"},
         convert=_end_time,
-        allow_none=True,
-        about="After which no run starts any more.",
-        example="2030-01-31T18:00:00Z",
+        about="After it no run starts; in UTC, unless it has an offset.",
+        example=A_TIME,
     )
-    enabled = fields.boolean(about="Whether runs start, true by default.")
+    enabled = fields.boolean(about="Whether it starts runs, true by default.")
     on_run_completed = fields.one_of(
         ["delete", "keep"],
-        about="What becomes of the thread of each run, delete by default.",
+        about="What becomes of the thread of a run without one of its own, delete by default.",
     )
-
-    def of(self, value: Any) -> dict[str, Any]:
-        """What is the cron's own, and what its runs are asked, as it was sent."""
-        given = super().of(value)
-        payload = {name: given[name] for name in given if name not in (*_OWN, *_UNUSED)}
-        if "stream_mode" in payload:
-            payload["stream_mode"] = value["stream_mode"]
-        return {name: given[name] for name in _OWN if name in given} | {"payload": payload}
 
     @validates_schema
     def _comes(self, given: dict[str, Any], **_: Any) -> None:
@@ -100,29 +94,45 @@ class CronBody(RunBody):
             except InvalidSchedule as error:
                 raise ValidationError(str(error), "schedule") from None
 
+    def of(self, value: Any) -> dict[str, Any]:
+        """What is the cron's own, and as its `payload` what its runs are asked, as it was sent."""
+        given = super().of(value)
+        payload = {name: each for name, each in given.items() if name not in (*_OWN, *_UNUSED)}
+        if "stream_mode" in payload:
+            payload["stream_mode"] = value["stream_mode"]
+        return {name: given[name] for name in _OWN if name in given} | {"payload": payload}
+
 
 class ThreadCronBody(CronBody, OnThread):
-    """Runs to start by the clock on a thread, and when."""
+    """When runs are to start on a thread, and what they are asked."""
 
 
 class PatchCronBody(CronBody):
     """What to change of a cron."""
 
-    schedule = fields.text(about=SCHEDULE, example="30 8 * * 1-5")
+    schedule = fields.text(about="A new one counts from now.", example="@daily")
     assistant_id = fields.Strict(
-        "anything", lambda value: True, allow_none=True, about="Of no effect.", example="chat"
+        "anything", lambda value: True, allow_none=True, about="Of no effect.", example=AN_ID
     )
+
+    def of(self, value: Any) -> dict[str, Any]:
+        """The same; at least one of them."""
+        changed = super().of(value)
+        changed.pop("assistant_id", None)
+        if changed == {"payload": {}}:
+            raise InvalidRequest("the body must change something of the cron")
+        return changed
 
 
 class CountCronsBody(Body):
     """Which crons to count."""
 
     assistant_id = fields.uuid(about="Only those of this assistant.", example=AN_ID)
-    thread_id = fields.uuid(about="Only those of this thread.", example=AN_ID)
+    thread_id = fields.uuid(about="Only those on this thread.", example=AN_ID)
     metadata = fields.filter_object(
-        about="Only those whose metadata contain this.", example={"team": "support"}
+        about="Only those whose metadata contain this.", example={"user": "ada"}
     )
-    enabled = fields.boolean(about="Only those that are enabled, or are not.")
+    enabled = fields.boolean(about="Only those that start runs, or that do not.")
 
 
 class SearchCronsBody(CountCronsBody):
@@ -130,51 +140,44 @@ class SearchCronsBody(CountCronsBody):
 
     limit = fields.integer(1, MOST, about="How many at most, 10 by default.", example=10)
     offset = fields.integer(0, MOST_OFFSET, about="How many to pass over.", example=0)
-    sort_by = fields.one_of(SORTS, about="What they are sorted by.")
+    sort_by = fields.one_of(SORTS, about="What they are sorted by, created_at by default.")
     sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
     # LangGraph's SDK for Python names `now`, too.
     select = fields.selection(
-        (*PUBLIC, "now"), about="What of each; all but `now` if it is left out."
+        (*PUBLIC, "now"), about="What of each; all but `now`, the time, if it is left out."
     )
 
 
-NOT_FOUND = HTTPStatus.NOT_FOUND
-A_CRON = Answer("The cron.", Cron)
-
-
 @blueprint.post("/runs/crons")
-@operation(body=CronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+@operation(body=CronBody(), gives=THE_CRON, refuses=[NOT_FOUND])
 def create(body: dict[str, Any]) -> Response:
     """Start runs by the clock, each on a thread of its own."""
-    return answer(_crons().create(**body))
+    return answer(_crons().create(**body, user=caller()))
 
 
 @blueprint.post("/threads/<thread_id>/runs/crons")
-@operation(body=ThreadCronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+@operation(body=ThreadCronBody(), gives=THE_CRON, refuses=[NOT_FOUND])
 def create_on_thread(thread_id: str, body: dict[str, Any]) -> Response:
     """Start runs by the clock, on a kept thread."""
-    return answer(_crons().create(**body, thread_id=thread_id))
+    return answer(_crons().create(**body, thread_id=thread_id, user=caller()))
 
 
 @blueprint.get("/runs/crons/<cron_id>")
-@operation(gives=A_CRON, refuses=[NOT_FOUND])
+@operation(gives=THE_CRON, refuses=[NOT_FOUND])
 def get(cron_id: str) -> Response:
     """The cron."""
     return answer(_crons().get(cron_id))
 
 
 @blueprint.patch("/runs/crons/<cron_id>")
-@operation(body=PatchCronBody(), gives=A_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
+@operation(body=PatchCronBody(), gives=THE_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
 def patch(cron_id: str, body: dict[str, Any]) -> Response:
     """Change the cron."""
-    body.pop("assistant_id", None)
-    if body == {"payload": {}}:
-        raise InvalidRequest("the body must change something of the cron")
     return answer(_crons().patch(cron_id, **body))
 
 
 @blueprint.delete("/runs/crons/<cron_id>")
-@operation(gives=Answer("It is gone.", status=HTTPStatus.NO_CONTENT), refuses=[NOT_FOUND])
+@operation(gives=GONE, refuses=[NOT_FOUND])
 def delete(cron_id: str) -> Response:
     """Remove the cron; its runs stay."""
     _crons().delete(cron_id)

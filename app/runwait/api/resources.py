@@ -270,29 +270,6 @@ class Info(Body):
     flags = fields.json_object(about="What it can do.", example={"assistants": True})
 
 
-class Cron(Body):
-    """What starts runs by the clock."""
-
-    cron_id = id_of("the cron")
-    assistant_id = id_of("the assistant")
-    thread_id = id_of("the thread of the runs, if they share one", allow_none=True)
-    user_id = fields.text(allow_none=True, about="Who made it.", example="ada")
-    schedule = fields.text(about="When runs start.", example="30 8 * * 1-5")
-    timezone = fields.text(allow_none=True, about="By which clock.", example="Europe/Berlin")
-    end_time = time("After which no run starts any more.", allow_none=True)
-    payload = fields.json_object(about="What the runs are asked.", example={"input": {}})
-    next_run_date = time("When the next run starts; null if none does.", allow_none=True)
-    metadata = fields.json_object(about="What clients said of it.", example={"team": "support"})
-    on_run_completed = fields.one_of(
-        ["delete", "keep"], allow_none=True, about="What becomes of the thread of each run."
-    )
-    enabled = fields.boolean(about="Whether runs start.")
-    created_at = time("When it was made.")
-    updated_at = time("When it last changed.")
-    missed_runs = fields.integer(0, about="How many times no run started.", example=0)
-    now = time("With `select`: the server's time.")
-
-
 # The output of a run, or what became of it.
 DOCUMENT = {
     "description": "The graph's output. Where it was interrupted, its values and `__interrupt__`; "

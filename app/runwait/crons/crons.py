@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -61,6 +61,7 @@ def request_of(cron: CronRecord, request_id: str = "") -> RunRequest:
         on_completion=cron.on_run_completed or "delete",
         cron_id=cron.cron_id,
         waits=False,
+        user=cron.user,
     )
 
 
@@ -114,7 +115,7 @@ class Crons:
         assistant_id: str,
         schedule: str,
         thread_id: str | None = None,
-        on_run_completed: Any = None,
+        on_run_completed: Literal["delete", "keep"] | None = None,
         **asked: Any,
     ) -> dict[str, Any]:
         """Make a cron.

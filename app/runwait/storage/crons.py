@@ -85,7 +85,7 @@ class CronRecord:
         on_run_completed: what becomes of a run's own thread; None with a thread.
         payload: the fields of its runs as they were sent, but for metadata.
         metadata: of the cron, and of its runs.
-        user: whom its runs run as; None for nobody.
+        user: as whom its runs run (`User`'s fields); None where nobody was asked.
         next: ms since 1970, when it is due next; None: never.
         missed_runs: how many due times started no run.
     """
@@ -101,7 +101,7 @@ class CronRecord:
     on_run_completed: Literal["delete", "keep"] | None = None
     payload: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
-    user: Any = None
+    user: dict[str, Any] | None = None
     next: int | None = None
     missed_runs: int = 0
     created: int = 0
@@ -136,13 +136,12 @@ class CronRecord:
 
     def public(self) -> dict[str, Any]:
         """The cron as the API shows it."""
-        user_id = self.user.get("identity") if isinstance(self.user, dict) else None
         metadata = {"metadata": self.metadata} if self.metadata else {}
         return {
             "cron_id": self.cron_id,
             "assistant_id": self.assistant_id,
             "thread_id": self.thread_id,
-            "user_id": user_id,
+            "user_id": None if self.user is None else self.user["identity"],
             "schedule": self.schedule,
             "timezone": self.timezone,
             "end_time": _text(self.end_time),
