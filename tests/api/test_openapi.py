@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from runwait import create_app
 from runwait.api.openapi import describe
+from runwait.api.operation import declared_by
 from runwait.settings import Settings
 from tests.compare.openapi import facts
 
@@ -185,3 +187,36 @@ def test_has_what_the_reference_says_of_a_call(document, call):
 
 def test_describe_is_the_same_each_time(app):
     assert describe(app) == describe(app)
+
+
+def test_every_example_of_a_body_is_valid(app, document):
+    shown = {
+        (rule.rule, method): body.example
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD"}
+        if (body := declared_by(app.view_functions[rule.endpoint]).body) is not None  # type: ignore[union-attr]
+        and body.example is not None
+        and body.of(body.example)
+    }
+
+    assert len(shown) > 10
+
+
+class TestPage:
+    def test_is_a_page_of_files_of_this_server_alone(self, app):
+        page = app.test_client().get("/docs")
+        assert page.mimetype == "text/html"
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        named = re.findall(r'(?:src|href)="(.+?)"', page.text)
+        assert len(named) == 5
+        for name in named:
+            assert app.test_client().get(f"/{name}").status_code == 200, name
+
+    @pytest.mark.parametrize("name", ["docs.html", "LICENSE", "..%2f__init__.py", "x"])
+    def test_has_no_other_files(self, app, name):
+        assert app.test_client().get(f"/docs/{name}").status_code == 404
+
+    def test_is_in_the_log(self, app, caplog):
+        with caplog.at_level("INFO"):
+            app.test_client().get("/docs").close()
+        assert [each.path for each in caplog.records] == ["/docs"]

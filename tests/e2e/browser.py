@@ -70,6 +70,10 @@ class Browser:
         self._call("Fetch.enable", patterns=patterns)
         self._call("Page.navigate", url=url)
 
+    def visit(self, url: str) -> None:
+        """Open a page of a server."""
+        self._call("Page.navigate", url=url)
+
     def reload(self) -> None:
         """Load the page again, as a person would."""
         self.run("window.isOld = true")

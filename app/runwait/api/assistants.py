@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Blueprint, Response, current_app
 
@@ -32,6 +32,8 @@ blueprint = Blueprint("assistants", __name__)
 class AssistantBody(Body):
     """What to change of an assistant."""
 
+    example: ClassVar[Any] = {"context": {"name": "Ada"}, "name": "Polite chat"}
+
     graph_id = fields.text(about="The name of its graph.", example="chat")
     config = fields.Inner(ConfigBody, about="LangGraph's config for its runs.")
     context = fields.json_object(
@@ -55,6 +57,8 @@ class AssistantBody(Body):
 
 class CreateAssistantBody(AssistantBody):
     """An assistant to make."""
+
+    example: ClassVar[Any] = {"graph_id": "chat", **AssistantBody.example}
 
     graph_id = fields.text(required=True, about="The name of its graph.", example="chat")
     assistant_id = fields.uuid(about="Its id; one is made if none is given.", example=AN_ID)

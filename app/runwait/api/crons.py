@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Blueprint, Response, current_app
 from marshmallow import ValidationError, validates_schema
@@ -58,6 +58,12 @@ def _is_timezone(value: Any) -> bool:
 class CronBody(RunBody):
     """When runs are to start, and what they are asked."""
 
+    example: ClassVar[Any] = {
+        "assistant_id": "chat",
+        "schedule": "30 8 * * 1-5",
+        "input": {"messages": [{"role": "user", "content": "What is 6 * 7?"}]},
+    }
+
     schedule = fields.text(
         required=True,
         about="Minute, hour, day, month and weekday, and perhaps seconds; or such as @daily.",
@@ -109,6 +115,8 @@ class ThreadCronBody(CronBody, OnThread):
 
 class PatchCronBody(CronBody):
     """What to change of a cron."""
+
+    example: ClassVar[Any] = {"schedule": "30 8 * * 1-5", "enabled": True}
 
     schedule = fields.text(about="A new one counts from now.", example="@daily")
     assistant_id = fields.Strict(

@@ -1,13 +1,16 @@
-"""The API's own description (OpenAPI 3.1) at /openapi.json, made of what views declare."""
+"""The API's own description (OpenAPI 3.1) at /openapi.json, made of what views declare; /docs, a
+page that shows it."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request, send_from_directory
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
 from runwait.api import fields
@@ -33,6 +36,7 @@ IDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "checkpoint_id": ("The checkpoint's id.", fields.UUID, AN_ID),
     "assistant_id": ("The assistant's id, or its graph's name.", fields.STRING, "chat"),
     "cron_id": ("The cron's id.", fields.UUID, AN_ID),
+    "file": ("The file's name.", fields.STRING, "docs.js"),
     "namespace": ("The subgraph's namespace.", fields.STRING, "writer"),
 }
 
@@ -65,6 +69,51 @@ _REQUEST_ID = {
 def openapi() -> Response:
     """This API's description."""
     return answer(description())
+
+
+@blueprint.get("/docs")
+@operation(gives=Answer("The page.", fields.STRING, mimetype="text/html"), stored=False)
+def docs() -> Response:
+    """A page that shows this API, and tries it out."""
+    response = _file(_PAGES, "docs.html")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+@blueprint.get("/docs/<file>")
+@operation(
+    gives=Answer("The file.", fields.STRING, mimetype="text/javascript"),
+    refuses=[HTTPStatus.NOT_FOUND],
+    stored=False,
+)
+def docs_file(file: str) -> Response:
+    """A file that the page needs."""
+    import flask_swagger_ui  # type: ignore[import-untyped]
+
+    if file == "docs.js":
+        folder = _PAGES
+    elif file in _SWAGGER_UI:
+        folder = Path(flask_swagger_ui.__file__).parent / "dist"
+    else:
+        raise NotFound
+    response = _file(folder, file, max_age=3600)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _file(folder: Path, name: str, max_age: int | None = None) -> Response:
+    response = send_from_directory(folder, name, max_age=max_age)
+    response.direct_passthrough = False  # the server would close it, and nobody log the request
+    return response
+
+
+_PAGES = Path(__file__).parent / "pages"
+_SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+# Nothing from elsewhere, and no other page has it in a frame, where its buttons could be pressed.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def description() -> dict[str, Any]:
@@ -130,11 +179,10 @@ def _operation(app: Flask, rule: Rule, declared: Operation) -> dict[str, Any]:
         said["description"] = more
     body = declared.body
     if body is not None:
-        schema = body.schema if isinstance(body, Batch) else body
-        said["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        content: dict[str, Any] = {"schema": body.schema if isinstance(body, Batch) else body}
+        if body.example is not None:
+            content["example"] = body.example
+        said["requestBody"] = {"required": True, "content": {"application/json": content}}
     for status in _refusals(rule, declared):
         said["responses"].setdefault(str(int(status)), status.phrase.replace(" ", ""))
     return said

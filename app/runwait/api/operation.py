@@ -16,22 +16,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from flask import Response, request
 
 from runwait.api.errors import InvalidRequest
 from runwait.api.request import json_body
-from runwait.api.schemas import Texts
+from runwait.api.schemas import Batch, Body, Texts
 
 View = Callable[..., Response]
-
-
-class TakesJson(Protocol):
-    """What a body must be."""
-
-    def of(self, value: Any) -> Any:
-        """What is valid of a JSON value; raises InvalidRequest if that is not as it must be."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Operation:
     """
 
     gives: tuple[Answer, ...]
-    body: TakesJson | None
+    body: Body | Batch | None
     query: Texts | None
     headers: Texts | None
     refuses: frozenset[int]
@@ -80,7 +73,7 @@ class Operation:
         body = None if self.body is None else json_body()
         asked: dict[str, Any] = {}
         wrong = []
-        parts: tuple[tuple[TakesJson | Texts | None, Any], ...] = (
+        parts: tuple[tuple[Body | Batch | Texts | None, Any], ...] = (
             (self.query, request.args),
             (self.headers, request.headers),
             (self.body, body),
@@ -89,7 +82,7 @@ class Operation:
             if part is None:
                 continue
             try:
-                valid = part.of(given)
+                valid: Any = part.of(given)
             except InvalidRequest as error:
                 wrong.append(str(error))
             else:
@@ -102,7 +95,7 @@ class Operation:
 def operation(
     *,
     gives: Answer | Sequence[Answer],
-    body: TakesJson | None = None,
+    body: Body | Batch | None = None,
     query: Texts | None = None,
     headers: Texts | None = None,
     refuses: Iterable[int] = (),

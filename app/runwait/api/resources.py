@@ -270,6 +270,35 @@ class Info(Body):
     flags = fields.json_object(about="What it can do.", example={"assistants": True})
 
 
+class Cron(Body):
+    """A cron: runs that start by the clock."""
+
+    cron_id = id_of("the cron")
+    assistant_id = id_of("its assistant")
+    thread_id = id_of("the thread of its runs; null: each has one of its own", allow_none=True)
+    user_id = fields.text(allow_none=True, about="Whom its runs run as.", example="ada")
+    schedule = fields.text(about="When it is due.", example="0 9 * * 1-5")
+    timezone = fields.text(
+        allow_none=True, about="Whose clock that means; null for UTC.", example="Europe/Berlin"
+    )
+    end_time = time("After it no run starts.", allow_none=True)
+    payload = fields.json_object(
+        about="What its runs are asked, as it was sent.", example={"input": {"topic": "cats"}}
+    )
+    next_run_date = time("When it is due next; null if it never is.", allow_none=True)
+    metadata = fields.json_object(about="Its own, and its runs'.", example={"user": "ada"})
+    on_run_completed = fields.one_of(
+        ["delete", "keep"],
+        allow_none=True,
+        about="What becomes of the thread of a run; null where all are on one.",
+    )
+    enabled = fields.boolean(about="Whether it starts runs.")
+    created_at = time("When it was made.")
+    updated_at = time("When a client last changed it.")
+    missed_runs = fields.integer(0, about="How many due times started no run.", example=0)
+    now = time("In a search that selects it: the time.")
+
+
 # The output of a run, or what became of it.
 DOCUMENT = {
     "description": "The graph's output. Where it was interrupted, its values and `__interrupt__`; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, post_load, validates_schema
 from werkzeug.datastructures import Headers, MultiDict
@@ -35,7 +35,13 @@ MOST_RUNS = 10_000
 
 
 class Body(Schema):
-    """A request's body. Fields that it does not know are ignored."""
+    """A request's body. Fields that it does not know are ignored.
+
+    Attributes:
+        example: such a body; None where that is the examples of all its fields together.
+    """
+
+    example: ClassVar[Any] = None
 
     class Meta:
         """Marshmallow's settings."""
@@ -150,6 +156,11 @@ class ConfigBody(Body):
 class RunBody(Body):
     """What a run is asked."""
 
+    example: ClassVar[Any] = {
+        "assistant_id": "chat",
+        "input": {"messages": [{"role": "user", "content": "What is 6 * 7?"}]},
+    }
+
     assistant_id = fields.text(
         required=True, about="A graph's name, or the UUID of an assistant.", example="chat"
     )
@@ -243,6 +254,7 @@ class Batch:
     def __init__(self, each: Body) -> None:
         """Define the body, by that of one run."""
         self._each = each
+        self.example = [each.example]
         self.schema = {
             "type": "array",
             "items": each,
@@ -275,6 +287,8 @@ class Batch:
 
 class CancelBody(Body):
     """Which runs to stop: run_ids with their thread_id, or all of a status."""
+
+    example: ClassVar[Any] = {"thread_id": AN_ID, "run_ids": [AN_ID]}
 
     thread_id = fields.uuid(load_default=None, about="The thread of the runs.", example=AN_ID)
     run_ids = fields.uuids(load_default=None, about="The runs to stop.", example=[AN_ID])

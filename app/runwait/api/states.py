@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Blueprint, Response, current_app
 
@@ -47,6 +47,8 @@ class StateBody(Body):
 class UpdateBody(Body):
     """A change of a state."""
 
+    example: ClassVar[Any] = {"values": {"draft": "Hi"}, "as_node": "write"}
+
     values = fields.json(about="What is written, as a node writes it.", example={"draft": "Hi"})
     as_node = fields.text(about="As which node; by default the last one.", example="write")
     checkpoint = fields.Inner(CheckpointBody, about="Which state is changed; the latest if none.")
@@ -63,6 +65,8 @@ class MetadataBody(Body):
 
 class HistoryBody(Body):
     """Which states."""
+
+    example: ClassVar[Any] = {"limit": 10}
 
     limit = fields.integer(
         1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from flask import Blueprint, Response, current_app
@@ -99,6 +99,12 @@ class ItemQuery(Texts):
 
 class PutItemBody(ItemBody):
     """An item to store."""
+
+    example: ClassVar[Any] = {
+        "namespace": ["users", "ada"],
+        "key": "preferences",
+        "value": {"language": "en"},
+    }
 
     namespace = _namespace(
         f", at least one, the first not {_RESERVED!r}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from flask import Blueprint, Response, current_app
 from marshmallow import fields as marshmallow_fields
@@ -124,6 +124,8 @@ class SuperstepBody(Body):
 class ThreadBody(Body):
     """A thread to make."""
 
+    example: ClassVar[Any] = {"metadata": {"user": "ada"}}
+
     thread_id = fields.uuid(about="Its id; one is made if none is given.", example=AN_ID)
     metadata = fields.json_object(about=METADATA, example={"user": "ada"})
     if_exists = fields.one_of(
@@ -149,6 +151,8 @@ class PatchBody(Body):
 
 class CountBody(Body):
     """Which threads to count."""
+
+    example: ClassVar[Any] = {"metadata": {"user": "ada"}}
 
     ids = fields.uuids(about="Only those of these ids.", example=[AN_ID])
     metadata = fields.filter_object(
