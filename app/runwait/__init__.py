@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+    from runwait.api.options import HttpOptions
     from runwait.runs.service import Service
     from runwait.settings import Settings
 
@@ -19,6 +20,7 @@ class Runwait:
 
     settings: Settings
     service: Service
+    http: HttpOptions
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
@@ -38,9 +40,8 @@ def create_app(settings: Settings) -> Flask:
         GraphLoadError: a graph that langgraph.json names cannot be loaded.
     """
     # Imported here, so that a module of this package can be used without all the others.
-    from flask import Flask
-
-    from runwait.api import BLUEPRINTS, access_log, errors, request
+    from runwait.api import BLUEPRINTS, access_log, edge, errors, own_routes, request
+    from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.runs.service import Service
@@ -52,16 +53,20 @@ def create_app(settings: Settings) -> Flask:
     settings = settings.completed_by(config)
     webhooks = webhook_options(settings, config)
     service = Service(settings, graphs, store_options(config), webhooks)
-    app = Flask(__name__, static_folder=None)
+    http = http_options(settings, config)
+    app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service)
+    app.extensions["runwait"] = Runwait(settings, service, http)
+    access_log.register(app)
+    edge.register(app, settings, http)
+    if (own := own_routes.own_app(config, http)) is not None:
+        own_routes.register(app, own)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     errors.register(app)
-    access_log.register(app)
     request.register(app)
     return app

@@ -111,6 +111,8 @@ def check(config: Path | None) -> None:
 
     The exit code is 1 if one of them, langgraph.json or a setting is at fault. Redis is not asked.
     """
+    from runwait.api.options import http_options
+    from runwait.api.own_routes import own_app
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
     from runwait.settings import Settings, SettingsError
@@ -138,6 +140,7 @@ def check(config: Path | None) -> None:
         try:
             store_options(file)
             webhook_options(settings.completed_by(file), file)
+            own_app(file, http_options(settings, file))
         except (GraphLoadError, ValueError) as error:
             raise OneLine(str(error)) from None
     if faults:

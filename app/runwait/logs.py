@@ -6,6 +6,8 @@ import logging
 import logging.config
 import re
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +21,20 @@ _TALKATIVE = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "langsmith"
 
 # All but tabs and line ends, which tracebacks have.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 (never changed)
+"""The ids of the request or the run that is worked on, for every line that is logged meanwhile."""
+
+
+class AddIds(logging.Filter):
+    """Lets every line pass, with the ids of what it is about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add those that whoever logged it has not."""
+        for name, value in about.get().items():
+            vars(record).setdefault(name, value)
+        return True
 
 
 def _added(record: logging.LogRecord) -> dict[str, Any]:
@@ -61,6 +77,7 @@ def config_for(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"ids": {"()": "runwait.logs.AddIds"}},
         "formatters": {
             "json": {"()": "runwait.logs.JsonFormatter"},
             "text": {
@@ -73,6 +90,7 @@ def config_for(settings: Settings) -> dict[str, Any]:
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": style,
+                "filters": ["ids"],
             }
         },
         # The graphs' own lines.

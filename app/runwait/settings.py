@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from environs import Env, EnvValidationError
 from marshmallow import ValidationError
-from marshmallow.validate import OneOf, Range, Regexp
+from marshmallow.validate import ContainsOnly, OneOf, Range, Regexp
 
 from runwait import aliases
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
@@ -26,6 +27,8 @@ TTLStrategy = Literal["delete", "keep_latest"]
 MOST_MINUTES = 100 * 365 * 24 * 60
 LogFormat = Literal["auto", "json", "text"]
 TlsVerify = Literal["required", "none"]
+# What proxies say of the client's request, each in a header X-Forwarded-...
+FORWARDED = ("for", "proto", "host", "prefix")
 
 
 class SettingsError(Exception):
@@ -69,6 +72,10 @@ class Settings:
     max_request_bytes: int = 16 * 1024 * 1024
     max_value_bytes: int = 64 * 1024 * 1024
     request_timeout_seconds: float = 30.0
+    mount_prefix: str | None = None
+    cors_allow_origins: list[str] | None = None
+    forwarded_hops: int = 0
+    forwarded_headers: list[str] = field(default_factory=lambda: [*FORWARDED])
     webhook_base_url: str | None = None
     webhook_allowed_hosts: str | None = None
     webhook_require_https: bool = False
@@ -195,6 +202,15 @@ class Settings:
             "request_timeout_seconds": env.float(
                 "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)
             ),
+            "mount_prefix": env.str("MOUNT_PREFIX", None, validate=_mount_prefix),
+            "cors_allow_origins": env.list("CORS_ALLOW_ORIGINS", None, subcast=str.strip),
+            "forwarded_hops": env.int("FORWARDED_HOPS", cls.forwarded_hops, validate=Range(0, 10)),
+            "forwarded_headers": env.list(
+                "FORWARDED_HEADERS",
+                [*FORWARDED],
+                subcast=str.strip,
+                validate=ContainsOnly(FORWARDED, error=f"Must be of: {', '.join(FORWARDED)}."),
+            ),
             "webhook_base_url": env.str("WEBHOOK_BASE_URL", None),
             "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
@@ -237,6 +253,7 @@ class Settings:
 _COUNT = Range(1, 100_000)
 _POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
 _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
 _LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -258,6 +275,18 @@ def _redis_url(value: str) -> None:
 
     if problem := check_url(value):
         raise ValidationError(problem)
+
+
+def _mount_prefix(value: str) -> None:
+    if problem := prefix_problem(value):
+        raise ValidationError(f"{problem}.")
+
+
+def prefix_problem(value: str) -> str | None:
+    """What keeps a path from being one below which all others can be."""
+    if not _PATH.fullmatch(value) or {".", ".."} & {*value.split("/")}:
+        return "must be a path such as /api: no slash at its end, and plain characters alone"
+    return None
 
 
 def _webhook_secret(value: str) -> None:

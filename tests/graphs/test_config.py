@@ -219,7 +219,6 @@ def test_an_env_file_that_is_not_utf_8_is_one_line(write, tmp_path):
     [
         ({"auth": {"path": "./auth.py:auth"}}, "auth"),
         ({"encryption": {"path": "./a.py:b"}}, "encryption"),
-        ({"http": {"disable_store": True}}, "http.disable_store"),
     ],
 )
 def test_what_would_keep_somebody_out_is_refused_until_it_works(write, document, key):
@@ -229,7 +228,7 @@ def test_what_would_keep_somebody_out_is_refused_until_it_works(write, document,
 
 def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
     document = {
-        "http": {"app": "./app.py:app", "cors": {"allow_origins": ["*"]}, "disable_mcp": False},
+        "http": {"app": "./app.py:app", "logging_headers": {"includes": ["x-a"]}, "cros": {}},
         "store": {"index": {"dims": 1536}, "ttl": {}},
         "checkpointer": {"ttl": {"default_tll": 10}, "path": "./saver.py:make"},
         "priority": {"path": "./priority.py:of"},
@@ -240,8 +239,8 @@ def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
     path = write({"graphs": {"a": TARGET}, **document})
 
     names = (
-        "ui, http.app, http.cors, checkpointer.path, priority.path, checkpointer.ttl.default_tll, "
-        "webhooks.url.allow_domains"
+        "ui, http.logging_headers, checkpointer.path, priority.path, http.cros, "
+        "checkpointer.ttl.default_tll, webhooks.url.allow_domains"
     )
     assert read(path).warning == f"{path}: of no effect yet: {names}"
     assert read(write({"graphs": {"a": TARGET}})).warning is None

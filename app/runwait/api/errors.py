@@ -9,6 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import BadHost, HTTPException
 
+from runwait.api.edge import here
 from runwait.assistants.assistants import (
     AssistantExists,
     GraphNotFound,
@@ -43,6 +44,7 @@ log = logging.getLogger("runwait.requests")
 
 # A client that is told there is no room may come again after so many seconds.
 RETRY_AFTER_SECONDS = 1
+FAULT_BODY = b'{"detail":"a fault in the service; its log says more"}\n'
 
 
 class InvalidRequest(Exception):
@@ -110,16 +112,17 @@ def register(app: Flask) -> None:
         app.register_error_handler(kind, _handler(status, text))
     app.register_error_handler(KeyInFlight, _in_flight)
     app.register_error_handler(ForgottenEvent, _forgotten)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _fault)
+    app.register_error_handler(HTTPException, of_http)
+    app.register_error_handler(Exception, fault)
     app.after_request(_without_type)
 
 
 def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:
-    return lambda error: _answer(status, text.format(error))
+    return lambda error: answer(status, text.format(error))
 
 
-def _answer(status: int, detail: str) -> Response:
+def answer(status: int, detail: str) -> Response:
+    """The answer with this status and detail."""
     response = jsonify(detail=detail)
     response.status_code = status
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -128,20 +131,20 @@ def _answer(status: int, detail: str) -> Response:
 
 
 def _in_flight(error: KeyInFlight) -> Response:
-    response = _answer(HTTPStatus.CONFLICT, str(error))
-    response.headers["Location"] = f"/threads/{error.thread_id}/runs/{error.run_id}/join"
+    response = answer(HTTPStatus.CONFLICT, str(error))
+    response.headers["Location"] = here(f"/threads/{error.thread_id}/runs/{error.run_id}/join")
     return response
 
 
 def _forgotten(error: ForgottenEvent) -> Response:
     first = "none is kept" if error.first is None else f"the first that is kept is {error.first}"
     detail = f"Last-Event-ID: that event is not kept any more; {first}; -1 begins with it"
-    return _answer(HTTPStatus.GONE, detail)
+    return answer(HTTPStatus.GONE, detail)
 
 
-def _http(error: HTTPException) -> Response:
+def of_http(error: HTTPException) -> Response:
     """Flask's own errors: no such path, no such method."""
-    response = _answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
+    response = answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
@@ -155,6 +158,7 @@ def _without_type(response: Response) -> Response:
     return response
 
 
-def _fault(error: Exception) -> Response:
+def fault(error: BaseException) -> Response:
+    """The answer to a request that failed as none should; the log has the traceback."""
     log.error("fault", exc_info=error)
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault in the service; its log says more")
+    return Response(FAULT_BODY, HTTPStatus.INTERNAL_SERVER_ERROR, mimetype="application/json")

@@ -10,6 +10,7 @@ from marshmallow import ValidationError, post_load, validates_schema
 from runwait.api import fields
 from runwait.api.errors import BrokenRequest, InvalidRequest
 from runwait.api.operation import operation
+from runwait.api.request import said_by_headers
 from runwait.api.resources import COMMANDED, stream
 from runwait.api.schemas import Body, ConfigBody, OnThread
 from runwait.api.stream import EventStream, frame_of, pause
@@ -222,7 +223,7 @@ class _ProtocolStream(EventStream):
 def _start(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     body = _START.of(params)
     g.run_id, through = _service().protocol.start(
-        RunRequest(**body, thread_id=thread_id, request_id=g.request_id, if_not_exists="create")
+        RunRequest(**body, **said_by_headers(), thread_id=thread_id, if_not_exists="create")
     )
     return {"run_id": g.run_id}, through
 
@@ -232,6 +233,7 @@ def _respond(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], in
     pairs = body.pop("responses", None) or [body]
     answers = {each["interrupt_id"]: each["response"] for each in pairs}
     rest = {name: value for name, value in body.items() if name not in ("interrupt_id", "response")}
+    rest["headers"] = said_by_headers()["headers"]
     g.run_id, through = _service().protocol.respond(thread_id, g.request_id, answers, rest)
     return {}, through
 

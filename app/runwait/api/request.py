@@ -12,6 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed
 
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
 from runwait.api.json_body import InvalidJSON, parse
+from runwait.api.options import HttpOptions
 from runwait.graphs.assistants import is_uuid
 
 # Of assistants there may be a graph's name in place of the id.
@@ -24,9 +25,24 @@ def json_body() -> Any:
     """The request's body, parsed; the Content-Type does not matter.
 
     Raises:
+        BodyTooLarge, BrokenRequest: see whole_body.
+        InvalidRequest: it is not JSON.
+    """
+    raw = whole_body()
+    if "Idempotency-Key" in request.headers:
+        g.fingerprint = sha256(raw).hexdigest()
+    try:
+        return parse(raw)
+    except InvalidJSON as error:
+        raise InvalidRequest(f"the body is not JSON as it must be: {error}") from None
+
+
+def whole_body() -> bytes:
+    """The request's body.
+
+    Raises:
         BodyTooLarge: it is larger than MAX_REQUEST_BYTES.
         BrokenRequest: it breaks off, or its chunks are not well formed.
-        InvalidRequest: it is not JSON.
     """
     most = current_app.extensions["runwait"].settings.max_request_bytes
     too_large = BodyTooLarge(f"the body is larger than {most} bytes")
@@ -46,12 +62,7 @@ def json_body() -> Any:
         raise too_large
     if length is not None and len(raw) < length:
         raise BrokenRequest(f"the body breaks off after {len(raw)} of {length} bytes")
-    if "Idempotency-Key" in request.headers:
-        g.fingerprint = sha256(raw).hexdigest()
-    try:
-        return parse(raw)
-    except InvalidJSON as error:
-        raise InvalidRequest(f"the body is not JSON as it must be: {error}") from None
+    return raw
 
 
 def register(app: Flask) -> None:
@@ -86,6 +97,15 @@ def _methods_without(bad: set[str]) -> list[str]:
         for method in sorted(adapter.allowed_methods())
         if not bad & adapter.match(method=method)[1].keys()
     ]
+
+
+def said_by_headers() -> dict[str, Any]:
+    """What a RunRequest has of the request's headers: its id, and those for the graph."""
+    http: HttpOptions = current_app.extensions["runwait"].http
+    return {
+        "request_id": g.request_id,
+        "headers": http.configurable_headers.of(request.headers),
+    }
 
 
 def request_id() -> str:

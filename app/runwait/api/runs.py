@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from runwait.api import fields
+from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
+from runwait.api.request import said_by_headers
 from runwait.api.resources import ACCEPTED, REPLAYED, STREAMED, WAITED, Run, stream
 from runwait.api.schemas import (
     STREAM_MODES,
@@ -135,7 +137,7 @@ def create_on_thread(thread_id: str, body: Values, idempotency_key: str | None) 
 def create_batch(body: list[Values], idempotency_key: str | None) -> Response:
     """Run graphs in the background, each on a thread of its own: all of them, or none."""
     document, replayed = _service().start_batch(
-        [RunRequest(**each, request_id=g.request_id, waits=False) for each in body],
+        [RunRequest(**each, **said_by_headers(), waits=False) for each in body],
         *_idempotency("batch", idempotency_key),
     )
     return Response(document, mimetype="application/json", headers=_replayed(replayed))
@@ -257,7 +259,7 @@ def _asked(
     return RunRequest(
         **body,
         thread_id=thread_id,
-        request_id=g.request_id,
+        **said_by_headers(),
         idempotency_key=key,
         fingerprint=fingerprint,
         waits=not kind,
@@ -281,7 +283,7 @@ def _accepted(asked: RunRequest) -> Response:
     """The answer that does not wait for the run."""
     ids, document, replayed = _service().start_in_background(asked)
     g.thread_id, g.run_id = ids
-    location = {"Content-Location": f"/threads/{g.thread_id}/runs/{g.run_id}"}
+    location = {"Content-Location": here(f"/threads/{g.thread_id}/runs/{g.run_id}")}
     return Response(
         document, mimetype="application/json", headers={**location, **_replayed(replayed)}
     )
@@ -289,7 +291,7 @@ def _accepted(asked: RunRequest) -> Response:
 
 def _headers(follower: Follower, joined_by: str, replayed: bool) -> dict[str, str]:
     g.thread_id, g.run_id = follower.thread_id, follower.run_id
-    run = f"/threads/{follower.thread_id}/runs/{follower.run_id}"
+    run = here(f"/threads/{follower.thread_id}/runs/{follower.run_id}")
     # Whoever joined as they wanted and is cut off goes there, and wants the same.
     query = urlencode([*request.args.items(multi=True)]) if request.method == "GET" else ""
     return {

@@ -14,6 +14,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from flask import Response, current_app
 
@@ -77,9 +78,14 @@ class Stream:
         self._pieces = self._taken()
         # Passed on as it is, the body reaches the server unwrapped. Its closing is the response's.
         headers = {**headers, **_UNBUFFERED}
-        response = _Response(self, headers=headers, mimetype=self.mimetype, direct_passthrough=True)
+        response = self._passed_on(headers=headers, mimetype=self.mimetype)
         if self.is_whole:
             response.headers["Content-Length"] = str(sum(map(len, self._pieces)))
+        return response
+
+    def _passed_on(self, **options: Any) -> Response:
+        """A response that has this body as it is."""
+        response = _Response(self, **options, direct_passthrough=True)
         self._on_close = response.close
         return response
 
@@ -104,6 +110,9 @@ class Stream:
     def listen(self, wake: Callable[[], None]) -> None:
         """Have `wake` called, from any thread, whenever there is something to be taken."""
         self._follower.listen(wake)
+
+    def go_on(self) -> None:
+        """What is left to do on the thread of its request, once the loop sends the pieces."""
 
     def client_gone(self) -> None:
         """The client closed its connection before all was sent."""

@@ -21,13 +21,19 @@ logger = logging.getLogger("runwait.graphs")
 
 # Keys inside others that would change an answer elsewhere.
 _UNSUPPORTED = {
-    "http": ("app", "cors", "configurable_headers", "mount_prefix", "enable_custom_route_auth"),
+    "http": ("logging_headers", "middleware_order"),
     "checkpointer": ("path", "serde"),
     "priority": ("path",),
 }
 
 # All that these sections may hold; a key that is none of these is most likely misspelt.
 _KNOWN = {
+    "http": (
+        *("app", "enable_custom_route_auth", "mount_prefix", "cors"),
+        *("configurable_headers", "logging_headers", "middleware_order"),
+        *("disable_assistants", "disable_threads", "disable_runs", "disable_store", "disable_mcp"),
+        *("disable_a2a", "disable_meta", "disable_webhooks", "disable_ui"),
+    ),
     "store": ("index", "ttl"),
     "store.index": ("embed", "dims", "fields"),
     "store.ttl": ("default_ttl", "refresh_on_read", "sweep_interval_minutes", "omit_expired"),
@@ -144,10 +150,7 @@ def read(path: Path) -> LanggraphConfig:
 
 def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
     """Refuse a file that relies on a protection which is not there yet."""
-    http = _object(document.get("http"))
-    asked = [key for key in ("auth", "encryption") if document.get(key)]
-    asked += [f"http.{key}" for key, on in http.items() if key.startswith("disable_") and on]
-    if asked:
+    if asked := [key for key in ("auth", "encryption") if document.get(key)]:
         reason = "not supported yet, and without it more would be let in than is meant: remove it"
         raise GraphLoadError(path, ", ".join(asked), reason)
 

@@ -183,6 +183,8 @@ class Admission:
         request = request.over(assistant)
         if graph.nodes is not None:
             _refuse_what_does_not_fit(request, graph.nodes, graph.context_schema)
+        if self._webhook_rules.off:
+            request = replace(request, webhook=None)
         if request.webhook is not None:
             # A name may take its time to resolve: that is a wait like any other.
             with self._hub.place():

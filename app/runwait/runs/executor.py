@@ -38,6 +38,7 @@ from runwait.graphs.langgraph import (
     witness,
 )
 from runwait.graphs.proof import proven_sync
+from runwait.logs import about
 from runwait.pool import Pool
 from runwait.runs.translation import Namespace
 from runwait.runs.watch import Block, Watch
@@ -198,7 +199,7 @@ class Executor:
         if on_loop or job.wants_events or job.is_protocol:
             self._spawn(execution, self._run_async(execution))
         else:
-            self._pool.submit(Context().run, self._run_sync, execution)
+            self._pool.submit(_context(job).run, self._run_sync, execution)
         return execution
 
     def stop(self, execution: Execution) -> None:
@@ -336,7 +337,8 @@ class Executor:
 
         # A context of its own: what a run sets there is not for the next one.
         loop = self._loop_now()
-        loop.call_soon_threadsafe(lambda: loop.create_task(see_to_its_end(), context=Context()))
+        context = _context(execution.job)
+        loop.call_soon_threadsafe(lambda: loop.create_task(see_to_its_end(), context=context))
 
     def _loop_now(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "the executor was not started"
@@ -351,6 +353,16 @@ class Executor:
                 # asyncio lets SystemExit and KeyboardInterrupt of any task end the loop; the
                 # task has it too, so its run ends with it, and the others must go on.
                 log.warning("a graph raised %s on the event loop", type(error).__name__)
+
+
+def _context(job: Job) -> Context:
+    """One of a run's own, in which what it logs has its ids."""
+    configurable = job.config.get("configurable", {})
+    names = {"run_id": "run_id", "request_id": "langgraph_request_id"}
+    ids = {name: configurable[key] for name, key in names.items() if key in configurable}
+    context = Context()
+    context.run(about.set, ids)
+    return context
 
 
 def _for_factories(job: Job) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:

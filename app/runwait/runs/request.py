@@ -41,6 +41,7 @@ class RunRequest:
         cron_id: the cron that starts it, if one does.
         waits: whether it asked for the document alone. LangChain's events are not made for it then:
             LangGraph takes another way for them, on which a subgraph's output schema is ignored.
+        headers: those of the request's headers that the graph's configurable has.
         user: the caller, as whom it runs (`User`'s fields); None where nobody is asked.
     """
 
@@ -74,6 +75,7 @@ class RunRequest:
     cron_id: str | None = None
     waits: bool = True
     user: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def resumes(self) -> bool:
@@ -223,6 +225,7 @@ class RunRequest:
         config: dict[str, Any] = {
             "configurable": {
                 **{name: value for name, value in given.items() if not _reserved(name)},
+                **self.headers,
                 **self.starting_point,
                 **(User(self.user).configurable() if self.user is not None else {}),
                 **ids,

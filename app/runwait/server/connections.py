@@ -707,6 +707,7 @@ class Handler:
             if isinstance(body, Stream) and not body.is_whole:
                 keep = arrival.whole and _is_read(parser)
                 connection.answer_in_pieces(response, outlet, body, arrival.rest, keep=keep)
+                body.go_on()
                 return
             if isinstance(body, Stream):
                 stream = body

@@ -31,6 +31,8 @@ import gunicorn.glogging
 from gunicorn.errors import HaltServer
 
 from runwait import aliases, logs
+from runwait.api.options import http_options
+from runwait.api.own_routes import own_app
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.server import embedded
@@ -81,8 +83,11 @@ graceful_timeout = math.ceil(_settings.shutdown_grace_seconds) + 5
 # silence it, unless they hold Python's lock all the time.
 timeout = 120
 control_socket_disable = True
-# No header of a request, whoever sent it, says where the app is mounted.
+# No header of a request says by itself where the app is mounted, or that it came over TLS, also not
+# where nginx or another user of this machine sent it: FORWARDED_HOPS does (api/edge.py).
 forwarder_headers = ""
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
 
 
 def on_starting(server: Any) -> None:
@@ -99,6 +104,7 @@ def on_starting(server: Any) -> None:
         if config.warning:
             logging.getLogger("runwait.graphs").warning(config.warning)
         webhook_options(_settings.completed_by(config), config)
+        http_options(_settings, config)
         if _settings.embedded:
             embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
     except (
@@ -180,6 +186,7 @@ def _tell_what_is_wrong(pipe: Any) -> None:
         load(config)
         store_options(config)
         webhook_options(settings.completed_by(config), config)
+        own_app(config, http_options(settings, config))
     except GraphLoadError as error:
         pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
     except SettingsError as error:

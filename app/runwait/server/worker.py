@@ -25,6 +25,7 @@ from flask import Flask
 from gunicorn.workers.base import Worker as BaseWorker
 
 from runwait import Runwait
+from runwait.api.own_routes import OWN_AT_ONCE
 from runwait.pool import Pool
 from runwait.server.arrival import Limits
 from runwait.server.connections import (
@@ -124,7 +125,9 @@ class Worker(BaseWorker):
             idle_seconds=self.cfg.keepalive,
             connections=max(1, min(self.cfg.worker_connections, _descriptors())),
         )
-        self._threads = Pool(REQUEST_THREADS, "request")
+        # Those that the user's own app may keep are none of the others'.
+        own = OWN_AT_ONCE if self.runwait.http.app else 0
+        self._threads = Pool(REQUEST_THREADS + own, "request")
         self._threads.start()
         handler = Handler(self, self.wsgi)
         self.connections = Connections(

@@ -70,6 +70,7 @@ def webhook_options(settings: Settings, config: LanggraphConfig) -> WebhookOptio
         only_hosts=tuple(each.lower() for each in hosts),
         only_ports=frozenset(ports),
         longest=longest,
+        off=bool(config.section("http").get("disable_webhooks")),
     )
     return WebhookOptions(rules, tuple(_headers(read, section, config.env | os.environ)))
 

@@ -107,6 +107,7 @@ class WebhookRules:
             any.
         only_ports: ports, one of which an absolute URL must have; none: any.
         longest: characters of a URL, at most; None: any number.
+        off: whether runs go on without the webhooks that they are asked to call.
     """
 
     base_url: str | None = None
@@ -115,6 +116,7 @@ class WebhookRules:
     only_hosts: tuple[str, ...] = ()
     only_ports: frozenset[int] = frozenset()
     longest: int | None = None
+    off: bool = False
 
     @classmethod
     def parse(

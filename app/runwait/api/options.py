@@ -1,0 +1,207 @@
+"""What a project and its deployment say of the HTTP edge: `http` of langgraph.json, and settings.
+
+Where both say something of the same, langgraph.json's `http.cors` counts, since it says more, and
+the variable MOUNT_PREFIX, since where a service is mounted is the deployment's to say.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.settings import Settings, prefix_problem
+
+# What can be turned off, by `disable_...`.
+GROUPS = ("assistants", "threads", "runs", "store", "mcp", "a2a", "meta", "webhooks", "ui")
+_META = ("info", "metrics", "docs", "openapi.json")
+# What follows runs, or starts them, below a path that has no "runs" in it.
+_OF_RUNS = re.compile(r"/threads/[^/]+/(stream|commands)(/|\Z)")
+# Secrets, which no graph is given unless a pattern without a wildcard names them; and the keys of
+# the service itself, which none is given.
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
+_KEYS = frozenset({"x-api-key", "x-service-key"})
+
+
+@dataclass(frozen=True)
+class Cors:
+    """Which pages of other origins may call the service, and how; see Flask-Cors for the names."""
+
+    origins: list[str]
+    origin_regex: str | None = None
+    methods: list[str] | None = None
+    headers: list[str] = field(default_factory=lambda: ["*"])
+    credentials: bool = False
+    expose: list[str] = field(default_factory=list)
+    max_age: int = 600
+
+
+@dataclass(frozen=True)
+class Headers:
+    """Which headers of a request are meant, by patterns: `*` stands for any text."""
+
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+    def of(self, given: Any) -> dict[str, str]:
+        """Those of a request's headers that are meant, by their names in lower case."""
+        if not self.includes:
+            return {}
+        return {name.lower(): value for name, value in given.items() if self._has(name.lower())}
+
+    def _has(self, name: str) -> bool:
+        if name in _KEYS or any(fnmatchcase(name, each) for each in self.excludes):
+            return False
+        if name in _SECRET:
+            return name in self.includes
+        return any(fnmatchcase(name, each) for each in self.includes)
+
+
+@dataclass(frozen=True)
+class HttpOptions:
+    """How the service is reached.
+
+    Attributes:
+        disabled: those of GROUPS whose paths are not there.
+        app: where the user's own app is, as langgraph.json has it.
+        authenticates_app: whether callers of that have to say who they are, too.
+        prefix: the path below which all others are; empty for none.
+        cors: None where no page of another origin may call.
+        configurable_headers: those that a run's configurable has.
+    """
+
+    disabled: frozenset[str] = frozenset()
+    app: str | None = None
+    authenticates_app: bool = False
+    prefix: str = ""
+    cors: Cors | None = None
+    configurable_headers: Headers = field(default_factory=Headers)
+
+    def has(self, path: str) -> bool:
+        """Whether a path of the API is there."""
+        return group_of(path) not in self.disabled
+
+
+def group_of(path: str) -> str:
+    """Which of GROUPS a path of the API is of; its first part, if of none."""
+    parts = path.strip("/").split("/")
+    if "runs" in parts or _OF_RUNS.match(path):
+        return "runs"
+    if parts[0] in _META:
+        return "meta"
+    return parts[0] or "ui"
+
+
+def http_options(settings: Settings, config: LanggraphConfig) -> HttpOptions:
+    """What the settings and langgraph.json say; nothing is imported.
+
+    Raises:
+        GraphLoadError: langgraph.json says what cannot be done.
+    """
+    section = _Section(config, "http", config.section("http"))
+    return HttpOptions(
+        disabled=frozenset(each for each in GROUPS if section.flag(f"disable_{each}")),
+        app=section.text("app"),
+        authenticates_app=section.flag("enable_custom_route_auth"),
+        prefix=settings.mount_prefix or _prefix(section),
+        cors=_cors(settings, section),
+        configurable_headers=_headers(section),
+    )
+
+
+class _Section:
+    """An object of langgraph.json, of which each value is asked for by its type."""
+
+    def __init__(self, config: LanggraphConfig, key: str, given: dict[str, Any]) -> None:
+        self._config = config
+        self._key = key
+        self._given = given
+
+    def inner(self, name: str) -> _Section | None:
+        """An object in it."""
+        given = self._of(name, dict, "an object")
+        return None if given is None else _Section(self._config, f"{self._key}.{name}", given)
+
+    def flag(self, name: str) -> bool:
+        """A boolean; false if it is not there."""
+        return bool(self._of(name, bool, "true or false"))
+
+    def text(self, name: str) -> str | None:
+        """A string that is not empty."""
+        return self._of(name, str, "a string") or None
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings; empty if it is not there."""
+        given = self._of(name, list, "a list of strings") or []
+        if not all(isinstance(each, str) and each for each in given):
+            raise self.wrong(name, "must be a list of strings")
+        return list(given)
+
+    def seconds(self, name: str, default: int) -> int:
+        """A whole number of seconds."""
+        given = self._of(name, int, "a number of seconds, whole and not negative")
+        if isinstance(given, bool) or (given is not None and given < 0):
+            raise self.wrong(name, "must be a number of seconds, whole and not negative")
+        return default if given is None else given
+
+    def wrong(self, name: str, problem: str) -> GraphLoadError:
+        """The error for what cannot be done."""
+        return GraphLoadError(self._config.path, f"{self._key}.{name}", problem)
+
+    def _of(self, name: str, kind: type, must: str) -> Any:
+        given = self._given.get(name)
+        if given is not None and not isinstance(given, kind):
+            raise self.wrong(name, f"must be {must}")
+        return given
+
+
+def _prefix(section: _Section) -> str:
+    prefix = section.text("mount_prefix")
+    if prefix is None or prefix == "/":
+        return ""
+    if problem := prefix_problem(prefix):
+        raise section.wrong("mount_prefix", problem)
+    return prefix
+
+
+def _cors(settings: Settings, http: _Section) -> Cors | None:
+    section = http.inner("cors")
+    if section is None:
+        origins = settings.cors_allow_origins
+        return Cors(origins) if origins else None
+    origins, regex = section.texts("allow_origins"), section.text("allow_origin_regex")
+    if not (origins or regex):
+        return None
+    try:
+        re.compile(regex or "")
+    except re.error as error:
+        problem = f"must be a regular expression: {error}"
+        raise section.wrong("allow_origin_regex", problem) from None
+    credentials = section.flag("allow_credentials")
+    if credentials and "*" in origins:
+        problem = "cannot be had with the origin *: any page could act for whoever looks at it"
+        raise section.wrong("allow_credentials", problem)
+    methods = [each.upper() for each in section.texts("allow_methods")]
+    return Cors(
+        origins,
+        regex,
+        methods if methods and "*" not in methods else None,
+        section.texts("allow_headers") or ["*"],
+        credentials,
+        section.texts("expose_headers"),
+        section.seconds("max_age", Cors.max_age),
+    )
+
+
+def _headers(http: _Section) -> Headers:
+    section = http.inner("configurable_headers")
+    if section is None:
+        return Headers()
+    # LangGraph's pages have both forms of the names.
+    include, exclude = (
+        tuple(each.lower() for name in (f"{verb}s", verb) for each in section.texts(name))
+        for verb in ("include", "exclude")
+    )
+    return Headers(include, exclude)

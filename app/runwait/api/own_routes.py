@@ -1,0 +1,321 @@
+"""The user's own app, beside the API: `http.app` of langgraph.json.
+
+It is asked for paths that the API does not have, so that it can hide none of them, after all else
+that each request goes through: who calls, logging, the headers for other origins. It may be any
+WSGI app, a Flask Blueprint, or with the extra `asgi` an ASGI app. What it raises is an error of its
+own request, and its slow answers keep none of the threads that answer for the API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from typing import Any
+
+from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, NotFound
+
+from runwait.api import errors
+from runwait.api.options import HttpOptions
+from runwait.api.request import whole_body
+from runwait.api.stream import Stream
+from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.loader import load_object
+from runwait.logs import about
+from runwait.runs.events import NoRoom
+
+log = logging.getLogger("runwait.requests")
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+# Requests that it may be answering at once, each on a thread of its own.
+OWN_AT_ONCE = 100
+# Answers of a known length up to this are sent whole; in bytes.
+WHOLE_BYTES = 1 << 20
+# What may wait to be sent of any other.
+AHEAD_BYTES = 1 << 20
+_CANCEL = "runwait.cancel"
+
+
+def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
+    """The user's app as a WSGI app; None if there is none.
+
+    Raises:
+        GraphLoadError: it cannot be imported, or is no such app.
+    """
+    if options.app is None:
+        return None
+    found = load_object(config, "http.app", options.app)
+    if isinstance(found, Blueprint):
+        app = Flask(found.import_name)
+        app.register_blueprint(found)
+        found = app
+    if isinstance(found, Flask):
+        _answer_errors(found)
+    elif inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(
+        getattr(found, "__call__", None)  # noqa: B004
+    ):
+        try:
+            import a2wsgi  # noqa: F401
+        except ImportError:
+            problem = "is an ASGI app, which takes one more package: pip install 'runwait[asgi]'"
+            raise GraphLoadError(config.path, "http.app", problem) from None
+        return _of_asgi(found)
+    if not callable(found):
+        raise GraphLoadError(config.path, "http.app", f"{options.app} is no WSGI or ASGI app")
+    app_: App = found
+    return app_
+
+
+def is_asked() -> bool:
+    """Whether the request is for the user's own app, or for nobody."""
+    return isinstance(request.routing_exception, NotFound)
+
+
+def register(app: Flask, own: App) -> None:
+    """Have the app ask the user's own for paths that it lacks."""
+    room = threading.BoundedSemaphore(OWN_AT_ONCE)
+
+    def ask(error: NotFound) -> Response:
+        if request.routing_exception is not error:
+            return errors.of_http(error)
+        try:
+            body = whole_body()
+        except errors.BodyTooLarge as problem:
+            return errors.answer(413, str(problem))
+        except errors.BrokenRequest as problem:
+            return errors.answer(400, str(problem))
+        if not room.acquire(blocking=False):
+            raise NoRoom(f"{OWN_AT_ONCE} requests to this server's own paths are being answered")
+        return _ask(own, body, room.release)
+
+    app.register_error_handler(NotFound, ask)
+
+
+def _ask(own: App, body: bytes, done: Callable[[], None]) -> Response:
+    """What the app answers to the request; `done` is called once it has."""
+    environ = {name: each for name, each in request.environ.items() if "werkzeug" not in name}
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    # An error that it gives up at comes from here, so that it is logged with the request.
+    answer = _Answer(own, environ, done)
+    try:
+        answer.begin()
+        if (answer.length is not None and answer.length <= WHOLE_BYTES) or not answer.has_body:
+            whole = b"".join(answer)
+            answer.close()
+            return Response(whole, answer.status, answer.headers)
+    except BaseException as error:  # SystemExit too: it ends a thread, and nobody would answer
+        answer.close()
+        return errors.fault(error)
+    return Relay(answer).response_of(answer)
+
+
+class _Answer:
+    """An answer of a WSGI app (PEP 3333)."""
+
+    def __init__(self, app: App, environ: dict[str, Any], done: Callable[[], None]) -> None:
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+        self._app = app
+        self._environ = environ
+        self._done = done
+        self._written: deque[bytes] = deque()
+        self._body: Iterable[bytes] = ()
+        self._rest: Iterator[bytes] = iter(())
+        self._closing = threading.Lock()
+        self._ended = False
+
+    def begin(self) -> None:
+        """Call the app, until it has said the status and the headers."""
+        self._body = self._app(self._environ, self._start)
+        self._rest = iter(self._body)
+        while not self.status:
+            try:
+                self._written.append(next(self._rest))
+            except StopIteration:
+                break
+        if not self.status:
+            raise RuntimeError("http.app ended without an answer")
+
+    def _start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        if exc_info is not None and self.status:
+            raise exc_info[1].with_traceback(exc_info[2])
+        self.status, self.headers = status, list(headers)
+        return self._written.append
+
+    @property
+    def length(self) -> int | None:
+        """How long its body is, as far as it says so."""
+        given = [value for name, value in self.headers if name.lower() == "content-length"]
+        return int(given[0]) if given and given[0].isdecimal() else None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it can have one."""
+        return request.method != "HEAD" and self.status[:3] not in ("204", "304")
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._written:
+            yield self._written.popleft()
+        for piece in self._rest:
+            yield piece
+            while self._written:  # by the callable of old, while it made a piece
+                yield self._written.popleft()
+
+    def close(self, *, early: bool = False) -> None:
+        """It is over; early: nobody wants the rest."""
+        with self._closing:
+            if self._ended:
+                return
+            self._ended = True
+        try:
+            if early and (cancel := self._environ.get(_CANCEL)):
+                cancel()
+            if hasattr(self._body, "close"):
+                self._body.close()
+        except Exception:
+            log.exception("fault in http.app, after its answer")
+        finally:
+            self._done()
+
+
+class Relay(Stream):
+    """A body that the user's app makes, piece by piece, on the thread of its request.
+
+    It waits where the client takes less than it makes.
+    """
+
+    def __init__(self, answer: _Answer) -> None:
+        """Prepare."""
+        self._answer = answer
+        self._changed = threading.Condition()
+        self._pieces: list[bytes] = []
+        self._ahead = 0
+        self._wake: Callable[[], None] = lambda: None
+        self._on_close: Callable[[], None] = lambda: None
+        self._closed = False
+        self._all_made = False
+        self._failed = False
+        self._request_id = g.request_id
+        self.is_whole = False
+        self.is_cut = False
+
+    def response_of(self, answer: _Answer) -> Response:
+        """The response that has this body."""
+        return self._passed_on(status=answer.status, headers=answer.headers)
+
+    def take(self) -> list[bytes]:
+        """What there is to be sent by now, and was not taken before."""
+        with self._changed:
+            pieces, self._pieces, self._ahead = self._pieces, [], 0
+            self.is_whole, self.is_cut = self._all_made, self._failed
+            self._changed.notify_all()
+        return pieces
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever there is something to be taken."""
+        self._wake = wake
+
+    def go_on(self) -> None:
+        """Have the app make all of it."""
+        early = True
+        about.set({"request_id": self._request_id})
+        try:
+            for piece in self._answer:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES or self._closed)
+                    if self._closed:
+                        return
+                    self._pieces.append(piece)
+                    self._ahead += len(piece)
+                self._wake()
+            early, self._all_made = False, True
+        except BaseException as error:
+            log.error("fault in http.app, in its answer", exc_info=error)
+            self._failed = True
+        finally:
+            self._answer.close(early=early)
+            about.set({})
+            self._wake()
+
+    def client_gone(self) -> None:
+        """The client closed its connection: the next piece is the last that is made."""
+
+    def delivered(self) -> None:
+        """All was sent."""
+
+    def close(self) -> None:
+        """The response is over, however it went. May be called again."""
+        with self._changed:
+            was, self._closed = self._closed, True
+            self._changed.notify_all()
+        if not was:
+            self._on_close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with contextlib.closing(self._answer):
+            yield from self._answer
+
+
+def _answer_errors(own: Flask) -> None:
+    """Have a Flask app answer errors as the API does, as far as it has no answers of its own."""
+    handlers = own.error_handler_spec[None]
+    if HTTPException not in handlers[None]:
+        own.register_error_handler(HTTPException, errors.of_http)
+    if Exception not in handlers[None] and not handlers[500]:
+        own.register_error_handler(Exception, errors.fault)
+
+
+def _of_asgi(app: Any) -> App:
+    """An ASGI app as a WSGI app. Its loop and its thread start with the first request."""
+
+    async def careful(scope: Any, receive: Any, send: Any) -> None:
+        import asyncio
+
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        # a2wsgi leaves an app for good whose client goes away.
+        scope["wsgi_environ"][_CANCEL] = lambda: task and loop.call_soon_threadsafe(task.cancel)
+        begun, held = False, list[Any]()
+
+        async def pass_on(message: Any) -> None:
+            # Frameworks answer what was raised with a page, and raise it again.
+            nonlocal begun
+            if held or message.get("status") == 500:
+                held.append(message)
+                return
+            begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, pass_on)
+        except Exception as error:
+            if begun:
+                raise
+            log.error("fault in http.app", exc_info=error)
+            body = errors.FAULT_BODY
+            headers = [(b"content-type", b"application/json")]
+            length = (b"content-length", str(len(body)).encode())
+            held[:] = [
+                {"type": "http.response.start", "status": 500, "headers": [*headers, length]},
+                {"type": "http.response.body", "body": body},
+            ]
+        for message in held:
+            await send(message)
+
+    @functools.cache
+    def made() -> App:
+        from a2wsgi import ASGIMiddleware
+
+        wrapped: App = ASGIMiddleware(careful)  # type: ignore[assignment]
+        return wrapped
+
+    return lambda environ, start_response: made()(environ, start_response)
