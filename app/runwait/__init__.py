@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from runwait.api.options import HttpOptions
+    from runwait.metrics import Metrics
     from runwait.runs.service import Service
     from runwait.settings import Settings
 
@@ -21,6 +22,7 @@ class Runwait:
     settings: Settings
     service: Service
     http: HttpOptions
+    metrics: Metrics
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> Flask:
     from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
+    from runwait.metrics import Metrics
     from runwait.runs.service import Service
     from runwait.store import store_options
     from runwait.webhooks.options import webhook_options
@@ -52,7 +55,8 @@ def create_app(settings: Settings) -> Flask:
     graphs = load(config, settings.state_modules or ())
     settings = settings.completed_by(config)
     webhooks = webhook_options(settings, config)
-    service = Service(settings, graphs, store_options(config), webhooks)
+    metrics = Metrics(graphs)
+    service = Service(settings, graphs, store_options(config), webhooks, [metrics])
     http = http_options(settings, config)
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
@@ -60,8 +64,8 @@ def create_app(settings: Settings) -> Flask:
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service, http)
-    access_log.register(app)
+    app.extensions["runwait"] = Runwait(settings, service, http, metrics)
+    access_log.register(app, metrics.answered)
     edge.register(app, settings, http)
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)

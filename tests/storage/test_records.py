@@ -15,6 +15,7 @@ from runwait.storage.outbox import Outbox
 from runwait.storage.records import (
     IdempotencyKey,
     NewThread,
+    Queue,
     RunRecord,
     RunRecords,
     RunStatus,
@@ -232,7 +233,8 @@ def test_a_lapsed_lease_is_taken_only_after_a_lease_of_steady_beats(storage, red
     two.beat([], LEASE)
     assert two.claim(LEASE)[0] is None
     let_lease_lapse(redis_server, "r1")
-    two.beat([], LEASE)
+    assert two.beat([], LEASE).recovered == 1
+    assert two.beat([], LEASE).recovered == 0
     claim, _ = two.claim(LEASE)
     assert (claim.record, claim.attempt, claim.kept) == (
         replace(a_run(), updated_at=claim.record.updated_at, created_at=claim.record.created_at),
@@ -983,3 +985,18 @@ def test_nothing_waits_for_redis_to_come_to_a_time_it_had_before_its_clock_was_s
     seconds, _ = client.time()
     assert client.zscore("{test}:leases", "r1") <= (seconds + 1 + LEASE) * 1000
     assert int(client.hget("{test}:beat", "quiet_until")) <= (seconds + 1 + LEASE) * 1000
+
+
+def test_what_there_is_to_do_is_counted_with_the_age_of_the_oldest(storage):
+    records, outbox = records_of(storage), Outbox(storage, "test")
+    assert records.queue() == Queue(0, 0, 0, 0, 0.0, 0.0, 0, 0)
+    create(records, a_run("executes"))
+    records.admit(a_run("due"), LEASE, may_start=False)
+    records.admit(a_run("later"), LEASE, may_start=False, delay=3600)
+    outbox.add("ended", "http://example.org/", b"{}")
+    found = eventually(lambda: got if (got := records.queue()).ready_age else None)
+    assert (found.running, found.ready, found.scheduled, found.queued) == (1, 1, 1, 0)
+    assert 0 < found.ready_age < 3600
+    assert (found.webhooks, found.dead_webhooks) == (1, 0)
+    records.cancel(["later"], "interrupt")  # which is ready before all others, to be ended
+    assert 0 < records.queue().ready_age < 3600

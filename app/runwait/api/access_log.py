@@ -1,9 +1,14 @@
-"""The log's lines for requests: each has one once it is answered, and all meanwhile have its id."""
+"""The log's lines for requests: each has one once it is answered, and all meanwhile have its id.
+
+Metrics hear of each request too.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 from flask import Flask, Response, g, request
@@ -14,10 +19,14 @@ from runwait.logs import about
 log = logging.getLogger("runwait.requests")
 
 
-def register(app: Flask) -> None:
-    """Have the app log its requests."""
+# Told of a request's method, the rule of its path, the answer's status, and the seconds it took.
+Answered = Callable[[str, str | None, int, float], None]
+
+
+def register(app: Flask, answered: Answered = lambda *_: None) -> None:
+    """Have the app log its requests, and tell of them."""
     app.before_request(_begin)
-    app.after_request(_end)
+    app.after_request(partial(_end, answered))
     app.teardown_request(_forget)
 
 
@@ -31,11 +40,13 @@ def _forget(error: BaseException | None) -> None:
     about.set({})
 
 
-def _end(response: Response) -> Response:
+def _end(answered: Answered, response: Response) -> Response:
     began, is_health = g.began, request.path == "/ok"
+    rule = request.url_rule.rule if request.url_rule is not None else None
+    method = request.method
     response.headers["X-Request-ID"] = g.request_id
     entry = {
-        "method": request.method,
+        "method": method,
         # Encoded, it is one line of plain text whatever the client sent.
         "path": quote(request.script_root + request.path),
         "status": response.status_code,
@@ -46,9 +57,10 @@ def _end(response: Response) -> Response:
 
     @response.call_on_close
     def write() -> None:
-        duration = round((time.monotonic() - began) * 1000, 1)
+        seconds = time.monotonic() - began
+        answered(method, rule, response.status_code, seconds)
         # Load balancers ask for it all day long.
         level = logging.DEBUG if is_health else logging.INFO
-        log.log(level, "request", extra={**entry, "duration_ms": duration})
+        log.log(level, "request", extra={**entry, "duration_ms": round(seconds * 1000, 1)})
 
     return response

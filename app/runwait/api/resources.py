@@ -299,6 +299,12 @@ class Cron(Body):
     now = time("In a search that selects it: the time.")
 
 
+METRICS = Answer(
+    "All metrics, each with a line that says what it is.",
+    {"type": "string", "examples": ['runwait_runs{state="ready"} 3.0\n']},
+    mimetype="text/plain",
+)
+
 # The output of a run, or what became of it.
 DOCUMENT = {
     "description": "The graph's output. Where it was interrupted, its values and `__interrupt__`; "

@@ -6,8 +6,12 @@ from importlib.metadata import version
 
 from flask import Blueprint, Response, current_app, jsonify
 
+from runwait.api import fields
 from runwait.api.operation import Answer, operation
-from runwait.api.resources import Info, Ok, Ready
+from runwait.api.resources import METRICS, Info, Ok, Ready
+from runwait.api.schemas import Texts
+from runwait.metrics import CONTENT_TYPE
+from runwait.storage.connection import StorageUnavailable
 from runwait.version import __version__
 
 blueprint = Blueprint("system", __name__)
@@ -31,6 +35,32 @@ def ready() -> Response:
         response.status_code = 503
         return response
     return jsonify(ready=True, **({"warning": service.warning} if service.warning else {}))
+
+
+class MetricsQuery(Texts):
+    """In which form."""
+
+    format = fields.one_of(
+        ("prometheus", "json"),
+        load_default="prometheus",
+        about="prometheus (default): its text format; json: a summary.",
+    )
+
+
+@blueprint.get("/metrics")
+@operation(query=MetricsQuery(), gives=METRICS, stored=False)
+def metrics(format: str) -> Response:
+    """What was counted, by all processes of this machine together."""
+    runwait = current_app.extensions["runwait"]
+    try:
+        queue = runwait.service.queue()
+    except StorageUnavailable:
+        queue = None
+    if format == "json":
+        settings = runwait.settings
+        places = settings.run_concurrency * settings.web_concurrency
+        return jsonify(runwait.metrics.summary(queue, places))
+    return Response(runwait.metrics.text(queue), content_type=CONTENT_TYPE)
 
 
 @blueprint.get("/info")

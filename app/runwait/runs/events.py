@@ -601,6 +601,14 @@ class Hub:
             self._executor.help(partial(self._follow_threads, thread_ids))
 
     @property
+    def crowd(self) -> tuple[int, int]:
+        """How many wait here for ends of runs, and how many for events."""
+        with self._lock:
+            followers = [each for those in self._followers.values() for each in those]
+        streams = sum(each.streams for each in followers)
+        return len(followers) - streams, streams
+
+    @property
     def followed(self) -> list[str]:
         """The runs of other processes that are followed here."""
         with self._lock:

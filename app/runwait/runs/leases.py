@@ -15,6 +15,7 @@ from functools import partial
 from runwait.runs import ending, resume
 from runwait.runs.events import End, Hub
 from runwait.runs.executor import Executor
+from runwait.runs.observer import Load, Observer
 from runwait.runs.run import Run
 from runwait.runs.runner import Runner
 from runwait.runs.savers import Savers
@@ -47,6 +48,7 @@ class Leases:
         executor: Executor,
         runner: Runner,
         hub: Hub,
+        observer: Observer,
     ) -> None:
         """Prepare; nothing is renewed before `start`."""
         self._lease = settings.run_lease_seconds
@@ -57,6 +59,7 @@ class Leases:
         self._executor = executor
         self._runner = runner
         self._hub = hub
+        self._observer = observer
         self._pause = min(self._lease / LEASE_BEATS, LONGEST_BEAT_SECONDS)
         self._faults = storage.faults
         self._catching_up = threading.Lock()
@@ -121,6 +124,7 @@ class Leases:
             time.sleep(pause)
             pause = self._pause
             try:
+                self._observer.loaded(Load(len(self._runner.executing), *self._hub.crowd))
                 self._beat()
             except StorageUnavailable as error:
                 log.debug("no beat: %s", error)
@@ -135,6 +139,7 @@ class Leases:
         before = time.monotonic()
         ours = [(run_id, run.token) for run_id, run in runs.items() if run.token is not None]
         beat = self._records.beat(ours, self._lease)
+        self._observer.beat(time.monotonic() - before, beat.recovered)
         missing = [runs.pop(run_id) for run_id in beat.missing]
         for run_id in beat.lost:
             self._runner.leave(runs.pop(run_id), Fenced("another process took it"))

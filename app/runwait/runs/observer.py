@@ -1,21 +1,34 @@
-"""Who hears of each transition of the runs in a process: for logs, and later metrics and traces."""
+"""Who hears of each transition of the runs in a process: logs, metrics and traces."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Protocol
+from dataclasses import dataclass
 
 from runwait.runs.ending import Outcome
 from runwait.runs.run import Run
 from runwait.runs.watch import Block
+from runwait.storage.outbox import Webhook, WebhookOutcome
 from runwait.storage.records import RunRecord
 
 log = logging.getLogger("runwait.runs")
 
 
-class Observer(Protocol):
-    """Hears of transitions, on the thread that makes them; it must not block, nor raise."""
+@dataclass(frozen=True)
+class Load:
+    """What a process does at a moment: runs that execute, who waits for ends and who for events."""
+
+    executing: int
+    waiters: int
+    streams: int
+
+
+class Observer:
+    """Hears of transitions, on the thread that makes them; it must not block, nor raise.
+
+    This one leaves all of it alone: others say what they make of it.
+    """
 
     def started(self, run: Run) -> None:
         """A run executes here from now on, admitted here or claimed."""
@@ -44,13 +57,76 @@ class Observer(Protocol):
     def blocked(self, block: Block) -> None:
         """A node has kept the event loop from all other asynchronous runs for a second."""
 
+    def beat(self, seconds: float, recovered: int) -> None:
+        """Redis took so long for a beat, which made so many runs of lost processes ready again."""
+
+    def loaded(self, load: Load) -> None:
+        """What the process does, a few times in the length of a lease."""
+
+    def attempted(self, webhook: Webhook, outcome: WebhookOutcome) -> None:
+        """An attempt to deliver a webhook came to its end."""
+
+class Observers(Observer):
+    """Tells several observers, in turn."""
+
+    def __init__(self, *observers: Observer) -> None:
+        """Those that are to hear."""
+        self._observers = observers
+
+    def started(self, run: Run) -> None:
+        """See Observer, here and below."""
+        for each in self._observers:
+            each.started(run)
+
+    def claimed(self, run: Run) -> None:
+        for each in self._observers:
+            each.claimed(run)
+
+    def postponed(self, record: RunRecord) -> None:
+        for each in self._observers:
+            each.postponed(record)
+
+    def finished(
+        self, run: Run, outcome: Outcome, error: BaseException | None, *, stands: bool
+    ) -> None:
+        for each in self._observers:
+            each.finished(run, outcome, error, stands=stands)
+
+    def left(self, run: Run, error: BaseException) -> None:
+        for each in self._observers:
+            each.left(run, error)
+
+    def handed_back(self, run: Run) -> None:
+        for each in self._observers:
+            each.handed_back(run)
+
+    def blocked(self, block: Block) -> None:
+        for each in self._observers:
+            each.blocked(block)
+
+    def beat(self, seconds: float, recovered: int) -> None:
+        for each in self._observers:
+            each.beat(seconds, recovered)
+
+    def loaded(self, load: Load) -> None:
+        for each in self._observers:
+            each.loaded(load)
+
+    def attempted(self, webhook: Webhook, outcome: WebhookOutcome) -> None:
+        for each in self._observers:
+            each.attempted(webhook, outcome)
+
+    def cron_started(self, cron_id: str, record: RunRecord, *, late: float, missed: int) -> None:
+        for each in self._observers:
+            each.cron_started(cron_id, record, late=late, missed=missed)
+
 
 def _extra(run: Run) -> dict[str, object]:
     ids = {"run_id": run.run_id, "request_id": run.request.request_id}
     return {**ids, "attempt": run.attempt}
 
 
-class LogLines:
+class LogLines(Observer):
     """Writes a line for each transition that somebody may look for."""
 
     def __init__(self) -> None:

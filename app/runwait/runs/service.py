@@ -38,7 +38,7 @@ from runwait.runs.events import (
 )
 from runwait.runs.executor import Executor
 from runwait.runs.leases import Leases
-from runwait.runs.observer import LogLines
+from runwait.runs.observer import LogLines, Observer, Observers
 from runwait.runs.protocol.commands import Commands
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Phase, Run
@@ -55,6 +55,7 @@ from runwait.storage.events import EventId, EventRecords, ForgottenEvent, Unknow
 from runwait.storage.outbox import Outbox
 from runwait.storage.records import (
     Action,
+    Queue,
     RunRecord,
     RunRecords,
     RunStatus,
@@ -92,6 +93,7 @@ class Service:
 
     Attributes:
         assistants, threads, states, store, protocol, crons: what else clients can ask for.
+        observer: is to be told of what happens.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Service:
         graphs: Mapping[str, Graph],
         store: StoreOptions | None = None,
         webhooks: WebhookOptions | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Prepare; no connection is opened and no thread started before `start`.
 
@@ -107,13 +110,14 @@ class Service:
             settings: what the environment says, completed by the project.
             graphs: the project's, by their names.
             store, webhooks: what the project says of them; None: nothing.
+            observers: hear of what becomes of runs, beside the log.
         """
         store, webhooks = store or StoreOptions(), webhooks or WebhookOptions(WebhookRules())
         self.settings = settings
         self.graphs = graphs
         self.process_id = uuid4().hex
         self.timers = Timers()
-        observer = LogLines()
+        observer = self.observer = Observers(LogLines(), *observers)
         prefix = settings.redis_prefix
         storage = self._storage = Storage(
             settings.storage_url, settings.redis_max_connections - 1, prefix
@@ -181,7 +185,9 @@ class Service:
             self._event_log,
             observer,
         )
-        self._leases = Leases(settings, storage, records, savers, executor, self._runner, self._hub)
+        self._leases = Leases(
+            settings, storage, records, savers, executor, self._runner, self._hub, observer
+        )
         starter = Starter(settings, graphs, records, executor, self._runner, observer)
         self._worker = Worker(
             executor,
@@ -209,7 +215,11 @@ class Service:
         self.crons = Crons(cron_records, self._admission)
         self._scheduler = Scheduler(settings, cron_records, self.assistants, self.threads, observer)
         self._deliveries = Deliveries(
-            Outbox(storage, prefix), webhooks.rules, settings.webhook_secret, webhooks.headers
+            Outbox(storage, prefix),
+            webhooks.rules,
+            settings.webhook_secret,
+            webhooks.headers,
+            observer.attempted,
         )
         self._subscriber = Subscriber(
             settings.storage_url, records.channels, self._hear, self._look_again
@@ -302,6 +312,14 @@ class Service:
         except StorageUnavailable as error:
             return str(error)
         return self._subscriber.problem
+
+    def queue(self) -> Queue:
+        """What there is to do, in all processes.
+
+        Raises:
+            StorageUnavailable.
+        """
+        return self._records.queue()
 
     @property
     def warning(self) -> str | None:

@@ -19,6 +19,7 @@ check_requirements()
 
 import gc
 import importlib
+import itertools
 import logging
 import math
 import multiprocessing
@@ -35,6 +36,7 @@ from runwait.api.options import http_options
 from runwait.api.own_routes import own_app
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
+from runwait.metrics import files
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.store import store_options
@@ -113,6 +115,7 @@ def on_starting(server: Any) -> None:
         embedded.EmbeddedServerError,
     ) as error:
         sys.exit(f"runwait: {error}")
+    files.make()
     _import_what_workers_share()
     if sys.stderr.isatty():
         _tell_of_runs_from_before()
@@ -202,6 +205,17 @@ def on_reload(server: Any) -> None:
     saying_where.give()
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a worker the first place that is free."""
+    taken = {each.place for each in server.WORKERS.values()}
+    worker.place = next(place for place in itertools.count() if place not in taken)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A worker is gone, and what it was doing."""
+    files.leave(str(worker.place))
+
+
 def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:
     """Stop the workers, of which more than one may have been unable to start.
 
@@ -218,3 +232,4 @@ def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:
 def on_exit(server: Any) -> None:
     """The workers are gone: now the server that they used may go."""
     embedded.stop()
+    files.remove()

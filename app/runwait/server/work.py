@@ -16,6 +16,7 @@ from logging.config import dictConfig
 from runwait import aliases, logs
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
+from runwait.metrics import Metrics, files
 from runwait.runs.service import Service
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
@@ -39,10 +40,13 @@ def work() -> None:
         config = read(settings.langgraph_config)
         if config.warning:
             log.warning(config.warning)
+        # Where a folder is given, which the web processes have too.
+        name = files.enter_apart()
         graphs = load(config, settings.state_modules or ())
         settings = settings.completed_by(config)
         webhooks = webhook_options(settings, config)
-        service = Service(settings, graphs, store_options(config), webhooks)
+        metrics = Metrics(graphs)
+        service = Service(settings, graphs, store_options(config), webhooks, [metrics])
         service.start(claims=True)
     except GraphLoadError as error:
         sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")
@@ -62,6 +66,7 @@ def work() -> None:
     while not told.wait(60):
         pass
     service.stop(settings.shutdown_grace_seconds)
+    files.leave(name)
     embedded.stop()
     logging.shutdown()
     # Not sys.exit: it would wait for every thread, and a graph may hang on one.

@@ -26,6 +26,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 
 from runwait import Runwait
 from runwait.api.own_routes import OWN_AT_ONCE
+from runwait.metrics import files
 from runwait.pool import Pool
 from runwait.server.arrival import Limits
 from runwait.server.connections import (
@@ -79,7 +80,13 @@ saying_why_not = Once()
 
 
 class Worker(BaseWorker):
-    """A process that serves requests."""
+    """A process that serves requests.
+
+    Attributes:
+        place: a small number that no other worker has at the same time; set before the fork.
+    """
+
+    place = 0
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
@@ -103,6 +110,7 @@ class Worker(BaseWorker):
     def load_wsgi(self) -> None:
         """Load the app, then start what it needs in this process."""
         try:
+            files.enter(str(self.place))
             super().load_wsgi()
             self.runwait.start()
         except StorageUnsuitable as error:

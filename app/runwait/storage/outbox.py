@@ -30,9 +30,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 from uuid import uuid4
 
 from runwait.storage.connection import Script, Storage
+
+# What came of an attempt to deliver a webhook.
+WebhookOutcome = Literal["delivered", "failed", "given_up"]
 
 # How long dead letters are kept.
 DEAD_SECONDS = 7 * 86_400

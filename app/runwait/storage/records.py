@@ -354,11 +354,36 @@ class Beat:
         missing: Redis has no record of these.
         cancelled: to be stopped, each in which way.
         lost: another process's now, or ended by one, since this one was taken for dead.
+        recovered: how many runs of lost processes it made ready.
     """
 
     missing: list[str]
     cancelled: list[tuple[str, Action]]
     lost: list[str]
+    recovered: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """How many runs there are that have not ended, as Redis knows them; seconds of the oldest.
+
+    Attributes:
+        running: they execute. Runs of a few ms come and go without being counted.
+        ready: they are due, and wait for a place.
+        scheduled: they wait for their time.
+        queued: they wait for their thread.
+        ready_age, queued_age: for how long the first of those has waited; 0 if there is none.
+        webhooks, dead_webhooks: those to be delivered, and those that were given up.
+    """
+
+    running: int
+    ready: int
+    scheduled: int
+    queued: int
+    ready_age: float
+    queued_age: float
+    webhooks: int
+    dead_webhooks: int
 
 
 class RunRecords:
@@ -775,14 +800,23 @@ class RunRecords:
             lease: its length in seconds.
         """
         asked = time.monotonic()
-        *answer, clock = self._storage.call(
+        *answer, recovered, clock = self._storage.call(
             _BEAT,
             [self._leases, f"{self._tag}:beat"],
             named(prefix=self._tag, lease=round(lease * 1000), runs=_pairs(runs)),
         )
         self._storage.clock = clock, asked
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
-        return Beat(missing, list(zip(cancelled[::2], cancelled[1::2], strict=True)), lost)
+        stopped = list(zip(cancelled[::2], cancelled[1::2], strict=True))
+        return Beat(missing, stopped, lost, recovered)
+
+    def queue(self) -> Queue:
+        """What there is to do, in all processes."""
+        keys = [self._leases, self._ready, f"{self._tag}:queued"]
+        found = self._storage.call(_QUEUE, keys, named(prefix=self._tag))
+        running, ready, scheduled, queued, ready_ms, queued_ms, *webhooks = found
+        ages = ready_ms / 1000, queued_ms / 1000
+        return Queue(running, ready, scheduled, queued, *ages, *webhooks)
 
     def hand_back(
         self, runs: Iterable[tuple[str, int]], *, pause: float = 0.0, counts: bool = False
@@ -874,6 +908,7 @@ _IN_FLIGHT = Script.load("runs/in_flight")
 _GONE = Script.load("threads/gone")
 _LIST = Script.load("runs/list", large=True)
 _REMOVE = Script.load("runs/remove", "runs/library")
+_QUEUE = Script.load("runs/queue", "runs/library")
 _BEAT = Script.load("runs/beat", *_SHARED)
 _HAND_BACK = Script.load("runs/hand_back", *_SHARED)
 _POSTPONE = Script.load("runs/postpone", *_SHARED)

@@ -24,7 +24,7 @@ from functools import partial
 import httpcore
 
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.outbox import Outbox, Webhook
+from runwait.storage.outbox import Outbox, Webhook, WebhookOutcome
 from runwait.version import __version__
 from runwait.webhooks.signatures import signature, signing_key
 from runwait.webhooks.targets import (
@@ -185,6 +185,7 @@ class Deliveries:
         rules: WebhookRules,
         secret: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        on_attempt: Callable[[Webhook, WebhookOutcome], None] = lambda webhook, outcome: None,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
@@ -193,6 +194,7 @@ class Deliveries:
             rules: where it may go.
             secret: what requests are signed with, `whsec_...`; None: they are not.
             headers: what requests have besides.
+            on_attempt: told what came of each attempt.
 
         Raises:
             ValueError: the secret is none.
@@ -201,6 +203,7 @@ class Deliveries:
         self._rules = rules
         self._headers = headers
         self._key = None if secret is None else signing_key(secret)
+        self._on_attempt = on_attempt
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = asyncio.Event()
@@ -308,6 +311,7 @@ class Deliveries:
         self._attempts.discard(asyncio.current_task())
         if error is None:
             log.info("webhook %s delivered", webhook.run_id)
+            self._on_attempt(webhook, "delivered")
             await _until_taken(partial(self._outbox.delivered, webhook))
             return
         pause = pause_after(webhook.attempts, webhook.age)
@@ -315,6 +319,7 @@ class Deliveries:
             log.error("webhook %s given up: %s", webhook.run_id, error)
         else:
             log.warning("webhook %s not delivered: %s", webhook.run_id, error)
+        self._on_attempt(webhook, "given_up" if pause is None else "failed")
         await _until_taken(partial(self._outbox.failed, webhook, pause, error))
         # The next one may be due earlier than the lease would have ended.
         self._awake.set()

@@ -2,7 +2,7 @@
 -- KEYS  1 leases, 2 beat hash
 -- ARGV  prefix, lease (ms), runs (of each of the process's runs its id and token, as JSON)
 -- Returns {ids without a record, ids to be cancelled and how, ids that are another process's now or
--- were ended by one, Redis's time in ms}.
+-- were ended by one, how many of others' were made ready, Redis's time in ms}.
 -- A beat that finds the last one by anyone older than half a lease takes no run from anyone for one
 -- lease: it was Redis that was away, not the processes.
 local a = named(ARGV)
@@ -33,7 +33,7 @@ if tonumber(redis.call('HGET', KEYS[2], 'quiet_until') or '0') > now + lease the
 end
 if not last or now - last > lease / 2 then redis.call('HSET', KEYS[2], 'quiet_until', now + lease) end
 redis.call('HSET', KEYS[2], 'at', now)
-local missing, cancelled, lost = {}, {}, {}
+local missing, cancelled, lost, recovered = {}, {}, {}, 0
 for i = 1, #runs, 2 do
   local id, token = runs[i], runs[i + 1]
   local found = redis.call('HMGET', p .. ':run:' .. id, 'record', 'token', 'ended_by', 'cancel', 'owner')
@@ -63,7 +63,8 @@ if now >= tonumber(redis.call('HGET', KEYS[2], 'quiet_until')) then
       redis.call('HDEL', run, 'owner')
       redis.call('HSET', run, 'status', 'pending')
       make_ready(p, id, now)
+      recovered = recovered + 1
     end
   end
 end
-return {missing, cancelled, lost, now}
+return {missing, cancelled, lost, recovered, now}
