@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_done_is_told_by_its_key(http, problem):
 
 
 class TestHeaders:
-    GIVEN = {
+    GIVEN: ClassVar = {
         "X-Api-Key": "k",
         "X-Service-Key": "k",
         "X-User-Id": "ada",

@@ -63,11 +63,14 @@ class Browser:
         self._process.wait(PATIENCE)
         os.close(self._from)
 
-    def open(self, url: str, page: bytes) -> None:
-        """Open a page of this text at a URL, to whose origin it belongs from then on."""
-        self._pages[url.partition("?")[0]] = page
-        patterns = [{"urlPattern": f"{each}*", "resourceType": "Document"} for each in self._pages]
-        self._call("Fetch.enable", patterns=patterns)
+    def open(self, url: str, page: bytes | None = None) -> None:
+        """Open a page, of this text if there is one, at a URL, to whose origin it then belongs."""
+        if page is not None:
+            self._pages[url.partition("?")[0]] = page
+            patterns = [
+                {"urlPattern": f"{each}*", "resourceType": "Document"} for each in self._pages
+            ]
+            self._call("Fetch.enable", patterns=patterns)
         self._call("Page.navigate", url=url)
 
     def visit(self, url: str) -> None:

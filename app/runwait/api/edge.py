@@ -73,7 +73,8 @@ def _mount(app: Flask, prefix: str) -> None:
 
     def mounted(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path == prefix or path.startswith(f"{prefix}/"):
+        inside = path.startswith(f"{prefix}/") and not path.startswith(f"{prefix}//")
+        if inside or path == prefix:
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/") + prefix
             environ["PATH_INFO"] = path[len(prefix) :]
         elif path != "/ok":

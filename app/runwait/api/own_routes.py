@@ -28,7 +28,6 @@ from runwait.api.stream import Stream
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.graphs.loader import load_object
 from runwait.logs import about
-from runwait.runs.events import NoRoom
 
 log = logging.getLogger("runwait.requests")
 
@@ -87,12 +86,13 @@ def register(app: Flask, own: App) -> None:
             return errors.of_http(error)
         try:
             body = whole_body()
-        except errors.BodyTooLarge as problem:
-            return errors.answer(413, str(problem))
-        except errors.BrokenRequest as problem:
-            return errors.answer(400, str(problem))
+        except errors.BodyTooLarge as refused:
+            return errors.answer(413, str(refused))
+        except errors.BrokenRequest as refused:
+            return errors.answer(400, str(refused))
         if not room.acquire(blocking=False):
-            raise NoRoom(f"{OWN_AT_ONCE} requests to this server's own paths are being answered")
+            problem = f"{OWN_AT_ONCE} requests of the server's own paths are being answered"
+            return errors.answer(503, problem)
         return _ask(own, body, room.release)
 
     app.register_error_handler(NotFound, ask)
@@ -110,7 +110,8 @@ def _ask(own: App, body: bytes, done: Callable[[], None]) -> Response:
         if (answer.length is not None and answer.length <= WHOLE_BYTES) or not answer.has_body:
             whole = b"".join(answer)
             answer.close()
-            return Response(whole, answer.status, answer.headers)
+            # As a list: a response of bytes says their length itself, which of HEAD is not 0.
+            return Response([whole], answer.status, answer.headers)
     except BaseException as error:  # SystemExit too: it ends a thread, and nobody would answer
         answer.close()
         return errors.fault(error)
