@@ -92,6 +92,10 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
         ("REDIS_URL", "redis+sentinel://:secret@host/name/secret"),
         ("REDIS_URL", "redis+sentinel://:1/secret@host/name"),
         ("REDIS_URL", "unix+sentinel:///socket"),
+        ("REDIS_CLUSTER", "true"),
+        ("REDIS_CLUSTER", "perhaps"),
+        ("REDIS_WAIT_REPLICAS", "1"),
+        ("REDIS_WAIT_REPLICAS", "-1"),
         ("REDIS_TLS_VERIFY", "perhaps"),
         ("REDIS_TLS_VERIFY", "required"),
         ("REDIS_TLS_CA_FILE", __file__),
@@ -181,6 +185,25 @@ class TestCompletedByAProject:
             with pytest.raises(GraphLoadError) as got:
                 given.completed_by(self.config(**ttl))
             assert str(got.value).startswith(f"x.json: checkpointer.ttl.{key}: must be ")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:secret@host/1", "unix:///socket", "redis+sentinel://host/name"]
+)
+def test_what_cannot_be_a_node_of_a_cluster_is_refused(monkeypatch, url):
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setenv("REDIS_CLUSTER", "true")
+    with pytest.raises(SettingsError, match=r"^REDIS_CLUSTER: (?!.*secret)"):
+        Settings.from_env()
+
+
+def test_a_cluster_keeps_the_user_and_the_options_of_its_url(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "rediss://me:secret@host:7000?ssl_check_hostname=false")
+    monkeypatch.setenv("REDIS_CLUSTER", "true")
+    monkeypatch.setenv("REDIS_TLS_VERIFY", "none")
+    url = Settings.from_env().storage_url
+    assert url.startswith("rediss+cluster://me:secret@host:7000?ssl_cert_reqs=none&")
+    assert "ssl_check_hostname=false" in url
 
 
 @pytest.mark.parametrize("file", ["absent.pem", __file__])

@@ -195,14 +195,17 @@ def _use(config: Path | None) -> None:
 
 def _outbox() -> Outbox:
     from runwait.settings import Settings, SettingsError
-    from runwait.storage.connection import Storage, StorageUnsuitable
+    from runwait.storage.cluster import storage_of
+    from runwait.storage.connection import StorageUnsuitable
     from runwait.storage.outbox import Outbox
 
     # What is logged of Redis is about runs; here an error is one line.
     logging.getLogger("runwait").addHandler(logging.NullHandler())
     try:
         settings = Settings.from_env()
-        storage = Storage(settings.storage_url, 1)
+        storage = storage_of(
+            settings.storage_url, 1, settings.redis_prefix, settings.redis_wait_replicas
+        )
         storage.start()
     except (SettingsError, StorageUnsuitable) as error:
         raise OneLine(str(error)) from None

@@ -47,6 +47,8 @@ class Settings:
     port: int = 8000
     web_concurrency: int = 2
     redis_url: str | None = None
+    redis_cluster: bool = False
+    redis_wait_replicas: int = 0
     redis_tls_verify: TlsVerify | None = None
     redis_tls_ca_file: Path | None = None
     redis_prefix: str = "runwait"
@@ -96,9 +98,10 @@ class Settings:
         # Not at the start: most of what reads settings needs no Redis.
         from runwait.storage import urls
 
-        if urls.is_tls(self.redis_url):
-            return urls.with_tls(self.redis_url, self.redis_tls_verify, self.redis_tls_ca_file)
-        return self.redis_url
+        url = urls.as_cluster(self.redis_url) if self.redis_cluster else self.redis_url
+        if urls.is_tls(url):
+            return urls.with_tls(url, self.redis_tls_verify, self.redis_tls_ca_file)
+        return url
 
     def enter_project(self) -> None:
         """Make the project's folder the working folder, for what graphs open by a relative path."""
@@ -147,6 +150,10 @@ class Settings:
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
             ),
             "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
+            "redis_cluster": env.bool("REDIS_CLUSTER", cls.redis_cluster),
+            "redis_wait_replicas": env.int(
+                "REDIS_WAIT_REPLICAS", cls.redis_wait_replicas, validate=Range(0, 100)
+            ),
             "redis_tls_verify": env.str(
                 "REDIS_TLS_VERIFY", None, validate=OneOf(["required", "none"])
             ),
@@ -236,6 +243,16 @@ class Settings:
 
     def _check_redis(self) -> None:
         """What is said of Redis must fit together."""
+        for name in ("redis_cluster", "redis_wait_replicas"):
+            if getattr(self, name) and self.redis_url is None:
+                raise SettingsError(
+                    f"{name.upper()}: the Valkey that there is without REDIS_URL is alone."
+                )
+        if self.redis_cluster:
+            try:
+                _ = self.storage_url
+            except ValueError as error:
+                raise SettingsError(f"REDIS_CLUSTER: {error}") from None
         tls = (self.redis_url or "").startswith("rediss")
         ca_file = self.redis_tls_ca_file
         if not tls and self.redis_tls_verify == "required":

@@ -203,7 +203,7 @@ def test_rights_that_a_user_lacks_are_named_and_found_once_they_are_given(valkey
     storage.start()
     with pytest.raises(StorageUnavailable, match=re.escape(f"lacks the rights {lacking}")):
         storage.ping()
-    assert valkey.client.dbsize() == valkey.client.exists("{test}:rights", "test:{rights}")
+    assert valkey.client.dbsize() == valkey.client.exists("{test}:rights", "test:{test}:rights")
     valkey.client.execute_command("ACL", "SETUSER", "app", "allkeys", "allchannels", "+@all")
     eventually(lambda: storage.problem is None)
     storage.write()
@@ -241,7 +241,7 @@ def test_an_eviction_policy_that_loses_keys_is_warned_of(valkey):
     assert "allkeys-lru" in storage.warning
 
 
-def test_a_cluster_is_refused_by_name(tmp_path, valkey):
+def test_a_cluster_that_is_not_said_to_be_one_is_refused_by_the_setting(tmp_path, valkey):
     valkey.stop()
     # Its bus would take the port 10,000 above, which need not be free; before 7.0 it always does.
     bus = "" if VERSION == "redis-6.2" else f"cluster-port {free_port()}\n"
@@ -251,7 +251,7 @@ def test_a_cluster_is_refused_by_name(tmp_path, valkey):
     process = subprocess.Popen([valkey.binary, valkey.folder / "conf"], stdout=subprocess.DEVNULL)
     try:
         eventually(valkey.answers)
-        with pytest.raises(StorageUnsuitable, match="cluster"):
+        with pytest.raises(StorageUnsuitable, match="REDIS_CLUSTER=true"):
             Storage(valkey.url, 1).start()
     finally:
         process.terminate()

@@ -66,6 +66,7 @@ class Observer:
     def attempted(self, webhook: Webhook, outcome: WebhookOutcome) -> None:
         """An attempt to deliver a webhook came to its end."""
 
+
 class Observers(Observer):
     """Tells several observers, in turn."""
 

@@ -49,7 +49,8 @@ from runwait.runs.worker import Starter, Worker
 from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.assistants import AssistantRecords
-from runwait.storage.connection import InTime, Storage, StorageUnavailable
+from runwait.storage.cluster import storage_of
+from runwait.storage.connection import InTime, StorageUnavailable
 from runwait.storage.crons import CronRecords
 from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
 from runwait.storage.outbox import Outbox
@@ -119,8 +120,11 @@ class Service:
         self.timers = Timers()
         observer = self.observer = Observers(LogLines(), *observers)
         prefix = settings.redis_prefix
-        storage = self._storage = Storage(
-            settings.storage_url, settings.redis_max_connections - 1, prefix
+        storage = self._storage = storage_of(
+            settings.storage_url,
+            settings.redis_max_connections - 1,
+            prefix,
+            settings.redis_wait_replicas,
         )
         executor = self._executor = Executor(settings.run_concurrency)
         executor.on_blocked = observer.blocked
@@ -222,7 +226,7 @@ class Service:
             observer.attempted,
         )
         self._subscriber = Subscriber(
-            settings.storage_url, records.channels, self._hear, self._look_again
+            settings.storage_url, records.channels, self._hear, self._look_again, prefix
         )
         self._stopping = threading.Event()
         self._blocking = threading.Semaphore(BLOCKING)
@@ -256,7 +260,7 @@ class Service:
             StorageUnsuitable: this Redis cannot be used.
         """
         memory.set_up()
-        self._storage.on_up = lambda: self._executor.help(self._catch_up)
+        self._storage.on_up = self._hear_again
         self._runner.on_faults = self._catch_up
         self._executor.start()
         self._storage.start()
@@ -269,6 +273,10 @@ class Service:
         if self.settings.cron_enabled:
             self._scheduler.start()
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
+
+    def _hear_again(self) -> None:
+        self._subscriber.renew()
+        self._executor.help(self._catch_up)
 
     def stop(
         self, grace: float, take_last_requests: Callable[[float], None] = lambda seconds: None

@@ -63,6 +63,8 @@ BATCH = 64
 LARGE_BYTES = 65_536
 # How long nothing may move of a large value, while Redis answers others.
 STALL_SECONDS = 5.0
+# How long replicas may take to confirm a write: less than an answer may.
+CONFIRM_SECONDS = 0.3
 # Large calls that may wait for others. More are refused at once: they hold threads.
 LARGE_WAITING = 8
 # Threads that send for event loops.
@@ -100,6 +102,10 @@ class StorageUnavailable(Exception):
 
 class StorageUnsuitable(Exception):
     """This Redis cannot be used; the text says why."""
+
+
+class _Unconfirmed(RedisConnectionError):
+    """Redis took something that too few replicas have, which a failover would lose."""
 
 
 class _Large(Exception):
@@ -204,8 +210,10 @@ class _Turn:
     batch: list[_Call]
 
 
-def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Redis:
+def client(url: str, silence: float | None = None, **options: Any) -> redis.Redis:
     """A client with timeouts and without redis-py's own retries; it opens nothing yet.
+
+    It takes `silence` seconds without an answer, by default WAIT_SECONDS, for a fault.
 
     Where Sentinels name the server, each connection asks them anew as it is opened. Of a cluster,
     it is one for the first node.
@@ -215,7 +223,7 @@ def client(url: str, silence: float = WAIT_SECONDS, **options: Any) -> redis.Red
     """
     address = urls.read(url)
     options |= {
-        "socket_timeout": silence,
+        "socket_timeout": WAIT_SECONDS if silence is None else silence,
         "socket_connect_timeout": WAIT_SECONDS,
         # A retried command may run twice; whether that is harmless is for the caller to say.
         "retry": Retry(NoBackoff(), 0),
@@ -260,16 +268,28 @@ def check_url(url: str) -> str | None:
 class Storage:
     """Runs scripts in Redis for any thread of the process."""
 
-    def __init__(self, url: str, connections: int, prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        connections: int,
+        prefix: str | None = None,
+        replicas: int = 0,
+        node: str = "",
+    ) -> None:
         """Prepare; nothing is opened before `start`.
 
         Args:
-            url: redis://, rediss:// or unix:// URL of the server.
+            url: that of the server, or of the Sentinels that name it.
             connections: how many to open, at least 1. The last one is for large values, and is
                 opened for the first of them; where there is but one, it is for all.
             prefix: of the keys and channels that are tried for the rights to them; None: none are.
+            replicas: how many have to have what a call wrote, and what it read, before it returns.
+            node: which one of a cluster it is, if it is one.
         """
+        self._server = f"Redis {node}".rstrip()
+        self._node_of_cluster = node
         self._prefix = prefix
+        self._replicas = replicas
         self._tls = urls.is_tls(url)
         # Connections as such, not clients: a client's pipelines cost more than what they send.
         pool = client(url).connection_pool
@@ -288,6 +308,7 @@ class Storage:
         self._down_since = time.monotonic()
         self._reason = "not connected yet"
         self._reconnect = threading.Event()
+        self._stopped = False
         self._changed = threading.Condition()
         self.warning: str | None = None
         # What Redis's clock said, in ms, and what this process's said just before, in seconds.
@@ -295,6 +316,7 @@ class Storage:
         # How many calls failed; who remembers it knows whether some have since.
         self.faults = 0
         self.on_up: Callable[[], None] = lambda: None
+        self.on_down: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Connect, and keep connected on a thread of its own.
@@ -310,6 +332,11 @@ class Storage:
             self._idle = list(self._connections)
             self._up.set()
         threading.Thread(target=self._keep_connected, name="storage", daemon=True).start()
+
+    def stop(self) -> None:
+        """End it: the server has no keys of ours any more."""
+        self._stopped = True
+        self._lost(RedisConnectionError("it is not in use any more"))
 
     @property
     def problem(self) -> str | None:
@@ -391,7 +418,10 @@ class Storage:
             stalled = time.monotonic() + STALL_SECONDS
             while not connection.can_read(WAIT_SECONDS):
                 self._wait_for_large(stalled)
-            return connection.read_response()
+            answer = connection.read_response()
+            if self._replicas:
+                self._wait_for_replicas(connection, call.keys)
+            return answer
         except BaseException as error:
             if not isinstance(error, ResponseError) or isinstance(error, ReadOnlyError):
                 connection.disconnect()
@@ -447,7 +477,12 @@ class Storage:
         try:
             if not self._up.is_set():
                 raise RedisConnectionError(self._reason)
-            answers = _run_scripts(turn.connection, turn.batch)
+            if self._replicas:
+                confirmation = self._confirmation(turn.batch[0].keys)
+                answers = _run_scripts(turn.connection, turn.batch, confirmation)
+                self._check_confirmed(answers.pop())
+            else:
+                answers = _run_scripts(turn.connection, turn.batch)
         except Exception as error:
             if not isinstance(error, DataError):
                 # Answers may be on their way still: the connection cannot be used for another call.
@@ -459,6 +494,35 @@ class Storage:
             if isinstance(answer, ReadOnlyError) or _is_no_right(answer):
                 self._lost(answer)
         return answers
+
+    def _confirmation(self, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Commands after which the replicas have all that Redis had when it was sent them.
+
+        WAIT is about what its own connection wrote last. What was read may be what another one
+        wrote, so that something has to be written in any case.
+        """
+        written = f"{self._prefix}:{{{tag_of(keys) or self._prefix}}}:confirmed"
+        timeout = round(CONFIRM_SECONDS * 1000)
+        return [("SET", written, 1, "PX", 60_000), ("WAIT", self._replicas, timeout)]
+
+    def _check_confirmed(self, answer: Any) -> None:
+        if isinstance(answer, ResponseError):
+            raise _Unconfirmed(str(answer))
+        if answer < self._replicas:
+            raise _Unconfirmed(
+                f"{answer} of {self._replicas} replicas have what was written (REDIS_WAIT_REPLICAS)"
+            )
+
+    def _wait_for_replicas(self, connection: _Connection, keys: Sequence[str]) -> None:
+        """A large value is longer under way."""
+        stalled = time.monotonic() + STALL_SECONDS
+        while True:
+            try:
+                self._check_confirmed(_exchange(connection, self._confirmation(keys))[-1])
+                return
+            except _Unconfirmed:
+                if time.monotonic() > stalled:
+                    raise
 
     def _pass_on(self, connection: _Connection) -> None:
         """Give the connection to the one that has waited longest, with all that wait."""
@@ -478,12 +542,19 @@ class Storage:
 
     def _lost(self, error: Exception) -> None:
         with self._changed:
-            self._reason = _away(error, self._tls)
+            self._reason = self._away(error)
             if not self._reconnect.is_set():
                 self._down_since = time.monotonic()
                 self._up.clear()
-                log.warning("%s; runs that need no Redis go on unrecorded", self._reason)
+                if not self._stopped:
+                    log.warning("%s; runs that need no Redis go on unrecorded", self._reason)
                 self._reconnect.set()
+                self.on_down()
+
+    def _away(self, error: Exception) -> str:
+        text = ("TLS: " if self._tls else "") + " ".join(str(error).split())
+        advice = [each for words, each in _ADVICE.items() if re.search(words, text)]
+        return "; ".join([f"{self._server} is away: {text}", *advice])
 
     def _keep_connected(self) -> None:
         held = [] if self._up.is_set() else list(self._connections)
@@ -497,18 +568,23 @@ class Storage:
                 self._idle.clear()
             waiting = pauses(PAUSE_SECONDS)
             while True:
+                if self._stopped:
+                    for each in (*held, self._large):
+                        if each is not None:
+                            each.disconnect()
+                    return
                 try:
                     self._connect_all()
                     break
                 except (RedisError, StorageUnsuitable) as error:
-                    self._reason = _away(error, self._tls)
+                    self._reason = self._away(error)
                     time.sleep(next(waiting))
             with self._changed:
                 self._reconnect.clear()
                 self._up.set()
             while held:
                 self._pass_on(held.pop())
-            log.warning("Redis is back")
+            log.warning("%s is back", self._server)
             self.on_up()
 
     def _connect_all(self) -> None:
@@ -517,6 +593,9 @@ class Storage:
             each.connect()
             _exchange(each, [("PING",)])
         self._try_rights(self._connections[0])
+        if self._replicas:
+            # Whatever was written before, by anybody, is confirmed with it.
+            self._check_confirmed(_exchange(self._connections[0], self._confirmation(()))[-1])
         asked = time.monotonic()
         answer, clock = _exchange(self._connections[0], [("INFO", "everything"), ("TIME",)])
         if not isinstance(clock, ResponseError):
@@ -525,8 +604,10 @@ class Storage:
         if isinstance(answer, ResponseError):
             return  # a user without the right to ask can still run scripts
         info = dict(line.split(":", 1) for line in answer.decode().split("\r\n") if ":" in line)
-        if info.get("cluster_enabled") == "1":
-            raise StorageUnsuitable("REDIS_URL: names a Redis cluster, which is not supported yet")
+        if info.get("cluster_enabled") == "1" and not self._node_of_cluster:
+            raise StorageUnsuitable(
+                "REDIS_URL: names a Redis cluster: REDIS_CLUSTER=true is for that"
+            )
         if info.get("role") == "slave" and info.get("slave_read_only") != "0":
             raise RedisConnectionError("it is a replica that takes no writes")
         policy = info.get("maxmemory_policy")
@@ -545,12 +626,14 @@ class Storage:
             return
         p = self._prefix
         args = [f"{{{p}}}:told:rights", f"{{{p}}}:told:*"]
-        args += [f"{{{p}}}:rights", f"{{{p}}}:*", f"{p}:{{rights}}", f"{p}:*"]
+        args += [f"{{{p}}}:rights", f"{{{p}}}:*", f"{p}:{{{p}}}:rights", f"{p}:*"]
         asked: list[tuple[Any, ...]] = [
             ("SCRIPT", "LOAD", _RIGHTS.text),
             ("EVAL", _RIGHTS.text, 0, *args),
             ("EVALSHA", _RIGHTS.sha, 0, *args),
         ]
+        if self._replicas:
+            asked.insert(0, ("WAIT", 0, 1))
         answers = _exchange(connection, asked)
         lacking = [
             f"+{command[0].lower()}"
@@ -572,12 +655,6 @@ _ADVICE = {
 }
 
 
-def _away(error: Exception, tls: bool) -> str:
-    text = ("TLS: " if tls else "") + " ".join(str(error).split())
-    advice = [each for words, each in _ADVICE.items() if re.search(words, text)]
-    return "; ".join([f"Redis is away: {text}", *advice])
-
-
 def _is_no_right(answer: Any) -> bool:
     return isinstance(answer, NoPermissionError) or (
         isinstance(answer, ResponseError)
@@ -596,15 +673,28 @@ def _given(call: _Call) -> Any:
         return call.answer.result()
 
 
-def _run_scripts(connection: _Connection, batch: list[_Call]) -> list[Any]:
-    """Run the scripts in one round trip; two, where Redis does not know one of them yet."""
-    answers = _exchange(connection, [call.command() for call in batch])
+def tag_of(keys: Sequence[str]) -> str:
+    """What of the keys says where in a cluster they are."""
+    return keys[0].partition("{")[2].partition("}")[0] if keys else ""
+
+
+def _run_scripts(
+    connection: _Connection, batch: list[_Call], after: Sequence[tuple[Any, ...]] = ()
+) -> list[Any]:
+    """Run the scripts in one round trip; two, where Redis does not know one of them yet.
+
+    Of the commands that come `after` all of them, only the last one's answer is returned.
+    """
+    answers = _exchange(connection, [*(call.command() for call in batch), *after])
     unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
         loads = [("SCRIPT", "LOAD", text) for text in {batch[i].script.text for i in unknown}]
-        again = _exchange(connection, [*loads, *(batch[i].command() for i in unknown)])
-        for i, answer in zip(unknown, again[len(loads) :], strict=True):
+        again = _exchange(connection, [*loads, *(batch[i].command() for i in unknown), *after])
+        for i, answer in zip(unknown, again[len(loads) :], strict=False):
             answers[i] = answer
+        answers[len(batch) :] = again[len(loads) + len(unknown) :]
+    if after:
+        del answers[len(batch) : -1]
     return answers
 
 

@@ -54,11 +54,13 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
+from runwait.storage.cluster import server_of
 from runwait.storage.connection import (
     InTime,
     Script,
     Storage,
     StorageUnavailable,
+    StorageUnsuitable,
     client,
     named,
 )
@@ -875,7 +877,10 @@ class RunRecords:
 
 def ready_now(url: str, prefix: str) -> int:
     """How many runs any process may take at once; 0 if Redis does not answer. Starts no thread."""
-    with contextlib.suppress(RedisError), client(url) as redis:
+    with (
+        contextlib.suppress(RedisError, StorageUnsuitable),
+        client(server_of(url, prefix)) as redis,
+    ):
         seconds, microseconds = redis.time()
         now = seconds * 1000 + microseconds / 1000
         return int(redis.zcount(f"{{{prefix}}}:ready", "-inf", now))

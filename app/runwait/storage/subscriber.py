@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +12,8 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from runwait.storage.connection import client, pauses
+from runwait.storage.cluster import server_of
+from runwait.storage.connection import StorageUnsuitable, client, pauses
 
 log = logging.getLogger("runwait.storage")
 
@@ -34,12 +37,15 @@ class Subscriber:
         channels: Sequence[str],
         on_message: Callable[[str], None],
         on_subscribed: Callable[[], None],
+        prefix: str = "",
     ) -> None:
-        """Prepare; `start` opens the connection."""
+        """Prepare; `start` opens the connection, in a cluster to where the prefix's keys are."""
+        self._prefix = prefix
         self._url = url
         self._channels = channels
         self._on_message = on_message
         self._on_subscribed = on_subscribed
+        self._subscription: Any = None
         # Which right is lacking, if one is.
         self.problem: str | None = None
 
@@ -47,12 +53,20 @@ class Subscriber:
         """Listen, on a thread of its own."""
         threading.Thread(target=self._run, name="subscriber", daemon=True).start()
 
+    def renew(self) -> None:
+        """Subscribe again: the server may be silent, or one that nobody writes to any more."""
+        with contextlib.suppress(AttributeError, TypeError, OSError):
+            # That of TCP: what TLS would do is for the thread that reads.
+            socket.socket.shutdown(self._subscription.connection._sock, socket.SHUT_RDWR)
+
     def _run(self) -> None:
         waiting = pauses(PAUSE_SECONDS)
         while True:
-            listener: Any = client(self._url, health_check_interval=QUIET_SECONDS)
-            subscription = listener.pubsub()
+            subscription: Any = None
             try:
+                url = server_of(self._url, self._prefix)
+                listener: Any = client(url, health_check_interval=QUIET_SECONDS)
+                self._subscription = subscription = listener.pubsub()
                 subscription.subscribe(*self._channels)
                 while True:
                     message: Any = subscription.get_message(timeout=QUIET_SECONDS)
@@ -69,10 +83,11 @@ class Subscriber:
                 if problem != self.problem:
                     log.warning(problem)
                 self.problem = problem
-            except RedisError as error:
+            except (RedisError, StorageUnsuitable) as error:
                 log.debug("the subscription broke: %s", error)
             except Exception:
                 log.exception("fault while handling a message")
             finally:
-                subscription.close()
+                if subscription is not None:
+                    subscription.close()
             time.sleep(next(waiting))
