@@ -10,7 +10,7 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare chaos clean
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare dashboard chaos clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
@@ -59,6 +59,10 @@ bench: $(VENV)/installed-test
 
 compare: $(VENV)/installed-test
 	$(BIN)/python tests/compare/compare.py
+
+# Needs prometheus and promtool, as Debian's package prometheus has them.
+dashboard: $(VENV)/installed-test
+	$(BIN)/python -m tests.dashboard
 
 chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos

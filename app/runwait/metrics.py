@@ -20,7 +20,7 @@ import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import multiprocess as untyped_multiprocess
@@ -223,6 +223,11 @@ class Metrics(Observer):
         )
         self._crons = counter("runwait_crons_fired_total", "Runs that crons started.")
         self._cron_lag = histogram("runwait_cron_lag_seconds", "How late crons started runs.")
+        # Those whose labels are known are there from the start, so that a first increase is seen.
+        for reason in ("graph", "lost", "stop"):
+            self._left.labels(reason)
+        for outcome in get_args(WebhookOutcome):
+            self._webhooks.labels(outcome)
 
     # What is heard
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.dashboard import queries
 from tests.e2e.calls import Gate, fresh_get, only, output, post
 from tests.receiver import Receiver, status
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, ServerFactory, eventually
 from tests.test_metrics import read
 
 ZOO = str(PROJECTS / "zoo" / "langgraph.json")
+SAMPLE = re.compile(r"^(runwait_\w+)(?:\{(.*)\})? ", re.MULTILINE)
 WAITS = 'runwait_http_requests_total{method="POST",route="/runs/wait",status="200"}'
 
 
@@ -124,6 +127,29 @@ def test_a_killed_worker_leaves_what_it_counted_and_is_counted_as_lost(
     run = answer.json()
     path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
     eventually(lambda: fresh_get(server, path).json()["status"] == "success")
+
+
+def test_the_dashboard_asks_for_what_there_is(server: Server) -> None:
+    output(server, "echo", input={"value": 1})
+    eventually(lambda: metrics(server)["runwait_redis_latency_seconds_count"])
+    text = fresh_get(server, "/metrics").text
+    there = {name: set(re.findall(r"(\w+)=", labels)) for name, labels in SAMPLE.findall(text)}
+    asked = queries()
+    assert len(asked) > 20
+    for title, query in asked:
+        grouped = re.findall(r"\bby \(([^)]*)\)", query)
+        names = re.findall(r"runwait_\w+", query)
+        for name, matchers in re.findall(r"(runwait_\w+)\{([^}]*)\}", query):
+            # Prometheus adds these two.
+            labels = there[name] | {"job", "instance"}
+            assert set(re.findall(r"(\w+)[=!]", matchers)) <= labels, (title, query)
+            for by in grouped:
+                assert set(re.split(", *", by)) <= labels, (title, query)
+            names.remove(name)
+        assert not names, (title, query)
+    used = {re.sub("_(bucket|sum|count)$", "", name) for name in there}
+    shown = re.findall(r"runwait_\w+", " ".join(query for _, query in asked))
+    assert used == {name.removesuffix("_bucket") for name in shown}
 
 
 def test_without_redis_there_is_what_the_processes_counted(
