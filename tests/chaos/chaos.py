@@ -6,8 +6,8 @@ are the Python SDK, and what its user does where it gives up: join the run at th
 it was accepted, else send it again. Some read streams, and join them again; some have runs in the
 background, alone or in batches. In the end every answer must have come, be that of its own input,
 and be the only one that anybody was ever given; every kept thread must be what its runs in their
-order make of it; and of every stream that can be resumed, everybody must have been told every event
-once and in order.
+order make of it; of every stream that can be resumed, everybody must have been told every event
+once and in order; each time that a cron was due must have started one run, or be counted as missed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from tests.chaos import crons
 from tests.chaos.clients import Clients
 from tests.chaos.faults import Faults, House
 from tests.chaos.plan import draw
@@ -82,6 +83,7 @@ def hold(
         faults = Faults(house, random.Random(seed), progress)
 
         async def all_of_it() -> Verdict:
+            await crons.begin(clients)
             if not calm:
                 faults.start()
             try:
@@ -91,8 +93,10 @@ def hold(
             finally:
                 if not calm:
                     await asyncio.to_thread(faults.stop)
+            await crons.end(clients)
             print(f"all asked for after {time.monotonic() - began:.0f} s", flush=True)
             verdict = await judge(conversations, clients, hooks, house.redis.client, patience)
+            await crons.judge(clients, verdict)
             if not calm and (not faults.struck["Redis restarted"] or len(faults.struck) < 2):
                 verdict.calm = True
                 verdict.notes.append("too little was struck for this to show anything")

@@ -38,6 +38,9 @@ class Verdict:
     webhooks_lost: int = 0
     threads: int = 0
     threads_whole: int = 0
+    crons: int = 0
+    crons_right: int = 0
+    cron_times: int = 0
     leftovers: int = 0
     calm: bool = False
     notes: list[str] = field(default_factory=list)
@@ -50,6 +53,7 @@ class Verdict:
             and self.right == self.asked
             and self.threads_whole == self.threads
             and self.streams_whole == self.streams
+            and self.crons_right == self.crons > 0
             and not (self.lost or self.wrong or self.twice or self.webhooks_lost or self.leftovers)
         )
 
@@ -62,6 +66,7 @@ class Verdict:
             ("streams whole", f"{self.streams_whole} of {self.streams}"),
             ("webhooks lost", f"{self.webhooks_lost} of {self.webhooks}"),
             ("kept threads whole", f"{self.threads_whole} of {self.threads}"),
+            ("crons right", f"{self.crons_right} of {self.crons}, due {self.cron_times} times"),
             ("left over in Redis", self.leftovers),
         ]
         return "\n".join(f"{name:<22}{value}" for name, value in lines)
