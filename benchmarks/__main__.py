@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import (
     background,
+    crons,
     crowd,
     idle,
     kept,
@@ -27,6 +28,7 @@ SECTIONS = {
     "search": search,
     "schedule": schedule,
     "lateness": lateness,
+    "crons": crons,
     "idle": idle,
     "crowd": crowd,
 }

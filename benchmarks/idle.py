@@ -7,7 +7,7 @@ import time
 import psutil
 import redis
 
-from benchmarks.servers import served
+from benchmarks.servers import Server, served
 
 SECONDS = 30.0
 # What the runs that warmed the server leave to be done is done by then: beats come every 5 s.
@@ -17,31 +17,40 @@ SETTLING = 11.0
 def measure(rounds: int) -> None:
     """Measure once, however many rounds are asked for, and print."""
     with served() as server, redis.Redis.from_url(server.redis_url) as client:
-        master = psutil.Process(server.process_id)
-        children = master.children()
-        valkey = [each for each in children if "valkey" in each.name()]
-        workers = [each for each in children if each not in valkey]
-        if len(workers) != 2:
-            raise RuntimeError(f"{len(workers)} workers, not 2")
-        groups = {"master": [master], "two workers": workers, "Valkey": valkey}
-        time.sleep(SETTLING)
-        calls, cpu = _calls(client), {name: _cpu(each) for name, each in groups.items()}
-        time.sleep(SECONDS)
-        used = {name: (_cpu(each) - cpu[name]) / SECONDS for name, each in groups.items()}
-        after = _calls(client)
+        used, sent, inner = idle(server, client)
     print(f"{'idle for 30 s':24}{'of a core':>10}   reach")
     for name, share in used.items():
         print(f"{name:24}{share:>10.2%}")
     ours = used["master"] + used["two workers"]
     print(f"{'master and workers':24}{ours:>10.2%}   under 0.5%")
+    print(f"{'Redis commands a minute':24}{sent:>10.0f}   and {inner:.0f} inside scripts")
+
+
+def idle(server: Server, client: redis.Redis) -> tuple[dict[str, float], float, float]:
+    """What a server uses while it has nothing to do.
+
+    Returns:
+        Of a core: the master, its two workers, and Valkey; and how many commands Redis is sent a
+        minute, and how many more its scripts have.
+    """
+    master = psutil.Process(server.process_id)
+    children = master.children()
+    valkey = [each for each in children if "valkey" in each.name()]
+    workers = [each for each in children if each not in valkey]
+    if len(workers) != 2:
+        raise RuntimeError(f"{len(workers)} workers, not 2")
+    groups = {"master": [master], "two workers": workers, "Valkey": valkey}
+    time.sleep(SETTLING)
+    calls, cpu = _calls(client), {name: _cpu(each) for name, each in groups.items()}
+    time.sleep(SECONDS)
+    used = {name: (_cpu(each) - cpu[name]) / SECONDS for name, each in groups.items()}
     minute = {
         name: (count - calls.get(name, 0)) * 60 / SECONDS
-        for name, count in after.items()
+        for name, count in _calls(client).items()
         if count > calls.get(name, 0) and name != "info"
     }
     sent = sum(minute.pop(name, 0) for name in ("evalsha", "ping"))
-    inner = sum(minute.values())
-    print(f"{'Redis commands a minute':24}{sent:>10.0f}   and {inner:.0f} inside scripts")
+    return used, sent, sum(minute.values())
 
 
 def _cpu(processes: list[psutil.Process]) -> float:

@@ -70,7 +70,8 @@ class World:
             "on_run_completed": "delete",
         }
         cron = CronRecord(cron_id=str(UUID(int=number)), **fields | given)
-        return self.crons.create(cron, of_system=True)
+        self.crons.create(cron, of_system=True)
+        return self.get(number)
 
     def get(self, number: int = 1) -> CronRecord:
         return self.crons.get(str(UUID(int=number)))

@@ -18,6 +18,7 @@ from runwait.storage.crons import (
     CronQuery,
     CronRecord,
     CronRecords,
+    Start,
     ThreadGone,
 )
 from runwait.storage.records import NewThread, RunRecord, RunRecords, RunStatus
@@ -47,7 +48,9 @@ def crons(storage: Storage) -> CronRecords:
 def create(crons: CronRecords, number: int = 1, **given: Any) -> CronRecord:
     """A cron that has been due for long, unless it is said when."""
     fields = {"assistant_id": "a", "graph_id": "g", "schedule": "* * * * *", "next": 1000} | given
-    return crons.create(CronRecord(cron_id=str(UUID(int=number)), **fields), of_system=True)
+    cron = CronRecord(cron_id=str(UUID(int=number)), **fields)
+    crons.create(cron, of_system=True)
+    return crons.get(cron.cron_id)
 
 
 def a_run(run_id: str = "r1", thread_id: str = "t1", strategy: str = "enqueue") -> RunRecord:
@@ -64,9 +67,10 @@ def a_run(run_id: str = "r1", thread_id: str = "t1", strategy: str = "enqueue") 
 
 
 def start(crons: CronRecords, cron: CronRecord, run: RunRecord | None = None, **given: Any) -> Any:
-    options = {"next": 2000, "missed": 0, "none": False} | given
+    options = {"next": 2000} | given
     thread = None if cron.thread_id is None else THREAD
-    return crons.start(cron, run or a_run(), thread, 15.0, **options)
+    (became,) = crons.start([Start(cron, run or a_run(), thread, **options)], 15.0)
+    return became
 
 
 def due(crons: CronRecords) -> list[str]:
@@ -178,6 +182,16 @@ def test_a_time_whose_run_is_there_already_starts_no_second(
     assert RunRecords(storage, "test", "two", 300).claim(15.0)[0] is None
 
 
+def test_what_is_wrong_with_one_holds_up_no_other(
+    crons: CronRecords, storage: Storage, redis_server: RedisServer
+) -> None:
+    made = [create(crons, number) for number in (1, 2, 3)]
+    redis_server.client.set("{test}:run:r2", "no hash")
+    starts = [Start(each, a_run(f"r{n}"), None, next=2000) for n, each in enumerate(made, 1)]
+    assert crons.start(starts, 15.0) == ["pending", "fault", "pending"]
+    assert [crons.get(each.cron_id).next for each in made] == [2000, 1000, 2000]
+
+
 @pytest.mark.parametrize("changed", ["schedule", "disabled", "deleted"])
 def test_one_that_was_changed_meanwhile_is_not_started(crons: CronRecords, changed: str) -> None:
     cron = create(crons)
@@ -209,9 +223,9 @@ def test_times_that_start_no_run_are_counted(crons: CronRecords) -> None:
 
 
 def test_of_what_is_due_every_process_begins_elsewhere(crons: CronRecords) -> None:
-    ids = [create(crons, number).cron_id for number in range(40)]
+    ids = [create(crons, number).cron_id for number in range(120)]
     found = [[cron_id for cron_id, _ in crons.due(place).crons] for place in (0.0, 0.999)]
-    assert found == [ids[:16], ids[-16:]]
+    assert found == [ids[:50], ids[-50:]]
     assert crons.due(0.3).seconds == 0
 
 

@@ -41,6 +41,20 @@ def next_of(cron: CronRecord, now: int) -> int | None:
     return None if found is None else within(cron, milliseconds(found))
 
 
+def missed_until(cron: CronRecord, now: int) -> tuple[int, int]:
+    """Of a cron that is due, the latest time until now or its end, and how many came before it."""
+    assert cron.next is not None
+    schedule = schedule_for(cron)
+    last = now if cron.end_time is None else min(now, cron.end_time)
+    following = schedule.after(at(cron.next))
+    if following is None or milliseconds(following) > last:
+        return cron.next, 0
+    found = schedule.latest(at(last))
+    assert found is not None
+    # At least this one, which the wall may not show.
+    return milliseconds(found), max(1, schedule.count(at(cron.next), found))
+
+
 def within(cron: CronRecord, due: int) -> int | None:
     """A time at which a cron would be due, unless that is after its end."""
     return due if cron.end_time is None or due <= cron.end_time else None
@@ -72,6 +86,11 @@ def ids_of(cron: CronRecord, due: int) -> tuple[str, str]:
     seconds and has the cron due again.
     """
     return _id(due, f"run {cron.cron_id}"), _id(due, f"thread {cron.cron_id}")
+
+
+def due_of(run_id: str) -> int:
+    """The time, in ms since 1970, for which a cron started a run."""
+    return UUID(run_id).int >> 80
 
 
 def _id(ms: int, name: str) -> str:
@@ -144,12 +163,12 @@ class Crons:
         cron = replace(cron, assistant_id=assistant.assistant_id, graph_id=assistant.graph_id)
         cron = replace(cron, next=next_of(cron, self._records.now()))
         try:
-            made = self._records.create(cron, of_system=is_of_system(cron))
+            self._records.create(cron, of_system=is_of_system(cron))
         except ThreadGone as error:
             raise ThreadNotFound(str(error)) from None
         except AssistantGone:
             raise AssistantNotFound(f"assistant {assistant_id} not found") from None
-        return made.public()
+        return self.get(cron.cron_id)
 
     def get(self, cron_id: str) -> dict[str, Any]:
         """A cron."""

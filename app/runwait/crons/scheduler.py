@@ -6,16 +6,16 @@ import contextlib
 import logging
 import random
 import threading
+from dataclasses import replace
 
 from runwait.assistants.assistants import Assistants
 from runwait.crons.crons import (
-    at,
+    due_of,
     ids_of,
     is_of_system,
-    milliseconds,
+    missed_until,
     next_of,
     request_of,
-    schedule_for,
 )
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.admission import new_record
@@ -23,7 +23,8 @@ from runwait.runs.observer import Observer
 from runwait.runs.runner import TRIES, thread_of, with_ids
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.crons import CronNotFound, CronRecord, CronRecords
+from runwait.storage.crons import CronNotFound, CronRecord, CronRecords, Start, Started
+from runwait.storage.records import Verdict
 from runwait.storage.threads import LeftOver, ThreadBusy
 from runwait.threads.threads import Threads
 
@@ -102,72 +103,78 @@ class Scheduler:
                 return None
             if due.seconds > 0:
                 return due.seconds + random.uniform(0, JITTER_SECONDS)
+            starts = []
             for cron_id, values in due.crons:
                 try:
-                    self._start(CronRecord.restored(cron_id, values), due.now)
+                    if start := self._start_of(CronRecord.restored(cron_id, values), due.now):
+                        starts.append(start)
                 except StorageUnavailable:
                     raise
                 except Exception:
                     # Whatever is wrong with one must not hold up the others.
                     log.exception("cron %s cannot be started", cron_id)
                     self._records.put_off(cron_id, PUT_OFF_SECONDS)
+            self._start(starts, due.now)
         return None
 
-    def _start(self, cron: CronRecord, now: int) -> None:
-        """Start the run of a cron that is due: of several times that were missed, the latest's."""
-        if cron.next is None:
-            return
-        schedule = schedule_for(cron)
-        last = now if cron.end_time is None else min(now, cron.end_time)
-        due, missed = cron.next, 0
-        following = schedule.after(at(due))
-        if following is not None and milliseconds(following) <= last:
-            found = schedule.latest(at(last))
-            assert found is not None
-            missed = max(1, schedule.count(at(due), found))
-            due = milliseconds(found)
-        ends = cron.end_time is not None and now > cron.end_time + LATE_MS
+    def _start_of(self, cron: CronRecord, now: int) -> Start | None:
+        """The run that a cron is to start: of several times that were missed, the latest's."""
+        assert cron.next is not None
+        due, missed = missed_until(cron, now)
         try:
             assistant = self._assistant_of(cron)
         except AssistantNotFound:
             # It goes with its assistant, which an earlier version of Runwait may have deleted.
             with contextlib.suppress(CronNotFound):
                 self._records.delete(cron.cron_id)
-            return
+            return None
         ids = ids_of(cron, due)
         request = request_of(cron, request_id=ids[0]).over(assistant)
         record = new_record(request, assistant, ids)
-        thread = thread_of(record, self._settings) if request.kept else None
-        seen = None
+        return Start(
+            cron,
+            record,
+            thread_of(record, self._settings) if request.kept else None,
+            next=next_of(cron, now),
+            missed=missed,
+            none=cron.end_time is not None and now > cron.end_time + LATE_MS,
+        )
+
+    def _start(self, starts: list[Start], now: int) -> None:
+        """Start runs, and hear what became of them."""
         for _ in range(TRIES):
-            became = self._records.start(
-                cron,
-                record,
-                thread,
-                self._settings.run_lease_seconds,
-                next=next_of(cron, now),
-                missed=missed,
-                none=ends,
-                seen_metadata=seen,
-            )
-            if isinstance(became, str):
-                break
-            # As admission has it.
-            if became.kind == "metadata":
-                seen = became.metadata
-                assert seen is not None and thread is not None
-                thread = with_ids(seen, record, thread)
-            else:
-                assert became.token is not None
-                self._threads.clean(LeftOver(record.thread_id, became.token))
-        else:
-            raise ThreadBusy(record.thread_id)
+            if not starts:
+                return
+            became = self._records.start(starts, self._settings.run_lease_seconds)
+            again = []
+            for start, each in zip(starts, became, strict=True):
+                if isinstance(each, str):
+                    self._hear(start, each, now)
+                else:
+                    again.append(self._prepared(start, each))
+            starts = again
+        raise ThreadBusy(", ".join(each.record.thread_id for each in starts))
+
+    def _prepared(self, start: Start, verdict: Verdict) -> Start:
+        """A start that its thread is not ready for yet, once it is; as admission has it."""
+        record, thread = start.record, start.thread
+        if verdict.kind == "metadata":
+            assert verdict.metadata is not None and thread is not None
+            thread = with_ids(verdict.metadata, record, thread)
+            return replace(start, thread=thread, seen_metadata=verdict.metadata)
+        assert verdict.token is not None
+        self._threads.clean(LeftOver(record.thread_id, verdict.token))
+        return start
+
+    def _hear(self, start: Start, became: Started, now: int) -> None:
+        cron_id = start.cron.cron_id
         if became == "pending":
-            self._observer.cron_started(
-                cron.cron_id, record, late=(now - due) / 1000, missed=missed
-            )
+            late = (now - due_of(start.record.run_id)) / 1000
+            self._observer.cron_started(cron_id, start.record, late=late, missed=start.missed)
+        elif became == "fault":
+            self._records.put_off(cron_id, PUT_OFF_SECONDS)
         elif became != "over":
-            log.info("cron %s starts no run: %s", cron.cron_id, _REASONS[became])
+            log.info("cron %s starts no run: %s", cron_id, _REASONS[became])
 
     def _assistant_of(self, cron: CronRecord) -> Assistant:
         """The assistant of a cron, also if this process does not have its graph.

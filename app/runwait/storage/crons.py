@@ -22,6 +22,7 @@ the next time, in one step. So no process has it meanwhile, and none can lose it
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ from runwait.storage.index import find
 from runwait.storage.metadata import contains, index_terms, says_all
 from runwait.storage.records import NewThread, RunRecord, RunRecords, Verdict
 
+log = logging.getLogger("runwait.crons")
+
 # How long it is known who deleted a cron; a call is repeated at once or never.
 _DELETED_MS = 10_000
 # Read by one call, at most.
@@ -42,7 +45,7 @@ _FOUND_BATCH = 5000
 # Terms of one query that the index is asked for.
 _ASKED_MAX = 20
 # Those that are due are read in such portions.
-_DUE_MOST = 16
+_DUE_MOST = 50
 _DUE_BYTES = 65_536
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -58,7 +61,7 @@ _SORTED_BY = {
 SORTS = tuple(_SORTED_BY)
 _NUMBERS = ("next", "end", "created", "updated")
 
-Started = Literal["pending", "over", "missing", "missed", "busy", "waiting"]
+Started = Literal["pending", "over", "missing", "missed", "busy", "waiting", "fault"]
 
 
 class CronNotFound(Exception):
@@ -203,6 +206,29 @@ class CronQuery:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A run that a cron which is due is to start.
+
+    Attributes:
+        cron: the cron as it was read.
+        record: the run; nobody waits for it, and any process may claim it.
+        thread: the run's thread, if that outlives it.
+        next: the time after this one, ms since 1970; None if there is none.
+        missed: how many times before this one were missed.
+        none: whether no run is to be started for this one either.
+        seen_metadata: what came with the verdict `metadata`.
+    """
+
+    cron: CronRecord
+    record: RunRecord
+    thread: NewThread | None
+    next: int | None
+    missed: int = 0
+    none: bool = False
+    seen_metadata: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Due:
     """What is due.
 
@@ -238,7 +264,7 @@ class CronRecords:
         """Redis's clock, ms since 1970."""
         return int(self._storage.call(_READ, [], ["record"])[0])
 
-    def create(self, cron: CronRecord, *, of_system: bool) -> CronRecord:
+    def create(self, cron: CronRecord, *, of_system: bool) -> None:
         """Record a new cron.
 
         Args:
@@ -253,7 +279,6 @@ class CronRecords:
             raise ThreadGone(cron.thread_id)
         if answer == -3:
             raise AssistantGone(cron.assistant_id)
-        return self.get(cron.cron_id)
 
     def change(self, cron: CronRecord, *, timed: bool) -> bool:
         """Record a change of a cron that was read.
@@ -383,52 +408,45 @@ class CronRecords:
         crons = [(cron_id.decode(), values) for cron_id, *values in found]
         return Due(now, None if wait < 0 else wait / 1000, crons)
 
-    def start(
-        self,
-        cron: CronRecord,
-        record: RunRecord,
-        thread: NewThread | None,
-        lease: float,
-        *,
-        next: int | None,
-        missed: int,
-        none: bool,
-        seen_metadata: bytes | None = None,
-    ) -> Verdict | Started:
-        """Admit the run of a cron that is due, and set when it is due next.
+    def start(self, starts: Sequence[Start], lease: float) -> list[Verdict | Started]:
+        """Admit the runs of crons that are due, and set when those are due next.
 
         Args:
-            cron: the cron as it was read.
-            record: the run; nobody waits for it, and any process may claim it.
-            thread: the run's thread, if that outlives it.
+            starts: what is to be started.
             lease: seconds of a lease.
-            next: the time after this one, ms since 1970; None if there is none.
-            missed: how many times before this one were missed.
-            none: whether no run is to be started for this one either.
-            seen_metadata: what came with the verdict `metadata`.
 
         Returns:
-            What became of it, see lua/crons/start.lua; or what has to be done first, as
+            What became of each, see lua/crons/start.lua; or what has to be done first, as
             `RunRecords.admit` has it: `metadata`, or `left over`.
         """
-        missing: Literal["create", "reject"] = "create" if cron.thread_id is None else "reject"
-        key, given = self._runs.unfollowed(record, lease, thread, missing)
-        given |= {
-            "seen": seen_metadata,
-            "cron": cron.cron_id,
-            "due": cron.next,
-            "next": next,
-            "missed": missed,
-            "none": none,
-        }
-        kind, *rest = self._storage.call(_START, [key, key], named(prefix=self._tag, **given))
-        name = kind.decode()
-        if name == "metadata":
-            return Verdict(name, metadata=rest[0])
-        if name == "left over":
-            return Verdict(name, token=int(rest[0]))
-        started: Started = name
-        return started
+        asked = []
+        for each in starts:
+            missing: Literal["create", "reject"]
+            missing = "create" if each.cron.thread_id is None else "reject"
+            key, given = self._runs.unfollowed(each.record, lease, each.thread, missing)
+            given |= {
+                "seen": None if each.seen_metadata is None else each.seen_metadata.decode(),
+                "run": key,
+                "cron": each.cron.cron_id,
+                "due": each.cron.next,
+                "next": each.next,
+                "missed": each.missed,
+                "none": each.none,
+            }
+            asked.append([str(value) for value in named(prefix=self._tag, **given)])
+        found = self._storage.call(_START, [], named(prefix=self._tag, starts=json.dumps(asked)))
+        became: list[Verdict | Started] = []
+        for cron, (kind, *rest) in zip(starts, found, strict=True):
+            name = kind.decode()
+            if name == "metadata":
+                became.append(Verdict(name, metadata=rest[0]))
+            elif name == "left over":
+                became.append(Verdict(name, token=int(rest[0])))
+            else:
+                if name == "fault":
+                    log.error("cron %s: %s", cron.cron.cron_id, rest[0].decode(errors="replace"))
+                became.append(name)
+        return became
 
     def put_off(self, cron_id: str, pause: float) -> None:
         """Have a cron that could not be started looked at again in `pause` seconds."""
