@@ -145,6 +145,13 @@ def test_the_programs_that_stream_print_what_is_said(language: str, examples: Se
     assert re.fullmatch(pattern, printed.replace(": heartbeat\n\n", "").strip()), printed
 
 
+def test_the_cron_prints_what_is_said(examples: Server) -> None:
+    (_, program), (_, printed), *_ = blocks((ROOT / "docs" / "crons.md").read_text())
+    program = program.replace("http://localhost:8000", examples.url)
+
+    assert printed_by([sys.executable, "-c", program]) == printed
+
+
 def test_what_is_said_to_be_kept_of_streams_is(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = STREAMING.partition("## What is kept where")[2]
     defaults = dict(re.findall(r"`([A-Z_]+)` \((\d+)\)", kept))
