@@ -15,6 +15,7 @@ from benchmarks import (
     schedule,
     search,
     steps,
+    store,
     stream,
     wait,
 )
@@ -26,6 +27,7 @@ SECTIONS = {
     "kept": kept,
     "steps": steps,
     "search": search,
+    "store": store,
     "schedule": schedule,
     "lateness": lateness,
     "crons": crons,
