@@ -638,6 +638,10 @@ class TestIndex:
         store.batch([PutOp(NS, str(i), {}) for i in range(4)])
         with pytest.raises(UnfitQuery, match=r"^query: there are more than 3 items"):
             store.search(NS, query="a")
+        other = ("others",)
+        store.put(other, "k", {"x": ["a", "b", "c", "ab"]}, index=["x[*]"])
+        with pytest.raises(UnfitQuery, match=r"^query: there are more than 3 items"):
+            store.search(other, query="a")
 
     def test_is_refused_at_once_where_too_many_use_it(self, witness):
         began, go_on = threading.Event(), threading.Event()

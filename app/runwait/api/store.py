@@ -138,7 +138,7 @@ class PutItemBody(ItemBody):
             "maximum": MAX_TTL_MINUTES,
         },
         allow_none=True,
-        about="How many minutes it is kept; null for good.",
+        about="How many minutes it is kept; null for as long as the store is set up.",
         example=1440,
     )
 
@@ -183,10 +183,16 @@ class NamespacesBody(Body):
 
 
 GONE = Answer("It is gone.", status=HTTPStatus.NO_CONTENT)
+# Where there is an index.
+NOT_EMBEDDED = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 
 
 @blueprint.put("/store/items")
-@operation(body=PutItemBody(), gives=Answer("It is stored.", status=HTTPStatus.NO_CONTENT))
+@operation(
+    body=PutItemBody(),
+    gives=Answer("It is stored.", status=HTTPStatus.NO_CONTENT),
+    refuses=NOT_EMBEDDED,
+)
 def put(body: dict[str, Any]) -> Response:
     """Store an item, or replace it."""
     # Null is what there is without it, as in all other fields.
@@ -215,7 +221,7 @@ def delete(body: dict[str, Any]) -> Response:
 
 
 @blueprint.post("/store/items/search")
-@operation(body=SearchItemsBody(), gives=Answer("The items.", FoundItems))
+@operation(body=SearchItemsBody(), gives=Answer("The items.", FoundItems), refuses=NOT_EMBEDDED)
 def search(body: dict[str, Any]) -> Response:
     """The items of a namespace and of all beneath it that pass a filter, a page of them.
 

@@ -60,7 +60,7 @@ PAGE_BYTES = 1 << 20
 PAGE_NAMESPACES = 1000
 # Bytes after which a page of vectors ends: so it is no large answer, which would wait for others.
 PAGE_VECTORS = 48_000
-# Items that one query ranks, at most, and characters that it has.
+# Items and vectors that one query goes through, at most, and characters that it has.
 RANKED_MAX = 100_000
 QUERY_MAX = 100_000
 # Expired items that one script removes, at most: STORE_DUE in lua/store/library.lua.
@@ -69,6 +69,9 @@ SWEEP_ITEMS = 200
 MARK_SECONDS = 60
 # About 1,900 years; past some point, milliseconds are no exact doubles any more.
 MAX_TTL_MINUTES = 1e9
+
+# Threads that compute at once, of a process's: each holds Python's lock for as long as it may.
+_computing = threading.Semaphore(2)
 
 _PLACE = 26
 # Where the arguments of a write have the value.
@@ -299,20 +302,22 @@ class RedisStore(BaseStore):
                 continue
             more = bool(answer[0]) and len(answer) > 1
             page: list[tuple[float, bytes]] = []
-            for entry, stored, packed in zip(*(answer[i::3] for i in (1, 2, 3)), strict=True):
-                after = entry
-                if op.filter and not matches(loads(stored.split(b" ", 4)[4])):
-                    continue
-                score = nearness(packed)
-                if score is not None:
-                    page.append((score, entry))
-                elif len(others) < wanted:
-                    others.append(entry)
-            best = heapq.nlargest(wanted, best + page, key=operator.itemgetter(0))
-            seen += len(answer) // 3
+            with _computing:
+                for entry, stored, packed in zip(*(answer[i::3] for i in (1, 2, 3)), strict=True):
+                    after = entry
+                    seen += max(1, self._index.count(packed))
+                    if op.filter and not matches(loads(stored.split(b" ", 4)[4])):
+                        continue
+                    score = nearness(packed)
+                    if score is not None:
+                        page.append((score, entry))
+                    elif len(others) < wanted:
+                        others.append(entry)
+                best = heapq.nlargest(wanted, best + page, key=operator.itemgetter(0))
             if seen > RANKED_MAX:
                 raise UnfitQuery(
-                    f"query: there are more than {RANKED_MAX} items: name a longer namespace"
+                    f"query: there are more than {RANKED_MAX} items and vectors to compare: "
+                    "name a longer namespace"
                 )
         ranked: list[tuple[float | None, bytes]] = [*best, *((None, each) for each in others)]
         found: list[SearchItem] = []

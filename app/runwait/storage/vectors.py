@@ -21,6 +21,8 @@ from runwait.storage.embedding import Embedder, numpy
 # Texts of one item, and their characters together, at most: an embedding costs money.
 TEXTS_MAX = 100
 CHARACTERS_MAX = 1 << 20
+# Characters of an item's paths together, at most.
+PATHS_MAX = 10_000
 # Bytes that are gone through for the paths of one item, at most: each path goes through its value.
 WALK_MAX = 1 << 26
 
@@ -68,6 +70,8 @@ class Index:
         if index is False:
             return []
         paths = self._fields if index is None else index
+        if sum(map(len, paths)) > PATHS_MAX:
+            raise Unembeddable(f"index: must have at most {PATHS_MAX} characters")
         if size * sum(1 + path.count(",") for path in paths) > WALK_MAX:
             raise Unembeddable("index: names too many fields of a value as large as this")
         try:
@@ -88,6 +92,10 @@ class Index:
         for vector in vectors:
             numbers.extend(vector)
         return self._mark + numbers.tobytes() if numbers else b""
+
+    def count(self, packed: bytes) -> int:
+        """How many vectors an item has, about."""
+        return len(packed) // (self._dims * _NUMBER)
 
     def nearness(self, query: Sequence[float]) -> Callable[[bytes], float | None]:
         """A function from an item's vectors to the cosine of the nearest one to `query`.
