@@ -46,10 +46,11 @@ class TestTexts:
             ({"a": list(range(101))}, 500, ["a[*]"], "at most 100 texts of an item"),
             ({"a": "x" * (1 << 20) + "x"}, 1 << 20, ["a"], "of 1048576 characters together"),
             ({"a": "x"}, 1 << 24, ["{a,a,a,a}", "a"], "names too many fields of a value as large"),
+            ({"a": "x"}, 5 << 20, ["a[*]"], "names too many fields of a value as large"),
             ({"a": [10**5000]}, 5000, ["$"], "a number is too long"),
             ({}, 2, ["a." * 5001], "at most 10000 characters"),
         ],
-        ids=["texts", "characters", "walks", "digits", "paths"],
+        ids=["texts", "characters", "walks", "wildcards", "digits", "paths"],
     )
     def test_that_are_too_many_are_refused(self, value, size, asked, text):
         with pytest.raises(Unembeddable, match=rf"^index: .*{text}"):

@@ -23,8 +23,10 @@ TEXTS_MAX = 100
 CHARACTERS_MAX = 1 << 20
 # Characters of an item's paths together, at most.
 PATHS_MAX = 10_000
-# Bytes that are gone through for the paths of one item, at most: each path goes through its value.
+# Bytes that are gone through for the paths of one item, at most: each path goes through its value,
+# and one with a wildcard as slowly as so many.
 WALK_MAX = 1 << 26
+WILDCARD = 16
 
 _MARK = 8
 _NUMBER = 4
@@ -72,7 +74,7 @@ class Index:
         paths = self._fields if index is None else index
         if sum(map(len, paths)) > PATHS_MAX:
             raise Unembeddable(f"index: must have at most {PATHS_MAX} characters")
-        if size * sum(1 + path.count(",") for path in paths) > WALK_MAX:
+        if size * sum((1 + p.count(",")) * (WILDCARD if "*" in p else 1) for p in paths) > WALK_MAX:
             raise Unembeddable("index: names too many fields of a value as large as this")
         try:
             found = [text for path in paths for text in get_text_at_path(value, path)]
