@@ -10,7 +10,8 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare dashboard chaos clean
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare dashboard \
+	chaos picture clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
@@ -66,6 +67,10 @@ dashboard: $(VENV)/installed-test
 
 chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos
+
+# The picture of the workbench in the README, taken anew.
+picture: $(VENV)/installed-test
+	$(BIN)/python -m tests.e2e.picture
 
 clean:
 	rm -rf $(VENV) .venv-* build app/*.egg-info

@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Flask:
         GraphLoadError: a graph that langgraph.json names cannot be loaded.
     """
     # Imported here, so that a module of this package can be used without all the others.
-    from runwait.api import BLUEPRINTS, access_log, edge, errors, own_routes, request
+    from runwait.api import BLUEPRINTS, access_log, edge, errors, own_routes, request, workbench
     from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
@@ -71,6 +71,8 @@ def create_app(settings: Settings) -> Flask:
         own_routes.register(app, own)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    if settings.workbench:
+        app.register_blueprint(workbench.blueprint)
     errors.register(app)
     request.register(app)
     return app

@@ -51,6 +51,9 @@ class Browser:
         self._read = b""
         self._ids = itertools.count(1)
         self._session: str | None = None
+        # Of the page that `go` opened: what it and the browser complain of, and the URLs it asks.
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
         # What is to be found at some URLs, whatever their server says.
         self._pages: dict[str, bytes] = {}
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
@@ -76,6 +79,46 @@ class Browser:
     def visit(self, url: str) -> None:
         """Open a page of a server."""
         self._call("Page.navigate", url=url)
+
+    def go(self, url: str) -> None:
+        """Open a page as its server has it, and note all that it does wrong and asks for."""
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+        self.complaints.clear()
+        self.requests.clear()
+        # Another page of the same origin would be only another place in this one.
+        self._call("Page.navigate", url="about:blank")
+        self._call("Page.navigate", url=url)
+        self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
+
+    def look(self, width: int, height: int, theme: str = "light") -> None:
+        """Give the page a window of this size, and a theme that its user prefers."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def picture(self) -> bytes:
+        """The page as it looks, a PNG."""
+        taken = self._call("Page.captureScreenshot", format="png")
+        return base64.b64decode(taken["data"])
+
+    def type(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self._call("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key, such as Enter, Tab or ArrowRight."""
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
+        event = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **event, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def reload(self) -> None:
         """Load the page again, as a person would."""
@@ -105,6 +148,18 @@ class Browser:
                 return result
             if told.get("method") == "Fetch.requestPaused":
                 self._fulfil(told["params"])
+            self._note(told)
+
+    def _note(self, told: dict[str, Any]) -> None:
+        match told:
+            case {"method": "Network.requestWillBeSent", "params": {"request": {"url": url}}}:
+                self.requests.append(url)
+            case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
+                self.complaints.append(f"exception: {details}")
+            case {"method": "Runtime.consoleAPICalled", "params": params}:
+                self.complaints.append(f"console: {params['args']}")
+            case {"method": "Log.entryAdded", "params": {"entry": entry}}:
+                self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url')}")
 
     def _fulfil(self, paused: dict[str, Any]) -> None:
         page = self._pages[paused["request"]["url"].partition("?")[0]]

@@ -205,7 +205,12 @@ class TestFromAWheel:
 
         built = set(zipfile.ZipFile(wheel).namelist())
 
-        assert {"runwait/py.typed", "runwait/storage/lua/runs/admit.lua"} <= files
+        assert {
+            "runwait/py.typed",
+            "runwait/storage/lua/runs/admit.lua",
+            "runwait/api/workbench/index.html",
+            "runwait/api/workbench/main.js",
+        } <= files
         assert files == {name for name in built if not name.startswith("runwait-")}
 
     def test_it_serves_a_folder_with_a_langgraph_json(

@@ -90,7 +90,7 @@ class TestInfo:
 
 
 class TestUnknownPaths:
-    @pytest.mark.parametrize("path", ["/", "/nowhere", "/ok/", "/thread", "/static/x"])
+    @pytest.mark.parametrize("path", ["/nowhere", "/ok/", "/thread", "/static/x"])
     def test_are_not_found(self, zoo: Server, path: str) -> None:
         answer = zoo.http.get(path)
         assert answer.status_code == 404

@@ -9,6 +9,7 @@ from runwait.api.states import blueprint as _states
 from runwait.api.store import blueprint as _store
 from runwait.api.system import blueprint as _system
 from runwait.api.threads import blueprint as _threads
+from runwait.api.webhooks import blueprint as _webhooks
 
 BLUEPRINTS = (
     _runs,
@@ -17,6 +18,7 @@ BLUEPRINTS = (
     _states,
     _assistants,
     _store,
+    _webhooks,
     _system,
     _protocol,
     _openapi,

@@ -59,6 +59,10 @@ class BodyTooLarge(Exception):
     """The request's body is larger than a body may be."""
 
 
+class WebhookNotFound(Exception):
+    """No webhook of this run is to be delivered."""
+
+
 # The status of each, and its text as the detail has it.
 _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     BadHost: (HTTPStatus.BAD_REQUEST, "Host: must be a host name"),
@@ -72,6 +76,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     UnknownGraph: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnfitRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    WebhookNotFound: (HTTPStatus.NOT_FOUND, "no webhook of run {} is to be delivered"),
     WebhookRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "webhook: {}"),
     NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),

@@ -249,6 +249,17 @@ class CommandResult(Body):
     message = fields.text(about="Of an error: what is wrong.", example="run x not found")
 
 
+class DeadWebhook(Body):
+    """A webhook that was given up."""
+
+    run_id = id_of("the run that ended")
+    url = fields.text(about="Where it was to go.", example="https://hooks.example.com/runs")
+    attempts = fields.integer(1, about="How many there were.", example=24)
+    error = fields.text(about="Why the last one failed.", example="the answer was 500")
+    created_at = time("When the run ended.")
+    died_at = time("When the webhook was given up.")
+
+
 class Ok(Body):
     """The process is alive."""
 

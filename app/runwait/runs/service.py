@@ -218,8 +218,9 @@ class Service:
         cron_records = CronRecords(storage, prefix, records)
         self.crons = Crons(cron_records, self._admission)
         self._scheduler = Scheduler(settings, cron_records, self.assistants, self.threads, observer)
+        self.outbox = Outbox(storage, prefix)
         self._deliveries = Deliveries(
-            Outbox(storage, prefix),
+            self.outbox,
             webhooks.rules,
             settings.webhook_secret,
             webhooks.headers,

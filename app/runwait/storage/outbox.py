@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.storage.connection import Script, Storage
@@ -83,6 +83,17 @@ class DeadLetter:
     error: str
     created: datetime
     died: datetime
+
+    def public(self) -> dict[str, Any]:
+        """It as the API has it."""
+        return {
+            "run_id": self.run_id,
+            "url": self.url,
+            "attempts": self.attempts,
+            "error": self.error,
+            "created_at": self.created.isoformat(),
+            "died_at": self.died.isoformat(),
+        }
 
 
 class Outbox:

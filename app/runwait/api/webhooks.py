@@ -1,0 +1,50 @@
+"""/webhooks/dead: webhooks that were given up."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Blueprint, Response, current_app
+
+from runwait.api import fields
+from runwait.api.answers import answer
+from runwait.api.errors import WebhookNotFound
+from runwait.api.operation import Answer, operation
+from runwait.api.resources import DeadWebhook
+from runwait.api.schemas import Texts
+from runwait.storage.outbox import Outbox
+
+MOST = 1000
+MOST_OFFSET = 2**31 - 1
+
+blueprint = Blueprint("webhooks", __name__)
+
+
+class DeadQuery(Texts):
+    """Which webhooks."""
+
+    limit = fields.digits(1, MOST, load_default=10, about="How many at most.", example=10)
+    offset = fields.digits(0, MOST_OFFSET, load_default=0, about="How many to pass over.")
+
+
+@blueprint.get("/webhooks/dead")
+@operation(query=DeadQuery(), gives=Answer("The webhooks.", fields.list_of(DeadWebhook)))
+def dead(limit: int, offset: int) -> Response:
+    """Webhooks that were given up, the last one first."""
+    return answer([each.public() for each in _outbox().dead(limit, offset)])
+
+
+@blueprint.post("/webhooks/dead/<run_id>/retry")
+@operation(
+    gives=Answer("It is due now.", status=HTTPStatus.NO_CONTENT), refuses=[HTTPStatus.NOT_FOUND]
+)
+def retry(run_id: str) -> Response:
+    """Have the webhook of a run sent again, from now on for as long as a new one."""
+    if not _outbox().retry(run_id):
+        raise WebhookNotFound(run_id)
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _outbox() -> Outbox:
+    outbox: Outbox = current_app.extensions["runwait"].service.outbox
+    return outbox

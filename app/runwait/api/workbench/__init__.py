@@ -1,0 +1,73 @@
+"""/: the workbench, a page to try graphs, look into threads and answer interrupts.
+
+The page is these files and nothing else: all that it shows, it asks of the API as any client does,
+with a key where one is needed. So the files are open to everybody.
+"""
+
+from __future__ import annotations
+
+import functools
+from http import HTTPStatus
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, request
+
+_TYPES = {
+    "index.html": "text/html",
+    "style.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    **dict.fromkeys(["main.js", "api.js", "show.js", "form.js", "drawing.js"], "text/javascript"),
+}
+# What came from a graph or a client cannot become markup, script or a request to somebody else,
+# even if the page tried.
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Asked for each time, and sent again only if it is another: a new version is one page.
+    "Cache-Control": "no-cache",
+}
+
+blueprint = Blueprint("workbench", __name__)
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """The page."""
+    return _file("index.html")
+
+
+@blueprint.get("/workbench/<name>")
+def file(name: str) -> Response:
+    """One of the files that the page is made of."""
+    if name not in _TYPES:
+        abort(HTTPStatus.NOT_FOUND)
+    return _file(name)
+
+
+def _file(name: str) -> Response:
+    response = Response(
+        _read(name), content_type=f"{_TYPES[name]}; charset=utf-8", headers=_HEADERS
+    )
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@functools.cache
+def _read(name: str) -> bytes:
+    return (Path(__file__).parent / name).read_bytes()
