@@ -50,6 +50,8 @@ REFUSALS = {
     HTTPStatus.GONE: "That event is not kept any more.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this server takes.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not as it must be; the detail names what.",
+    HTTPStatus.BAD_GATEWAY: "The project's embedding function failed; nothing was stored.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The project's embedding function took too long.",
     HTTPStatus.SERVICE_UNAVAILABLE: "No room for another run or client, or Redis is away.",
 }
 _HEADERS = {
