@@ -246,7 +246,7 @@ def webhooks(taken: Taken, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "runwait.cli", "webhooks", *arguments],
         cwd=ROOT,
-        env={**os.environ, "REDIS_URL": taken.valkey.url},
+        env={**os.environ, "RUNWAIT_URL": taken.url},
         capture_output=True,
         check=True,
         text=True,

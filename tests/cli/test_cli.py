@@ -2,117 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from runwait import cli
-from runwait.storage.connection import Storage
-from runwait.storage.outbox import Outbox
-from tests.ports import free_port
-from tests.servers import PATIENCE, ROOT, RedisServer
-
-URL = "http://a.example/hook"
-
-
-def command(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "runwait.cli", "webhooks", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "REDIS_URL": redis_url, "REDIS_PREFIX": "test"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-
-
-@pytest.fixture
-def outbox(shared_valkey: RedisServer) -> Outbox:
-    storage = Storage(shared_valkey.url, 1)
-    storage.start()
-    return Outbox(storage, "test")
-
-
-def kill(outbox: Outbox, run_id: str) -> None:
-    outbox.add(run_id, URL, b'{"n":1}')
-    webhook, _ = asyncio.run(outbox.claim(60))
-    assert webhook is not None
-    asyncio.run(outbox.failed(webhook, None, "the answer was 500"))
-
-
-def test_lists_one_line_each(outbox: Outbox, shared_valkey: RedisServer) -> None:
-    assert command(shared_valkey.url, "list").stdout == ""
-    kill(outbox, "r1")
-    [letter] = outbox.dead(1)
-    died = letter.died.isoformat(timespec="seconds")
-    done = command(shared_valkey.url, "list")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"r1  {died}  1 attempts  {URL}  the answer was 500\n"
-
-
-def test_retries_one(outbox: Outbox, shared_valkey: RedisServer) -> None:
-    kill(outbox, "r1")
-    kill(outbox, "r2")
-    assert command(shared_valkey.url, "retry", "r1").returncode == 0
-    assert [each.run_id for each in outbox.dead(10)] == ["r2"]
-    webhook, _ = asyncio.run(outbox.claim(60))
-    assert webhook is not None
-    assert webhook.run_id == "r1"
-
-
-def test_says_so_where_there_is_none(shared_valkey: RedisServer) -> None:
-    done = command(shared_valkey.url, "retry", "r1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "r1" in done.stderr
-
-
-def test_retries_all_over_pages(
-    outbox: Outbox,
-    shared_valkey: RedisServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for number in range(5):
-        kill(outbox, f"r{number}")
-    monkeypatch.setattr(cli, "PAGE", 2)
-    run = partial(
-        CliRunner().invoke, cli.main, env={"REDIS_URL": shared_valkey.url, "REDIS_PREFIX": "test"}
-    )
-    assert len(run(["webhooks", "list"]).output.splitlines()) == 5
-    assert run(["webhooks", "retry", "--all"]).output == "5 to be tried again\n"
-    assert outbox.dead(10) == []
-
-
-@pytest.mark.parametrize("arguments", [["retry"], ["retry", "r1", "--all"], ["bury"]])
-def test_explains_itself_where_it_is_called_wrongly(
-    shared_valkey: RedisServer, arguments: list[str]
-) -> None:
-    done = command(shared_valkey.url, *arguments)
-    assert done.returncode == 2
-    assert "Usage: " in done.stderr
-
-
-def test_says_in_one_line_that_redis_is_away() -> None:
-    done = command(f"redis://127.0.0.1:{free_port()}", "list")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "Redis is away" in done.stderr
-
-
-def test_says_in_one_line_that_a_setting_is_wrong() -> None:
-    done = command("http://x", "list")
-    assert done.returncode == 1
-    assert done.stderr.startswith("runwait: REDIS_URL: Must be")
-    assert len(done.stderr.splitlines()) == 1
+from tests.cli.page import page
+from tests.servers import ROOT
 
 
 @pytest.fixture
@@ -218,5 +121,23 @@ def test_help_says_how_to_begin() -> None:
 
     for each in ("runwait check", "runwait serve", "curl http://localhost:8000/runs/wait"):
         assert each in done.output
-    for command in ("serve", "work", "check", "webhooks"):
-        assert re.search(rf"^  {command} +\w", done.output, re.MULTILINE)
+    for command in cli.main.commands:
+        assert re.search(rf"^  {command} +\w", done.output, re.MULTILINE), command
+
+
+def test_help_and_errors_of_use_import_nothing_that_takes_long() -> None:
+    program = (
+        "import sys; from click.testing import CliRunner; from runwait import cli;"
+        "assert CliRunner().invoke(cli.main, ['threads', '--help']).exit_code == 0;"
+        "print([each for each in ('flask', 'langgraph', 'redis', 'urllib.request')"
+        " if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_page_has_the_help_of_every_command() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text()
+
+    assert written == page(), "make it anew: .venv/bin/python -m tests.cli.page >docs/cli.md"

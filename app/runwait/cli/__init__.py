@@ -6,22 +6,17 @@ What a command needs is imported when it is called: `serve` hands the process ov
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 import click
 
+from runwait.cli.doctor import doctor
+from runwait.cli.output import OneLine
+from runwait.cli.resources import COMMANDS
 from runwait.version import __version__, check_requirements
-
-if TYPE_CHECKING:
-    from runwait.storage.outbox import DeadLetter, Outbox
-
-# How many webhooks are read at a time.
-PAGE = 100
 
 # gunicorn puts the working folder first on Python's path, unless it is there already: last, so that
 # a `redis.py` in it is not taken for what Runwait imports. -P keeps Python from the same.
@@ -41,15 +36,23 @@ _config = click.option(
 )
 
 
-class OneLine(click.ClickException):
-    """An error that is one line on standard error; the exit code is 1."""
+class _Sections(click.Group):
+    """Lists its commands by what they are for."""
 
-    def show(self, file: Any = None) -> None:
-        """Print it."""
-        click.echo(f"runwait: {self.message}", err=True)
+    sections: ClassVar = {
+        "Serving": ["serve", "work", "check", "doctor"],
+        "Asking a server": ["graphs", "runs", "threads", "crons", "webhooks", "schedule"],
+    }
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them into the help."""
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                commands = [(name, self.commands[name].get_short_help_str(70)) for name in names]
+                formatter.write_dl(commands)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="runwait")
 def main() -> None:
     """Serve LangGraph graphs behind the HTTP API of LangGraph's Agent Server.
@@ -67,6 +70,10 @@ def main() -> None:
 
     Settings are environment variables: PORT, REDIS_URL, WEB_CONCURRENCY and others, which the
     README lists. Without REDIS_URL a Valkey server is started, with its files in ./data.
+
+    The commands that ask a server do it by HTTP: --url or RUNWAIT_URL says where it is, and
+    RUNWAIT_API_KEY has the key, if it wants one. They print tables on a terminal, and lines of
+    tab-separated values into a pipe; with --json a line of JSON for each thing.
     """
     check_requirements()
 
@@ -147,87 +154,10 @@ def check(config: Path | None) -> None:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")
 
 
-@main.group()
-def webhooks() -> None:
-    """List webhooks that were given up, or have them sent again.
-
-    Redis is found as the server finds it: by REDIS_URL and REDIS_PREFIX, or DATA_DIR. The server
-    need not be running, unless it is the one that runs Redis.
-    """
-
-
-@webhooks.command("list")
-def list_webhooks() -> None:
-    """Print a line for each, the last one first.
-
-    A line has the run's id, the time, the number of attempts, the URL and the last failure.
-    """
-    for each in _dead(_outbox()):
-        click.echo(_line(each))
-
-
-@webhooks.command()
-@click.argument("run_id", required=False)
-@click.option("--all", "every", is_flag=True, help="Every one of them.")
-def retry(run_id: str | None, every: bool) -> None:
-    """Have the webhook of a run sent again, from now on for as long as a new one."""
-    from runwait.storage.connection import StorageUnavailable
-
-    if (run_id is None) != every:
-        raise click.UsageError("Give either the id of a run or --all.")
-    outbox = _outbox()
-    try:
-        if run_id is None:
-            retried = sum(outbox.retry(each.run_id) for each in list(_dead(outbox)))
-        else:
-            retried = int(outbox.retry(run_id))
-    except StorageUnavailable as error:
-        raise OneLine(str(error)) from None
-    if run_id is not None and not retried:
-        raise OneLine(f"no webhook of run {run_id} is to be delivered")
-    click.echo(f"{retried} to be tried again")
-
-
 def _use(config: Path | None) -> None:
     if config is not None:
         os.environ["LANGGRAPH_CONFIG"] = str(config)
 
 
-def _outbox() -> Outbox:
-    from runwait.settings import Settings, SettingsError
-    from runwait.storage.cluster import storage_of
-    from runwait.storage.connection import StorageUnsuitable
-    from runwait.storage.outbox import Outbox
-
-    # What is logged of Redis is about runs; here an error is one line.
-    logging.getLogger("runwait").addHandler(logging.NullHandler())
-    try:
-        settings = Settings.from_env()
-        storage = storage_of(
-            settings.storage_url, 1, settings.redis_prefix, settings.redis_wait_replicas
-        )
-        storage.start()
-    except (SettingsError, StorageUnsuitable) as error:
-        raise OneLine(str(error)) from None
-    return Outbox(storage, settings.redis_prefix)
-
-
-def _dead(outbox: Outbox) -> Iterator[DeadLetter]:
-    from runwait.storage.connection import StorageUnavailable
-
-    offset = 0
-    try:
-        while page := outbox.dead(PAGE, offset):
-            yield from page
-            offset += PAGE
-    except StorageUnavailable as error:
-        raise OneLine(str(error)) from None
-
-
-def _line(letter: DeadLetter) -> str:
-    died = letter.died.isoformat(timespec="seconds")
-    return f"{letter.run_id}  {died}  {letter.attempts} attempts  {letter.url}  {letter.error}"
-
-
-if __name__ == "__main__":
-    main()
+for _each in (doctor, *COMMANDS):
+    main.add_command(_each)
