@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Flask:
         GraphLoadError: a graph that langgraph.json names cannot be loaded.
     """
     # Imported here, so that a module of this package can be used without all the others.
-    from runwait.api import BLUEPRINTS, access_log, edge, errors, own_routes, request, workbench
+    from runwait.api import access_log, blueprints, edge, errors, own_routes, request, workbench
     from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> Flask:
     edge.register(app, settings, http)
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)
-    for blueprint in BLUEPRINTS:
+    for blueprint in blueprints(http.disabled):
         app.register_blueprint(blueprint)
     if settings.workbench:
         app.register_blueprint(workbench.blueprint)

@@ -82,6 +82,7 @@ class Settings:
     webhook_allowed_hosts: str | None = None
     webhook_require_https: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
+    mcp_allowed_origins: list[str] | None = None
     workbench: bool = True
     log_level: str = "INFO"
     log_format: LogFormat = "auto"
@@ -223,6 +224,7 @@ class Settings:
             "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
             "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
+            "mcp_allowed_origins": env.list("MCP_ALLOWED_ORIGINS", None, subcast=str.strip),
             "workbench": env.bool("WORKBENCH", cls.workbench),
             "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
             "log_format": env.str(

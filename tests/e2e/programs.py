@@ -6,10 +6,12 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+CLIENTS = Path(__file__).resolve().parent / "clients"
 JAVASCRIPT = Path(__file__).resolve().parent / "javascript"
 # Of an installation of packages, over whatever network there is.
 INSTALL_SECONDS = 110
@@ -38,3 +40,20 @@ def javascript_sdk() -> Path:
             command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             subprocess.run(command, cwd=JAVASCRIPT, check=True, timeout=INSTALL_SECONDS)
     return JAVASCRIPT
+
+
+def client(name: str) -> list[str]:
+    """The command of a client's script in tests/e2e/clients, with what it needs installed in a
+    virtual environment of its own if that is not there."""
+    needed = CLIENTS / f"{name}.txt"
+    environment = CLIENTS / f".venv-{name}"
+    installed = environment / "installed"
+    with needed.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < needed.stat().st_mtime:
+            make = [sys.executable, "-m", "venv", "--clear", str(environment)]
+            install = [str(environment / "bin" / "pip"), "install", "--quiet", "-r", str(needed)]
+            for command in (make, install):
+                subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+            installed.touch()
+    return [str(environment / "bin" / "python"), str(CLIENTS / f"{name}_client.py")]

@@ -1,5 +1,9 @@
 """The HTTP edge: what comes in is validated here, what goes out is given its form here."""
 
+from collections.abc import Iterator
+
+from flask import Blueprint
+
 from runwait.api.assistants import blueprint as _assistants
 from runwait.api.crons import blueprint as _crons
 from runwait.api.openapi import blueprint as _openapi
@@ -11,7 +15,7 @@ from runwait.api.system import blueprint as _system
 from runwait.api.threads import blueprint as _threads
 from runwait.api.webhooks import blueprint as _webhooks
 
-BLUEPRINTS = (
+_ALWAYS = (
     _runs,
     _crons,
     _threads,
@@ -23,3 +27,12 @@ BLUEPRINTS = (
     _protocol,
     _openapi,
 )
+
+
+def blueprints(disabled: frozenset[str]) -> Iterator[Blueprint]:
+    """All there are. What speaks another protocol is not even imported where that is turned off."""
+    yield from _ALWAYS
+    if "mcp" not in disabled:
+        from runwait.api.mcp import blueprint as mcp
+
+        yield mcp

@@ -44,7 +44,8 @@ log = logging.getLogger("runwait.requests")
 
 # A client that is told there is no room may come again after so many seconds.
 RETRY_AFTER_SECONDS = 1
-FAULT_BODY = b'{"detail":"a fault in the service; its log says more"}\n'
+FAULT = "a fault in the service; its log says more"
+FAULT_BODY = b'{"detail":"%b"}\n' % FAULT.encode()
 
 
 class InvalidRequest(Exception):
@@ -120,6 +121,16 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, of_http)
     app.register_error_handler(Exception, fault)
     app.after_request(_without_type)
+
+
+def described(error: Exception) -> tuple[int, str]:
+    """The status of an error, and the text that clients are told; a fault's is in the log alone."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            status, text = _ANSWERS[kind]
+            return status, text.format(error)
+    log.error("fault", exc_info=error)
+    return HTTPStatus.INTERNAL_SERVER_ERROR, FAULT
 
 
 def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:

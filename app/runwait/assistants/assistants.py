@@ -126,6 +126,11 @@ class Assistants:
         }
         self._by_id = {each.assistant_id: each for each in self._by_graph.values()}
 
+    @property
+    def system(self) -> list[Assistant]:
+        """Those that graphs have from the start, as langgraph.json has them."""
+        return list(self._by_graph.values())
+
     def resolve(self, assistant_id: str) -> Assistant:
         """The assistant to run, by its UUID or its graph's name; its graph is there.
 
@@ -276,7 +281,7 @@ class Assistants:
             GraphNotMade: its factory raised.
         """
         assistant = self.resolve(assistant_id)
-        return {"graph_id": assistant.graph_id, **self._look(assistant, shape.schemas)}
+        return {"graph_id": assistant.graph_id, **self.look(assistant, shape.schemas)}
 
     def graph(self, assistant_id: str, xray: int | bool = False) -> dict[str, Any]:
         """The nodes and edges of an assistant's graph; see shape.drawing.
@@ -284,7 +289,7 @@ class Assistants:
         Raises:
             GraphNotMade: its factory raised.
         """
-        return self._look(self.resolve(assistant_id), lambda graph: shape.drawing(graph, xray))
+        return self.look(self.resolve(assistant_id), lambda graph: shape.drawing(graph, xray))
 
     def subgraphs(
         self, assistant_id: str, namespace: str | None = None, *, recurse: bool = False
@@ -294,11 +299,16 @@ class Assistants:
         Raises:
             GraphNotMade: its factory raised.
         """
-        return self._look(
+        return self.look(
             self.resolve(assistant_id), lambda graph: shape.subgraphs(graph, namespace, recurse)
         )
 
-    def _look(self, assistant: Assistant, look: Callable[[AnyPregel], T]) -> T:
+    def look(self, assistant: Assistant, look: Callable[[AnyPregel], T]) -> T:
+        """What `look` returns for an assistant's graph.
+
+        Raises:
+            GraphNotMade: its factory raised.
+        """
         graph = self._graphs[assistant.graph_id]
         config = cast(RunnableConfig, assistant.config)
 

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from langchain_core.messages import convert_to_messages
+from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from runwait.graphs.langgraph import AnyPregel
+from runwait.serialization import dumps
 
 logger = logging.getLogger("runwait.graphs")
 
@@ -56,6 +59,46 @@ def subgraphs(
     # LangGraph finds a nested namespace only when it recurses.
     found = graph.get_subgraphs(namespace=namespace, recurse=recurse or namespace is not None)
     return {name: schemas(each) for name, each in found if isinstance(each, Pregel)}
+
+
+def problems(graph: AnyPregel, value: Any) -> list[tuple[str, str]]:
+    """What keeps a value of JSON from being the graph's input: the path of each part that does, ""
+    for the whole, and what is wrong with it. Nothing does where there is no schema."""
+    found = []
+    if isinstance(value, dict):
+        # Their schema knows but one of the forms that a reducer of messages takes.
+        given = {name: each for name, each in value.items() if _takes_messages(graph, name)}
+        found += [(name, "must be messages") for name in given if not _are_messages(given[name])]
+        value = {**value, **{name: [] for name in given}}
+    adapters: dict[str, TypeAdapter[Any]] = {}
+    if (model := _made(graph.get_input_schema)) is not None:
+        adapters[""] = TypeAdapter(model)
+    elif isinstance(graph, CompiledStateGraph) and isinstance(value, dict):
+        names = graph.builder.schemas.get(graph.builder.input_schema, ())
+        adapters = {name: _adapter(graph, name) for name in names if name in value}
+    for name, adapter in adapters.items():
+        try:
+            # As JSON: texts stand for dates there, and for enums.
+            adapter.validate_json(dumps(value[name] if name else value), strict=True)
+        except ValidationError as error:
+            for each in error.errors(include_url=False, include_input=False):
+                path = [*([name] if name else []), *map(str, each["loc"])]
+                found.append((".".join(path), each["msg"]))
+        except Exception as error:  # what a schema's own validator does not expect
+            found.append((name, f"{type(error).__name__}: {error}"))
+    return found
+
+
+def _takes_messages(graph: AnyPregel, name: str) -> bool:
+    return getattr(graph.channels.get(name), "operator", None) is add_messages
+
+
+def _are_messages(value: Any) -> bool:
+    try:
+        convert_to_messages(value if isinstance(value, list) else [value])
+    except Exception:
+        return False
+    return True
 
 
 def _made(make: Callable[[], Any]) -> Any:

@@ -94,6 +94,7 @@ class Follower:
     Attributes:
         streams: whether it is given all events, and the run's end as the event `end`; else it is
             given an `End` alone.
+        wants_document: whether, streaming, it is given the `End` too.
         is_early: whether the run is still on its way to Redis.
         is_over: whether it was given the event `end`.
         on_gone: called when the client closed its connection.
@@ -115,6 +116,7 @@ class Follower:
         self.thread_id = thread_id
         self.run_id = run_id
         self.streams = streams
+        self.wants_document = False
         # The last logged event that it was given; and whether there are later ones that have to be
         # read from the log, before it can be given any as they come.
         self.cursor: EventId = (0, 0)
@@ -143,6 +145,8 @@ class Follower:
         elif isinstance(given, End):
             for event in given.events:
                 self.give(event)
+            if self.wants_document:
+                self._put(given)
         elif isinstance(given, Cut):
             self._put(given)
         else:

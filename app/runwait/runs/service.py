@@ -16,8 +16,11 @@ from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
+from langgraph.types import Interrupt
+
 from runwait import memory
 from runwait.assistants.assistants import Assistants
+from runwait.assistants.tools import Tools
 from runwait.crons.crons import Crons
 from runwait.crons.scheduler import Scheduler
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
@@ -93,7 +96,7 @@ class Service:
     """Runs, for whoever speaks HTTP (or anything else) to the outside.
 
     Attributes:
-        assistants, threads, states, store, protocol, crons: what else clients can ask for.
+        assistants, tools, threads, states, store, protocol, crons: what else clients can ask for.
         observer: is to be told of what happens.
     """
 
@@ -163,6 +166,8 @@ class Service:
             executor.on_loop,
             since=settings.langgraph_config.stat().st_mtime,
         )
+
+        self.tools = Tools(self.assistants)
 
         # Runs.
         logs = EventRecords(storage, prefix, self.process_id, settings.stream_events_max)
@@ -335,6 +340,11 @@ class Service:
         """What an operator should mend although the service works, or None."""
         return self._storage.warning
 
+    def help(self, do: Callable[[], None]) -> None:
+        """Do short work that may block, such as a call to Redis, on a thread of its own. Where it
+        fails, that is in the log alone."""
+        self._executor.help(do)
+
     # Waiting for runs
 
     def wait(self, request: RunRequest) -> tuple[Follower, bool]:
@@ -350,8 +360,12 @@ class Service:
         """
         return self._create(request, streams=False)
 
-    def stream(self, request: RunRequest) -> tuple[Follower, bool]:
+    def stream(self, request: RunRequest, *, document: bool = False) -> tuple[Follower, bool]:
         """Admit a run, and follow all its events.
+
+        Args:
+            request: what is asked.
+            document: whether the follower is given the run's document too, at its end.
 
         Returns:
             As `wait` does.
@@ -360,9 +374,11 @@ class Service:
             Exception: all that `Admission.check` and `Admission.admit` raise.
             NoRoom: no place to wait, or the process is stopping.
         """
-        return self._create(request, streams=True)
+        return self._create(request, streams=True, document=document)
 
-    def _create(self, request: RunRequest, *, streams: bool) -> tuple[Follower, bool]:
+    def _create(
+        self, request: RunRequest, *, streams: bool, document: bool = False
+    ) -> tuple[Follower, bool]:
         replay = self._replay_stream if streams else self._replay
         candidate = self._admission.check(request)
         if isinstance(candidate, Replay):
@@ -371,7 +387,7 @@ class Service:
         # Before the run is there, so that nothing of it is missed.
         follower = self._follow(record.thread_id, record.run_id, on_disconnect, streams=streams)
         try:
-            follower.is_early = True
+            follower.wants_document, follower.is_early = document, True
             admitted = self._admission.admit(candidate, streamed=streams)
             follower.is_early = False
             if isinstance(admitted, Replay):
@@ -628,6 +644,10 @@ class Service:
         if gone or thread_id not in (None, record.thread_id):
             raise RunNotFound(run_id)
         return record
+
+    def waiting_on(self, thread_id: str, assistant_id: str) -> list[Interrupt]:
+        """What a thread waits for answers to; see Admission.waiting_on."""
+        return self._admission.waiting_on(thread_id, assistant_id)
 
     def of_thread(
         self, thread_id: str, limit: int, offset: int, status: str | None

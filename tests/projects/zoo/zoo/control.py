@@ -105,3 +105,29 @@ def _ask_twice(state: Asked) -> Asked:
 asks_twice = (
     StateGraph(Asked).add_node("ask", _ask_twice).add_edge(START, "ask").compile(name="asks_twice")
 )
+
+
+_FORM = {
+    "type": "object",
+    "properties": {"sure": {"type": "boolean"}},
+    "required": ["sure"],
+}
+
+
+def _forms(state: Answers) -> Answers:
+    form = interrupt("Are you sure?", response_schema=_FORM)
+    sure = interrupt(["deep", {"nested": True}], response_schema={"type": "boolean"})
+    return {"answers": [repr(form), repr(sure)]}
+
+
+def _declinable(state: Answers) -> Answers:
+    return {"answers": [interrupt("decline this")]}
+
+
+forms = StateGraph(Answers).add_node("forms", _forms).add_edge(START, "forms").compile(name="forms")
+declinable = (
+    StateGraph(Answers)
+    .add_node("declinable", _declinable)
+    .add_edge(START, "declinable")
+    .compile(name="declinable")
+)
