@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import configparser
+import http.server
 import importlib.metadata
 import json
+import re
 import shlex
+import subprocess
+import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import fields
 from importlib.metadata import Distribution
+from typing import ClassVar
 
 import pytest
 from packaging.requirements import Requirement
@@ -112,3 +118,65 @@ def test_the_procfile_and_make_serve_start_the_same_command() -> None:
         script.name for script in importlib.metadata.entry_points(group="console_scripts")
     }
     assert f"$(BIN)/{command}" in (ROOT / "Makefile").read_text()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, each with what follows it, on one line."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\s*\\\n\s*", " ", text).splitlines()
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines if line.strip()]
+
+
+class TestTheImage:
+    def test_begins_with_a_version_of_python_that_runwait_is_for(self) -> None:
+        bases = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
+        assert {*bases} == {"python:3.13-slim"}
+
+    def test_has_what_is_in_the_repository_and_let_into_it(self) -> None:
+        copied = [
+            file
+            for name, rest in instructions()
+            if name == "COPY" and "--from" not in rest
+            for file in rest.split()[:-1]
+        ]
+        let_in = (ROOT / ".dockerignore").read_text().splitlines()
+        assert all((ROOT / each).exists() and f"!{each}" in let_in for each in copied)
+
+    def test_serves_as_no_root_and_hears_signals_itself(self) -> None:
+        last = instructions()[-1]
+        assert last == ("CMD", '["runwait", "serve"]')
+        users = [rest for name, rest in instructions() if name == "USER"]
+        assert users == ["runwait"]
+
+    def test_is_healthy_while_it_answers(self) -> None:
+        (check,) = [rest for name, rest in instructions() if name == "HEALTHCHECK"]
+        command = json.loads(check.partition("CMD ")[2])
+        assert command[0] == "python"
+        with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            for status in (200, 503):
+                Answers.status = status
+                done = subprocess.run(
+                    [sys.executable, *command[1:]],
+                    env={"PORT": str(server.server_port)},
+                    stderr=subprocess.DEVNULL,
+                )
+                assert (done.returncode == 0) == (status == 200)
+            server.shutdown()
+        assert Answers.asked == ["/ok", "/ok"]
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers with a status, and notes what it is asked for."""
+
+    status = 200
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        """Called with each request."""
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -278,3 +280,53 @@ def test_the_python_sdk_has_its_answer_although_the_worker_was_killed(
             os.kill(killed, signal.SIGKILL)
         gate.open()
         assert answer.result(PATIENCE)["steps"] == [1, 2, 3, 4]
+
+
+def test_a_run_of_90_seconds_passes_a_proxy_that_waits_for_30(
+    serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+) -> None:
+    assert "proxy_read_timeout 30s;" in (ROOT / "docs" / "nginx.conf").read_text()
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+
+    def ask(path: str) -> tuple[bytes, float]:
+        """What a client is given, and its longest time without a byte."""
+        body = {"assistant_id": "sleep_async", "input": {"seconds": 90}}
+        received, longest, last = b"", 0.0, time.monotonic()
+        with httpx.stream("POST", f"{url}{path}", json=body, timeout=PATIENCE) as response:
+            for piece in response.iter_raw():
+                received, now = received + piece, time.monotonic()
+                longest, last = max(longest, now - last), now
+        return received, longest
+
+    with running("docs", server.port, tmp_path) as url, ThreadPoolExecutor() as pool:
+        waits, streams = pool.map(ask, ["/runs/wait", "/runs/stream"])
+    assert json.loads(waits[0])["done"] is True
+    assert streams[0].count(b"event: end") == 1
+    for received, longest in (waits, streams):
+        # A byte every HEARTBEAT_SECONDS, of which the proxy would miss six.
+        assert longest < 30
+        assert received.count(b"\n") > 90 / 5 / 2
+
+
+def test_the_proxy_alone_says_who_the_client_is(
+    serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+) -> None:
+    server = serve(
+        REDIS_URL=valkey.url,
+        LANGGRAPH_CONFIG=PROJECTS / "edge" / "langgraph.json",
+        WEB_CONCURRENCY=1,
+        FORWARDED_HOPS=1,
+    )
+    forged = {
+        f"X-Forwarded-{name}": value
+        for name, value in {
+            "For": "6.6.6.6",
+            "Proto": "https",
+            "Host": "evil.example",
+            "Prefix": "/evil",
+        }.items()
+    }
+    with running("docs", server.port, tmp_path) as url:
+        where = httpx.get(f"{url}/v1.0/agents/own/where", headers=forged, timeout=PATIENCE).json()
+    assert where["client"] == "127.0.0.1"
+    assert where["url"] == "http://127.0.0.1/v1.0/agents/own/where"

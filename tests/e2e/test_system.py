@@ -56,8 +56,10 @@ class TestOk:
 
     def test_is_answered_without_redis(self, serve: ServerFactory, valkey: RedisServer) -> None:
         server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+        assert server.http.get("/ok?check_db=1").json() == {"ok": True}
         valkey.stop()
         assert server.http.get("/ok").json() == {"ok": True}
+        assert eventually(lambda: server.http.get("/ok?check_db=1").status_code == 503)
 
 
 class TestReady:

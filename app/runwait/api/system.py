@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 
 from flask import Blueprint, Response, current_app, jsonify
 
 from runwait.api import fields
+from runwait.api.errors import answer
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import METRICS, Info, Ok, Ready
 from runwait.api.schemas import Texts
@@ -15,13 +17,21 @@ from runwait.storage.connection import StorageUnavailable
 from runwait.version import __version__
 
 blueprint = Blueprint("system", __name__)
+SERVICE_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class OkQuery(Texts):
+    """What else to look at."""
+
+    check_db = fields.flag(about="Whether to ask Redis too, as /ready does.")
 
 
 @blueprint.get("/ok")
-@operation(gives=Answer("It is.", Ok), stored=False)
-def ok() -> Response:
+@operation(query=OkQuery(), gives=Answer("It is.", Ok), stored=False, refuses=[SERVICE_UNAVAILABLE])
+def ok(check_db: bool) -> Response:
     """The process is alive."""
-    return jsonify(ok=True)
+    asks = check_db and "meta" not in current_app.extensions["runwait"].http.disabled
+    return (asks and _not_ready()) or jsonify(ok=True)
 
 
 @blueprint.get("/ready")
@@ -29,12 +39,13 @@ def ok() -> Response:
 def ready() -> Response:
     """The process can do all its work: Redis and the graphs are there."""
     service = current_app.extensions["runwait"].service
-    problem = service.problem()
-    if problem is not None:
-        response = jsonify(detail=problem)
-        response.status_code = 503
-        return response
-    return jsonify(ready=True, **({"warning": service.warning} if service.warning else {}))
+    warning = {"warning": service.warning} if service.warning else {}
+    return _not_ready() or jsonify(ready=True, **warning)
+
+
+def _not_ready() -> Response | None:
+    problem = current_app.extensions["runwait"].service.problem()
+    return None if problem is None else answer(SERVICE_UNAVAILABLE, problem)
 
 
 class MetricsQuery(Texts):

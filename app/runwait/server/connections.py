@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 from gunicorn import http
 from gunicorn.http import wsgi
@@ -41,7 +42,9 @@ from gunicorn.http.errors import (
 from gunicorn.http.wsgi import Response
 
 from runwait.api.stream import Stream
+from runwait.logs import about
 from runwait.pool import Pool
+from runwait.serialization import dumps
 from runwait.server.arrival import PIECE_BYTES, Arrival, Limits
 
 log = logging.getLogger("runwait.requests")
@@ -723,9 +726,25 @@ class Handler:
             if isinstance(error, UnsupportedTransferCoding | ConfigurationProblem):
                 # gunicorn answers these with a 5xx, and it is the client that sent them.
                 error = InvalidHeader(str(error), req=request)
-            outlet = Outlet()
-            self._worker.handle_error(request, outlet, connection.peer, error)
+            outlet = self._refuse(connection, request, error)
         connection.answer(outlet.take(), arrival.rest, keep=keep, stream=stream)
+
+    def _refuse(self, connection: Connection, request: Any, error: BaseException) -> Outlet:
+        """Answer what is no valid HTTP as the API answers errors; gunicorn knows the status."""
+        theirs, request_id = Outlet(), str(uuid4())
+        token = about.set({"request_id": request_id})
+        self._worker.handle_error(request, theirs, connection.peer, error)
+        about.reset(token)
+        status, _, reason = theirs.take().partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")
+        told = f": {error}" if status < b"500" and str(error) else ""
+        body = dumps({"detail": f"{reason.decode()}{told}"})
+        head = (
+            b"HTTP/1.1 %b %b\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"X-Request-ID: %b\r\nContent-Length: %d\r\n\r\n"
+        )
+        outlet = Outlet()
+        outlet.sendall(head % (status, reason, request_id.encode(), len(body)) + body)
+        return outlet
 
 
 def _write_all(response: Response, body: Iterable[bytes]) -> None:
