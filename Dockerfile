@@ -13,8 +13,8 @@ RUN /opt/runwait/bin/pip install --no-cache-dir --disable-pip-version-check --no
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home runwait && \
-    install --directory --owner=runwait /project /data
-COPY --from=build --chown=runwait /opt/runwait /opt/runwait
+    install --directory --owner=runwait /data
+COPY --from=build /opt/runwait /opt/runwait
 ENV PATH=/opt/runwait/bin:$PATH PYTHONUNBUFFERED=1 PORT=8000 DATA_DIR=/data
 USER runwait
 WORKDIR /project

@@ -66,6 +66,11 @@ class TestAPrefix:
     def test_is_in_the_paths_that_clients_are_told(self):
         assert ask(self.APP, "/v1.0/x/where").json["here"] == "/v1.0/x/threads/1"
 
+    def test_of_a_proxy_is_never_taken_for_a_host(self):
+        app = app_of(forwarded_hops=1)
+        found = ask(app, "/where", X_Forwarded_Prefix="//evil.example/").json
+        assert found["here"] == "/evil.example/threads/1"
+
     def test_comes_behind_that_of_a_proxy_which_takes_its_own_off(self):
         app = app_of(HttpOptions(prefix="/x"), forwarded_hops=1)
         found = ask(app, "/x/where", X_Forwarded_Prefix="/outer/").json

@@ -123,12 +123,31 @@ def raises_later(environ: Any, start_response: Any) -> Any:
     raise ValueError("wsgi")
 
 
+def says_more(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Length", "9")])
+    return [b"less"]
+
+
+def gives_text(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Length", "4")])
+    return ["text"]
+
+
+def splits(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("X-A", "b\r\nSet-Cookie: c")])
+    return [b"text"]
+
+
 def ends(environ: Any, start_response: Any) -> Any:
     raise SystemExit("wsgi")
 
 
 class TestWhatIsRaised:
-    @pytest.mark.parametrize("own", [raising(), raises_later, ends], ids=["flask", "later", "exit"])
+    @pytest.mark.parametrize(
+        "own",
+        [raising(), raises_later, ends, says_more, gives_text, splits],
+        ids=lambda own: own.name if isinstance(own, Flask) else own.__name__,
+    )
     def test_is_a_500_in_json_and_a_traceback_in_the_log(self, own, caplog):
         own_routes._answer_errors(own) if isinstance(own, Flask) else None
         answer = client_of(own).get("/raises")
@@ -200,6 +219,9 @@ class Pieces:
         while self.made < self._number:
             self.made += 1
             yield b"x" * (AHEAD_BYTES // 4)
+
+    def check_length(self, sent: int) -> None:
+        assert sent == self.made * (AHEAD_BYTES // 4)
 
     def close(self, *, early: bool = False) -> None:
         self.closed.append(early)

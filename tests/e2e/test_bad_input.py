@@ -474,6 +474,7 @@ class TestWhatIsNotHttp:
             wire.send(data)
             answer = wire.answer()
             assert answer.status == status
+            assert answer.detail and answer.headers["x-request-id"]
             assert answer.headers["connection"] == "close"
             assert wire.closed()
 

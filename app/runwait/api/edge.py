@@ -64,7 +64,9 @@ def register(app: Flask, settings: Settings, options: HttpOptions) -> None:
 
 def here(path: str) -> str:
     """A path of the API as the client has to ask for it."""
-    return quote(request.script_root, safe="/~") + path
+    root = quote(request.script_root.strip("/"), safe="/~")
+    # One slash, as two would begin with a host.
+    return f"/{root}{path}" if root else path
 
 
 def _mount(app: Flask, prefix: str) -> None:

@@ -109,13 +109,14 @@ def _ask(own: App, body: bytes, done: Callable[[], None]) -> Response:
         answer.begin()
         if (answer.length is not None and answer.length <= WHOLE_BYTES) or not answer.has_body:
             whole = b"".join(answer)
+            answer.check_length(len(whole))
             answer.close()
             # As a list: a response of bytes says their length itself, which of HEAD is not 0.
             return Response([whole], answer.status, answer.headers)
+        return Relay(answer).response_of(answer)
     except BaseException as error:  # SystemExit too: it ends a thread, and nobody would answer
         answer.close()
         return errors.fault(error)
-    return Relay(answer).response_of(answer)
 
 
 class _Answer:
@@ -162,7 +163,16 @@ class _Answer:
     @property
     def has_body(self) -> bool:
         """Whether it can have one."""
-        return request.method != "HEAD" and self.status[:3] not in ("204", "304")
+        is_head = self._environ["REQUEST_METHOD"] == "HEAD"
+        return not is_head and self.status[:3] not in ("204", "304")
+
+    def check_length(self, sent: int) -> None:
+        """Raise ValueError if it is not as long as it says.
+
+        The client would take the next answer on its connection for the rest of this one.
+        """
+        if self.has_body and self.length not in (None, sent):
+            raise ValueError(f"Content-Length is {self.length}, and the body has {sent} bytes")
 
     def __iter__(self) -> Iterator[bytes]:
         while self._written:
@@ -228,10 +238,13 @@ class Relay(Stream):
 
     def go_on(self) -> None:
         """Have the app make all of it."""
-        early = True
+        early, sent = True, 0
         about.set({"request_id": self._request_id})
         try:
             for piece in self._answer:
+                if not isinstance(piece, bytes):
+                    raise TypeError(f"a piece of the body is {type(piece).__name__}, not bytes")
+                sent += len(piece)
                 with self._changed:
                     self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES or self._closed)
                     if self._closed:
@@ -239,7 +252,9 @@ class Relay(Stream):
                     self._pieces.append(piece)
                     self._ahead += len(piece)
                 self._wake()
-            early, self._all_made = False, True
+            early = False
+            self._answer.check_length(sent)
+            self._all_made = True
         except BaseException as error:
             log.error("fault in http.app, in its answer", exc_info=error)
             self._failed = True
