@@ -34,6 +34,12 @@ async def asgi(scope, receive, send):
     body = (await receive())["body"]
     if scope["path"] == "/raises":
         raise ValueError("asgi")
+    if scope["path"] == "/ends":
+        return
+    if scope["path"] == "/half":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise ValueError("asgi")
     if scope["path"] == "/framework":
         await send({"type": "http.response.start", "status": 500, "headers": []})
         await send({"type": "http.response.body", "body": b"a page"})
@@ -156,12 +162,16 @@ class TestWhatIsRaised:
         (line,) = (each for each in caplog.records if each.levelno == logging.ERROR)
         assert line.exc_info is not None
 
-    @pytest.mark.parametrize("path", ["/raises", "/framework"])
+    @pytest.mark.parametrize("path", ["/raises", "/framework", "/ends"])
     def test_by_an_asgi_app_is_too(self, found, path, caplog):
         answer = client_of(found("asgi")).get(path)
         assert (answer.status_code, [*answer.json]) == (500, ["detail"])
         (line,) = (each for each in caplog.records if each.levelno == logging.ERROR)
-        assert str(line.exc_info[1]) == "asgi"
+        assert "asgi" in str(line.exc_info[1]) or path == "/ends"
+
+    def test_by_an_asgi_app_after_half_its_answer_is_never_taken_for_the_end(self, found):
+        with pytest.raises(ValueError, match="asgi"):
+            client_of(found("asgi")).get("/half", buffered=True)
 
     def test_is_answered_by_the_handlers_of_a_flask_app_where_it_has_some(self):
         own = raising()
@@ -210,6 +220,8 @@ def test_more_requests_than_it_may_have_are_told_to_come_again(monkeypatch):
 class Pieces:
     """An answer of many pieces, as a Relay takes it."""
 
+    length: int | None = None
+
     def __init__(self, number: int) -> None:
         self.made = 0
         self.closed: list[bool] = []
@@ -221,7 +233,7 @@ class Pieces:
             yield b"x" * (AHEAD_BYTES // 4)
 
     def check_length(self, sent: int) -> None:
-        assert sent == self.made * (AHEAD_BYTES // 4)
+        assert sent == self.length or self.length is None
 
     def close(self, *, early: bool = False) -> None:
         self.closed.append(early)
@@ -258,6 +270,14 @@ class TestARelay:
             taken += relay.take()
         thread.join()
         assert (len(taken), pieces.closed, relay.is_cut) == (9, [False], False)
+
+    def test_is_whole_before_all_is_done_that_an_app_does_in_the_background(self, relayed):
+        relay, pieces, _ = relayed(3)
+        pieces.length = AHEAD_BYTES // 4
+        whole: list[bool] = []
+        relay.listen(lambda: whole.append(bool(relay.take()) and relay.is_whole))
+        relay.go_on()
+        assert whole[0] and pieces.made == 3 and pieces.closed == [False]
 
     def test_that_is_left_ends_what_makes_its_pieces(self, relayed):
         relay, pieces, thread = relayed(1000)

@@ -40,6 +40,7 @@ WHOLE_BYTES = 1 << 20
 # What may wait to be sent of any other.
 AHEAD_BYTES = 1 << 20
 _CANCEL = "runwait.cancel"
+_FAULT = "runwait.fault"
 
 
 def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
@@ -107,7 +108,7 @@ def _ask(own: App, body: bytes, done: Callable[[], None]) -> Response:
     answer = _Answer(own, environ, done)
     try:
         answer.begin()
-        if (answer.length is not None and answer.length <= WHOLE_BYTES) or not answer.has_body:
+        if not answer.has_body or (answer.is_short and not answer.is_of_asgi):
             whole = b"".join(answer)
             answer.check_length(len(whole))
             answer.close()
@@ -166,6 +167,16 @@ class _Answer:
         is_head = self._environ["REQUEST_METHOD"] == "HEAD"
         return not is_head and self.status[:3] not in ("204", "304")
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it says that its body is no long one."""
+        return self.length is not None and self.length <= WHOLE_BYTES
+
+    @property
+    def is_of_asgi(self) -> bool:
+        """Whether an ASGI app makes it, which may go on in the background once it is made."""
+        return _CANCEL in self._environ
+
     def check_length(self, sent: int) -> None:
         """Raise ValueError if it is not as long as it says.
 
@@ -181,6 +192,8 @@ class _Answer:
             yield piece
             while self._written:  # by the callable of old, while it made a piece
                 yield self._written.popleft()
+        if (error := self._environ.get(_FAULT)) is not None:
+            raise error
 
     def close(self, *, early: bool = False) -> None:
         """It is over; early: nobody wants the rest."""
@@ -244,6 +257,8 @@ class Relay(Stream):
             for piece in self._answer:
                 if not isinstance(piece, bytes):
                     raise TypeError(f"a piece of the body is {type(piece).__name__}, not bytes")
+                if self._all_made:
+                    continue  # what it still does is none of the client's business
                 sent += len(piece)
                 with self._changed:
                     self._changed.wait_for(lambda: self._ahead < AHEAD_BYTES or self._closed)
@@ -251,6 +266,7 @@ class Relay(Stream):
                         return
                     self._pieces.append(piece)
                     self._ahead += len(piece)
+                    self._all_made = sent == self._answer.length
                 self._wake()
             early = False
             self._answer.check_length(sent)
@@ -313,8 +329,12 @@ def _of_asgi(app: Any) -> App:
 
         try:
             await app(scope, receive, pass_on)
+            if not (begun or held):
+                raise RuntimeError("http.app ended without an answer")
         except Exception as error:
             if begun:
+                # a2wsgi may take what is there for all of it.
+                scope["wsgi_environ"][_FAULT] = error
                 raise
             log.error("fault in http.app", exc_info=error)
             body = errors.FAULT_BODY
