@@ -20,6 +20,7 @@ from runwait.storage.records import (
     RunRecords,
     RunStatus,
     ThreadEnd,
+    Verdict,
 )
 from runwait.storage.threads import ThreadBusy, ThreadRecords
 from tests.servers import RedisServer, eventually
@@ -782,6 +783,46 @@ def test_an_admission_that_is_withdrawn_leaves_nothing_and_frees_the_thread(stor
     assert claim.record.run_id == "r2"
     records.withdraw(a_run("r2"))
     assert thread_of(redis_server)["status"] == "idle"
+
+
+def admit_answered(records: RunRecords, run_id: str) -> Verdict:
+    key = IdempotencyKey("key", "request", 60.0)
+    return records.admit(a_run(run_id), LEASE, may_start=True, key=key, answer=b"the run")
+
+
+def test_of_an_answered_admission_that_is_withdrawn_the_key_is_free_again(storage, redis_server):
+    records = records_of(storage)
+    admit_answered(records, "r1")
+    records.withdraw(a_run("r1"))
+    assert records.read("r1") is None
+    assert admit_answered(records, "r2").kind == "running"
+
+
+def test_an_answered_admission_is_not_withdrawn_once_the_key_has_told_of_it(storage):
+    records = records_of(storage)
+    admit_answered(records, "r1")
+    assert admit_answered(records, "r2").document == b"the run"
+    records.withdraw(a_run("r1"))
+    # Its process does not know of it: any other may execute it.
+    claim, _ = records_of(storage, "two").claim(LEASE)
+    assert claim.record.run_id == "r1"
+    records.withdraw(a_run("r1"))
+    assert claim.cancel is None
+    assert records.read("r1") is not None
+
+
+def test_runs_of_one_request_are_withdrawn_with_its_key_or_not_at_all(storage):
+    records = records_of(storage)
+    key = IdempotencyKey("key", "request", 60.0)
+    runs = [(replace(a_run(each), thread_id=f"t{each}"), 0.0, None) for each in ("r1", "r2")]
+    for told in (False, True):
+        records.admit_all(runs, LEASE, key=key, answer=b"both")
+        if told:
+            assert records.admit_all(runs, LEASE, key=key, answer=b"both").document == b"both"
+        for record, *_ in runs:
+            records.withdraw(record)
+        assert {records.read(each.run_id) is not None for each, *_ in runs} == {told}
+        runs = [(replace(a_run(each), thread_id=f"t{each}"), 0.0, None) for each in ("r3", "r4")]
 
 
 def test_without_a_place_a_run_is_ready_for_any_process(storage):

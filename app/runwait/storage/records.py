@@ -21,6 +21,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         strategy   what it does to a busy thread when it is due
                                         watcher    who was told of it first, see follow_thread.lua
                                         idempotency, idempotency_ttl   the key below, and its ms
+                                        answered, answered_as   the key below where its answer did
+                                                   not wait for the end, and its run_id
     {prefix}:result:<run id>    string  the document that the run's end left
     {prefix}:waiting:<run id>   set     processes to be told of its end
     {prefix}:events:<run id>    stream  see events.py; {prefix}:listening:<run id> too
@@ -28,7 +30,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
     {prefix}:ready              zset    ids of runs that any process may take, by the ms when due
     {prefix}:queued             zset    ids of runs that wait for their thread, by their arrival
     {prefix}:tokens             string  the last fencing token
-    {prefix}:idempotency:<hash> hash    request, run_id, thread_id; document once the run ended
+    {prefix}:idempotency:<hash> hash    request, run_id, thread_id; document once the run ended;
+                                        told   1: it was replayed
     {prefix}:claim:<process>    hash    the last claim of a process: call, id
     {prefix}:claim:<process>:cancelled  the same, of claims of cancelled runs alone
     {prefix}:lapsed:<run id>    string  1: a process was lost with it, within the last day

@@ -18,5 +18,8 @@ if a.fingerprint then
   redis.call('HSET', KEYS[1], 'request', a.fingerprint, 'run_id', a.id, 'thread_id', a.thread, 'document',
     a.answer)
   redis.call('PEXPIRE', KEYS[1], a.key_ttl)
+  for _, run in ipairs(runs) do
+    redis.call('HSET', run[1], 'answered', KEYS[1], 'answered_as', a.id)
+  end
 end
 return {'pending'}

@@ -113,6 +113,10 @@ local function answer_to_key(p, key, request)
   if not before[1] then return false end
   if not before[4] and redis.call('EXISTS', p .. ':run:' .. before[2]) == 0 then return false end
   if before[1] ~= request then return {'other'} end
-  if before[4] then return {'replayed', before[2], before[3], before[4]} end
+  if before[4] then
+    -- Whoever was told of a run counts on it: see withdraw.lua.
+    redis.call('HSET', key, 'told', '1')
+    return {'replayed', before[2], before[3], before[4]}
+  end
   return {'in flight', before[2], before[3]}
 end

@@ -1,4 +1,5 @@
--- Takes back the admission of a run of which nobody was told.
+-- Takes back the admission of a run of which nobody was told: of one that was answered before it ended, a
+-- request may have been told that came again with the key. Then another process executes it.
 -- What is left is a mark, for the case that the admission itself arrives late.
 -- KEYS  1 run hash, 2 waiting processes
 -- ARGV  prefix, id, thread, owner (the process id that admitted it)
@@ -7,12 +8,20 @@
 local a = named(ARGV)
 local p, id, thread = a.prefix, a.id, a.thread
 local key = p .. ':thread:' .. thread
-local found = redis.call('HMGET', KEYS[1], 'idempotency', 'owner', 'ended_by', 'made_thread')
+local found = redis.call('HMGET', KEYS[1], 'idempotency', 'owner', 'ended_by', 'made_thread', 'answered',
+  'answered_as')
+local used, first = found[1] or found[5], found[6] or id
 if found[3] or found[2] and found[2] ~= a.owner then
-  if not found[1] then request_cancel(p, id, 'rollback') end
+  if not used then request_cancel(p, id, 'rollback') end
   return 0
 end
-if found[1] and redis.call('HGET', found[1], 'run_id') == id then redis.call('DEL', found[1]) end
+if used and redis.call('HGET', used, 'run_id') == first then
+  if found[5] and redis.call('HEXISTS', used, 'told') == 1 then
+    if found[2] then hand_back(p, id, clock()) end
+    return 0
+  end
+  redis.call('DEL', used)
+end
 redis.call('DEL', KEYS[1], KEYS[2], p .. ':listening:' .. id)
 redis.call('HSET', KEYS[1], 'ended_by', 'withdrawn')
 redis.call('PEXPIRE', KEYS[1], 60000)
