@@ -23,6 +23,14 @@ def is_up_to_date(server: RedisServer) -> bool:
     return info["role"] == "slave" and info["master_link_status"] == "up"
 
 
+def _slots(server: RedisServer) -> list[range]:
+    nodes: dict[str, Any] = server.client.cluster("NODES")
+    [mine] = [each for each in nodes.values() if "myself" in each["flags"]]
+    if "master" not in mine["flags"]:
+        return []
+    return [range(int(e[0]), int(e[-1]) + 1) for e in mine["slots"] if e[0].isdigit()]
+
+
 class Watched:
     """A primary and a replica, and three Sentinels that watch them.
 
@@ -95,6 +103,22 @@ class Watched:
             server.kill()
 
 
+class ClusterNode(RedisServer):
+    """A node of a cluster, alone until it has met others.
+
+    Attributes:
+        bus: its other port.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare it."""
+        self.bus = free_port()
+        options = {"--cluster-enabled": "yes", "--cluster-port": self.bus, "--appendonly": "no"}
+        options |= {"--cluster-node-timeout": GONE_MS, "--repl-diskless-sync-delay": 0}
+        arguments = [str(each) for pair in options.items() for each in pair]
+        super().__init__(folder, "valkey-server", arguments)
+
+
 class Cluster:
     """Three primaries and their replicas.
 
@@ -105,37 +129,28 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         """Prepare them."""
-        self.servers = []
+        self.servers: list[ClusterNode] = []
         for number in range(6):
             (folder / str(number)).mkdir(parents=True)
-            options = {"enabled": "yes", "port": free_port(), "node-timeout": GONE_MS}
-            arguments = [t for name, value in options.items() for t in (f"--cluster-{name}", value)]
-            arguments += ["--appendonly", "no", "--repl-diskless-sync-delay", "0"]
-            self.servers.append(
-                RedisServer(
-                    folder / str(number), "valkey-server", [str(each) for each in arguments]
-                )
-            )
-            self.servers[-1].bus = options["port"]
+            self.servers.append(ClusterNode(folder / str(number)))
         self.url = self.servers[0].url
 
-    def start(self, slots: int = 16384) -> None:
-        """Start all and wait until they serve so many slots."""
+    def start(self) -> None:
+        """Start all, and wait until they serve all slots."""
         for each in self.servers:
             each.start()
         first = self.servers[0]
         for each in self.servers[1:]:
             each.client.execute_command("CLUSTER MEET", "127.0.0.1", first.port, first.bus)
-        ends = [0, 5461, 10923, slots]
-        for server, (start, end) in zip(self.servers, itertools.pairwise(ends), strict=False):
+        ends = [0, 5461, 10923, 16384]
+        for server, (start, end) in zip(self.servers[:3], itertools.pairwise(ends), strict=True):
             server.client.execute_command("CLUSTER ADDSLOTSRANGE", start, end - 1)
         eventually(lambda: all(len(each.client.cluster("NODES")) == 6 for each in self.servers))
         for primary, replica in zip(self.servers[:3], self.servers[3:], strict=True):
             known = primary.client.cluster("MYID").decode()
             eventually(lambda known=known, replica=replica: self._follows(replica, known))
         eventually(lambda: all(is_up_to_date(each) for each in self.servers[3:]))
-        if slots == 16384:
-            eventually(self.is_whole)
+        eventually(self.is_whole)
 
     @staticmethod
     def _follows(replica: RedisServer, primary: str) -> bool:
@@ -155,26 +170,37 @@ class Cluster:
         ranges = server.client.execute_command("CLUSTER SLOTS")
         return str(sorted((each[0], each[1], each[2][1]) for each in ranges))
 
-    def primary_of(self, key: str) -> RedisServer:
+    def primary_of(self, key: str) -> ClusterNode:
         """The server that has a key, by what those say that run."""
         slot = key_slot(key.encode())
 
-        def found() -> RedisServer | None:
+        def found() -> ClusterNode | None:
             for server in self.servers:
-                if server.process is not None and self._has(server, slot):
+                if server.process is not None and any(slot in each for each in _slots(server)):
                     return server
             return None
 
-        server: RedisServer = eventually(found)
+        server: ClusterNode = eventually(found)
+        return server
+
+    def replica_of(self, primary: ClusterNode) -> ClusterNode:
+        """The server that has all that a primary has."""
+
+        def found() -> ClusterNode | None:
+            for server in self.servers:
+                if server.process is None or not is_up_to_date(server):
+                    continue
+                if server.client.info("replication")["master_port"] == primary.port:
+                    return server
+            return None
+
+        server: ClusterNode = eventually(found)
         return server
 
     @staticmethod
-    def _has(server: RedisServer, slot: int) -> bool:
-        nodes: dict[str, Any] = server.client.cluster("NODES")
-        [mine] = [each for each in nodes.values() if "myself" in each["flags"]]
-        return "master" in mine["flags"] and any(
-            int(each[0]) <= slot <= int(each[-1]) for each in mine["slots"] if each[0].isdigit()
-        )
+    def is_primary(server: RedisServer) -> bool:
+        """Whether it has slots, by what it says itself."""
+        return bool(_slots(server))
 
     def stop(self) -> None:
         """End all."""

@@ -25,8 +25,16 @@ from typing import Any, cast
 
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from runwait.storage import connection, urls
@@ -47,7 +55,8 @@ log = logging.getLogger("runwait.storage")
 # Pause before a call is sent again that found its key elsewhere, or under way.
 AGAIN_SECONDS = 0.02
 # What a node says of a key that is not there, or not there yet. Nothing was done.
-_ELSEWHERE = re.compile("MOVED|ASK |TRYAGAIN|CLUSTERDOWN")
+_ELSEWHERE = (AskError, MovedError, TryAgainError, ClusterDownError)
+_IN_WORDS = re.compile("MOVED|ASK |TRYAGAIN|CLUSTERDOWN")
 
 
 def storage_of(
@@ -224,12 +233,18 @@ class ClusterStorage(Storage):
 
     def _check_is_elsewhere(self, error: StorageUnavailable, deadline: float) -> None:
         """Raise it again, unless it says where else the keys are and there is time to go there."""
-        elsewhere = _ELSEWHERE.match(str(error))
+        # Older versions of redis-py have no class for them where a connection is asked.
+        elsewhere = isinstance(error.__cause__, _ELSEWHERE) or _IN_WORDS.match(str(error))
         if elsewhere:
             self._look_again.set()
-        if elsewhere is None or error.doubtful or time.monotonic() > deadline:
-            self.faults += 1
-            raise error
+        if elsewhere and time.monotonic() < deadline:
+            return
+        self.faults += 1
+        if elsewhere:
+            raise StorageUnavailable(
+                "Redis is away: the cluster moves what is asked for"
+            ) from error
+        raise error
 
     def _keep_mapped(self) -> None:
         waiting = pauses(connection.PAUSE_SECONDS)
