@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from runwait.metrics import Metrics
     from runwait.runs.service import Service
     from runwait.settings import Settings
+    from runwait.tracing import Traces
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class Runwait:
     service: Service
     http: HttpOptions
     metrics: Metrics
+    traces: Traces
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
+        self.traces.start()
         self.service.start()
         # What the start made lives as long as the process: no collection has to go over it again.
         gc.collect()
@@ -42,21 +45,31 @@ def create_app(settings: Settings) -> Flask:
         GraphLoadError: a graph that langgraph.json names cannot be loaded.
     """
     # Imported here, so that a module of this package can be used without all the others.
-    from runwait.api import access_log, blueprints, edge, errors, own_routes, request, workbench
+    from runwait.api import (
+        access_log,
+        blueprints,
+        edge,
+        errors,
+        own_routes,
+        request,
+        traced,
+        workbench,
+    )
     from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.metrics import Metrics
     from runwait.runs.service import Service
     from runwait.store import store_options
+    from runwait.tracing import Traces
     from runwait.webhooks.options import webhook_options
 
     config = read(settings.langgraph_config)
     graphs = load(config, settings.state_modules or ())
     settings = settings.completed_by(config)
     webhooks = webhook_options(settings, config)
-    metrics = Metrics(graphs)
-    service = Service(settings, graphs, store_options(config), webhooks, [metrics])
+    metrics, traces = Metrics(graphs), Traces()
+    service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics])
     http = http_options(settings, config)
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
@@ -64,8 +77,9 @@ def create_app(settings: Settings) -> Flask:
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service, http, metrics)
+    app.extensions["runwait"] = Runwait(settings, service, http, metrics, traces)
     access_log.register(app, metrics.answered)
+    traced.register(app, traces)
     edge.register(app, settings, http)
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)

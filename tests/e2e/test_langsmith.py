@@ -82,6 +82,16 @@ def traced(serve, valkey, langsmith):
     )
 
 
+def traced_runs(langsmith: ThreadingHTTPServer) -> list[dict[str, Any]]:
+    """What was told of the beginning of runs, of graphs and of what is in them."""
+    found = []
+    for each in list(langsmith.RequestHandlerClass.bodies):
+        path, _, body = each.partition(b" ")
+        assert path == b"/runs/batch", path
+        found += json.loads(body).get("post") or []
+    return found
+
+
 def test_feedback_keys_get_their_urls_and_the_trace_has_the_runs_id(traced, langsmith):
     body = {"assistant_id": "echo", "input": {"value": 1}, "feedback_keys": ["good", "bad"]}
     response = traced.http.post("/runs/wait", json=body)
@@ -93,8 +103,12 @@ def test_feedback_keys_get_their_urls_and_the_trace_has_the_runs_id(traced, lang
         },
     }
     run_id = response.headers["location"].split("/")[4]
-    bodies = langsmith.RequestHandlerClass.bodies
-    eventually(lambda: any(run_id.encode() in each for each in list(bodies)))
+    roots = eventually(lambda: [each for each in traced_runs(langsmith) if each["id"] == run_id])
+    assert roots[0].get("parent_run_id") is None
+    nodes = eventually(
+        lambda: [each for each in traced_runs(langsmith) if each.get("parent_run_id") == run_id]
+    )
+    assert {each["trace_id"] for each in (*roots, *nodes)} == {run_id}
 
 
 def test_a_langsmith_that_refuses_leaves_the_answer_as_it_is(traced, langsmith):

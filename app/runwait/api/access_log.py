@@ -15,6 +15,7 @@ from flask import Flask, Response, g, request
 
 from runwait.api.request import request_id
 from runwait.logs import about
+from runwait.trace_context import id_of
 
 log = logging.getLogger("runwait.requests")
 
@@ -53,6 +54,7 @@ def _end(answered: Answered, response: Response) -> Response:
         "client": request.remote_addr,
         "request_id": g.request_id,
         **{name: g.get(name) for name in ("thread_id", "run_id") if name in g},
+        **id_of(g.get("trace", {})),
     }
 
     @response.call_on_close

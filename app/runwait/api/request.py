@@ -100,10 +100,11 @@ def _methods_without(bad: set[str]) -> list[str]:
 
 
 def said_by_headers() -> dict[str, Any]:
-    """What a RunRequest has of the request's headers: its id, and those for the graph."""
+    """What a RunRequest has of the request's headers: its id, its trace, those for the graph."""
     http: HttpOptions = current_app.extensions["runwait"].http
     return {
         "request_id": g.request_id,
+        "trace": g.get("trace", {}),
         "headers": http.configurable_headers.of(request.headers),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runwait.serialization import dumps
+from runwait.storage.outbox import NewWebhook
 from runwait.storage.records import RunStatus, ThreadEnd
 from runwait.threads.compatibility import refused_by_channel
 
@@ -151,7 +152,7 @@ def _thread_end(outcome: Outcome, error: BaseException | None, rolled_back: bool
     return ThreadEnd("interrupted" if outcome.status is RunStatus.INTERRUPTED else "idle")
 
 
-def _webhook(run: Run, outcome: Outcome, document: bytes) -> tuple[str, bytes] | None:
+def _webhook(run: Run, outcome: Outcome, document: bytes) -> NewWebhook | None:
     """Whom to notify of the end, and of what (contract section 5)."""
     url = run.request.webhook
     if url is None:
@@ -164,7 +165,8 @@ def _webhook(run: Run, outcome: Outcome, document: bytes) -> tuple[str, bytes] |
         **({"error": outcome.error} if outcome.error is not None else {}),
     }
     values = document if outcome.error is None else dumps(run.values or {})
-    return url, dumps(fields)[:-1] + b',"values":' + values + b"}"
+    body = dumps(fields)[:-1] + b',"values":' + values + b"}"
+    return NewWebhook(url, body, run.trace)
 
 
 def _error(name: str, message: str) -> Outcome:

@@ -79,6 +79,8 @@ class Job:
         wants_events: whether LangChain's events are wanted; such a graph runs on the loop.
         is_protocol: whether it is streamed by LangGraph's event protocol; it runs on the loop too.
         emit: called with the namespace, mode and payload of each chunk that is streamed.
+        enter: called first in each context that the graph runs in.
+        ids: what log lines have beside the run's and the request's.
     """
 
     graph: Graph
@@ -97,6 +99,8 @@ class Job:
     wants_events: bool = False
     is_protocol: bool = False
     emit: Callable[[Namespace, str, Any], None] = lambda namespace, mode, payload: None
+    enter: Callable[[], object] = lambda: None
+    ids: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -361,7 +365,8 @@ def _context(job: Job) -> Context:
     names = {"run_id": "run_id", "request_id": "langgraph_request_id"}
     ids = {name: configurable[key] for name, key in names.items() if key in configurable}
     context = Context()
-    context.run(about.set, ids)
+    context.run(about.set, {**ids, **job.ids})
+    context.run(job.enter)
     return context
 
 

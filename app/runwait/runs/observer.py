@@ -11,6 +11,7 @@ from runwait.runs.run import Run
 from runwait.runs.watch import Block
 from runwait.storage.outbox import Webhook, WebhookOutcome
 from runwait.storage.records import RunRecord
+from runwait.trace_context import id_of
 
 log = logging.getLogger("runwait.runs")
 
@@ -124,7 +125,7 @@ class Observers(Observer):
 
 def _extra(run: Run) -> dict[str, object]:
     ids = {"run_id": run.run_id, "request_id": run.request.request_id}
-    return {**ids, "attempt": run.attempt}
+    return {**ids, "attempt": run.attempt, **id_of(run.trace)}
 
 
 class LogLines(Observer):
@@ -163,6 +164,7 @@ class LogLines(Observer):
                 "assistant_id": record.assistant_id,
                 "graph": record.graph_id,
                 "request_id": run.request.request_id,
+                **id_of(run.trace),
                 "status": str(outcome.status),
                 "duration_ms": round((time.monotonic() - run.started) * 1000, 1),
                 **({"error": type(error).__name__} if error is not None else {}),

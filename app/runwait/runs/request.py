@@ -42,6 +42,7 @@ class RunRequest:
         waits: whether it asked for the document alone. LangChain's events are not made for it then:
             LangGraph takes another way for them, on which a subgraph's output schema is ignored.
         headers: those of the request's headers that the graph's configurable has.
+        trace: the trace context of what it was asked in, by the names of W3C's headers.
         user: the caller, as whom it runs (`User`'s fields); None where nobody is asked.
     """
 
@@ -74,6 +75,7 @@ class RunRequest:
     assistant_metadata: dict[str, Any] = field(default_factory=dict)
     cron_id: str | None = None
     waits: bool = True
+    trace: dict[str, str] = field(default_factory=dict)
     user: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -16,6 +16,7 @@ from runwait.runs.request import RunRequest
 from runwait.runs.timers import Timer
 from runwait.runs.translation import Pair, Translation
 from runwait.storage.events import EventId
+from runwait.storage.outbox import NewWebhook
 from runwait.storage.records import RunRecord, ThreadEnd, now
 
 # How far apart this process's clock and Redis's may be for the times of events, in microseconds.
@@ -41,7 +42,7 @@ class Ending:
         rolled_back: nothing of it is to be left.
         refused: a channel refused what its last step wrote, which is to be taken back.
         thread: what becomes of its thread, if that outlives it.
-        webhook: whom to notify of it, and of what.
+        webhook: whom to notify of it, of what, and in which trace.
         events: the last events of its stream, names and data.
         ids: their places in its log, if there is one.
         at: when, by the monotonic clock, in seconds.
@@ -51,7 +52,7 @@ class Ending:
     stopped: bool
     rolled_back: bool
     thread: ThreadEnd | None
-    webhook: tuple[str, bytes] | None
+    webhook: NewWebhook | None
     refused: bool = False
     events: Sequence[Pair] = ()
     ids: Sequence[EventId] | Sequence[None] = ()
@@ -74,6 +75,9 @@ class Run:
         logged: whether its events are logged, so that they can be read in all processes.
         has_logged_values: whether values were among those that are.
         translation: makes its events.
+        span: OpenTelemetry's, of this attempt, if there is one.
+        trace: the trace context of what comes of it.
+        enter: called in the context that the graph runs in.
     """
 
     record: RunRecord
@@ -95,11 +99,15 @@ class Run:
     leased_until: float = 0.0
     logged: bool = False
     has_logged_values: bool = False
+    span: Any = None
+    trace: Mapping[str, str] = field(default_factory=dict)
+    enter: Callable[[], object] = lambda: None
     _numbered: int = 0
 
     def __post_init__(self) -> None:
         """Prepare to make its events."""
         asked = self.request
+        self.trace = self.trace or asked.trace
         self.logged = self.logged or asked.stream_resumable
         if PROTOCOL in asked.stream_mode:
             self.translation: Translation = ProtocolTranslation()

@@ -50,6 +50,7 @@ from runwait.storage.records import (
     RunStatus,
 )
 from runwait.threads.compatibility import raised_in
+from runwait.trace_context import id_of
 
 log = logging.getLogger("runwait.runs")
 
@@ -172,6 +173,8 @@ class Runner:
             wants_events=run.translation.wants_events,
             is_protocol=run.translation.is_protocol,
             emit=partial(self._emit, run),
+            enter=run.enter,
+            ids=id_of(run.trace),
         )
         if (limit := self._settings.run_timeout_seconds) is not None:
             late = partial(self._executor.help, partial(self._time_out, run))

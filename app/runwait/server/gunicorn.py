@@ -31,7 +31,7 @@ from typing import Any
 import gunicorn.glogging
 from gunicorn.errors import HaltServer
 
-from runwait import aliases, logs
+from runwait import aliases, logs, tracing
 from runwait.api.options import http_options
 from runwait.api.own_routes import own_app
 from runwait.graphs.config import GraphLoadError, read
@@ -116,6 +116,8 @@ def on_starting(server: Any) -> None:
     ) as error:
         sys.exit(f"runwait: {error}")
     files.make()
+    if problem := tracing.problem():
+        logging.getLogger("runwait.traces").warning(problem)
     _import_what_workers_share()
     if sys.stderr.isatty():
         _tell_of_runs_from_before()

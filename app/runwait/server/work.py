@@ -13,7 +13,7 @@ import sys
 import threading
 from logging.config import dictConfig
 
-from runwait import aliases, logs
+from runwait import aliases, logs, tracing
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import Metrics, files
@@ -22,6 +22,7 @@ from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
 from runwait.store import store_options
+from runwait.tracing import Traces
 from runwait.webhooks.options import webhook_options
 
 log = logging.getLogger("runwait.runs")
@@ -45,8 +46,11 @@ def work() -> None:
         graphs = load(config, settings.state_modules or ())
         settings = settings.completed_by(config)
         webhooks = webhook_options(settings, config)
-        metrics = Metrics(graphs)
-        service = Service(settings, graphs, store_options(config), webhooks, [metrics])
+        traces, metrics = Traces(), Metrics(graphs)
+        service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics])
+        if problem := tracing.problem():
+            log.warning(problem)
+        traces.start()
         service.start(claims=True)
     except GraphLoadError as error:
         sys.exit(f"runwait: {report(error, whole=settings.log_level == 'DEBUG')}")
@@ -66,6 +70,7 @@ def work() -> None:
     while not told.wait(60):
         pass
     service.stop(settings.shutdown_grace_seconds)
+    traces.stop()
     files.leave(name)
     embedded.stop()
     logging.shutdown()

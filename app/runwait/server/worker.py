@@ -240,6 +240,7 @@ class Worker(BaseWorker):
         except Exception:
             log.exception("fault while stopping")
         finally:
+            self.runwait.traces.stop()
             logging.shutdown()
             # Not sys.exit: it would wait for every thread, and a graph may hang on one.
             os._exit(0)

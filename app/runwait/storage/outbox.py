@@ -11,6 +11,7 @@
                                                claim     the attempt that is under way
                                                settled   the last attempt that failed
                                                error     why it did
+                                               trace     the trace context of the run, as JSON
                                                done      all that is left, for an hour, of one that
                                                          was delivered
     {prefix}:outbox                      zset  receivers by the ms when their next webhook is due
@@ -27,8 +28,9 @@ Redis's.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
@@ -43,6 +45,21 @@ DEAD_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True)
+class NewWebhook:
+    """A webhook to be put in with its run's end.
+
+    Attributes:
+        url: where to.
+        body: the text of a JSON object.
+        trace: headers of the run's trace context.
+    """
+
+    url: str
+    body: bytes
+    trace: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Webhook:
     """A webhook that this process is to deliver now.
 
@@ -54,6 +71,7 @@ class Webhook:
         attempts: how many there were, with this one.
         age: seconds since the attempts began.
         claim: tells this attempt from all others.
+        trace: headers of the run's trace context.
     """
 
     run_id: str
@@ -63,6 +81,7 @@ class Webhook:
     attempts: int
     age: float
     claim: str
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,11 +151,18 @@ class Outbox:
         answer = await self._storage.acall(
             _CLAIM, [self._queue, self._claimed], [self._tag, claim, _ms(lease), *full]
         )
-        run_id, url, body, receiver, attempts, age, due = answer
+        run_id, url, body, receiver, attempts, age, due, trace = answer
         if run_id is None:
             return None, None if due < 0 else due / 1000
         webhook = Webhook(
-            run_id.decode(), url.decode(), body, receiver.decode(), attempts, age / 1000, claim
+            run_id.decode(),
+            url.decode(),
+            body,
+            receiver.decode(),
+            attempts,
+            age / 1000,
+            claim,
+            json.loads(trace or b"{}"),
         )
         return webhook, 0.0
 

@@ -67,6 +67,7 @@ from runwait.storage.connection import (
     client,
     named,
 )
+from runwait.storage.outbox import NewWebhook
 
 # The layout of a record's JSON. A version that changes what a name means has to raise it.
 LAYOUT = 1
@@ -644,7 +645,7 @@ class RunRecords:
         token: int | None = None,
         undone: bool = False,
         thread: ThreadEnd | None = None,
-        webhook: tuple[str, bytes] | None = None,
+        webhook: NewWebhook | None = None,
         rewritten: bool = False,
         attempt: int = 1,
         events: Sequence[tuple[str, bytes]] = (),
@@ -670,7 +671,6 @@ class RunRecords:
         """
         run_id = record.run_id
         keys = [self._run(run_id), self._result(run_id), self._waiting(run_id)]
-        url, body = webhook or (None, None)
         given: dict[str, Any] = {
             "id": run_id,
             "thread": record.thread_id,
@@ -682,9 +682,10 @@ class RunRecords:
             "status": record.status,
             "updated_at": record.updated_at,
             "rolled_back": undone,
-            "webhook_url": url,
-            "webhook_body": body,
         }
+        if webhook is not None:
+            given |= {"webhook_url": webhook.url, "webhook_body": webhook.body}
+            given["webhook_trace"] = json.dumps(dict(webhook.trace)) if webhook.trace else None
         if events:
             given |= {"event": event, "attempt": attempt}
             given["events"] = json.dumps([[name, data.decode()] for name, data in events])

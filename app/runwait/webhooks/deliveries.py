@@ -25,6 +25,7 @@ import httpcore
 
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.outbox import Outbox, Webhook, WebhookOutcome
+from runwait.trace_context import HEADERS
 from runwait.version import __version__
 from runwait.webhooks.signatures import signature, signing_key
 from runwait.webhooks.targets import (
@@ -120,6 +121,7 @@ class Request:
             ("webhook-id", webhook.run_id),
             ("webhook-timestamp", str(timestamp)),
         ]
+        headers += [(name, webhook.trace[name]) for name in HEADERS if name in webhook.trace]
         if key is not None:
             signed = signature(key, webhook.run_id, timestamp, content)
             headers.append(("webhook-signature", signed))

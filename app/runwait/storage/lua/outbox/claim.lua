@@ -3,13 +3,14 @@
 -- ARGV  1 tag of all keys, 2 what tells this call from all others, 3 lease in ms, then the receivers
 --       that this process is to give no more now
 -- Returns {id, url, body, receiver, attempts with this one, ms since the first, ms until the next is
--- due}: id is false if none is due now, the last -1 if none is to come. A repeated call takes no
--- second webhook.
+-- due, trace context}: id is false if none is due now, the time -1 if none is to come. A repeated call
+-- takes no second webhook.
 local p = ARGV[1]
 local now = clock()
 local function answer(id)
-  local found = redis.call('HMGET', outbox_key(p, id), 'url', 'body', 'receiver', 'attempts', 'since')
-  return {id, found[1], found[2], found[3], tonumber(found[4]), now - found[5], 0}
+  local found = redis.call('HMGET', outbox_key(p, id), 'url', 'body', 'receiver', 'attempts', 'since',
+    'trace')
+  return {id, found[1], found[2], found[3], tonumber(found[4]), now - found[5], 0, found[6] or ''}
 end
 local last = redis.call('HMGET', KEYS[2], 'call', 'id')
 if last[1] == ARGV[2] and redis.call('HGET', outbox_key(p, last[2]), 'claim') == ARGV[2] then
@@ -27,8 +28,8 @@ while true do
       break
     end
   end
-  if not receiver then return {false, '', '', '', 0, 0, -1} end
-  if due > now then return {false, '', '', '', 0, 0, due - now} end
+  if not receiver then return {false, '', '', '', 0, 0, -1, ''} end
+  if due > now then return {false, '', '', '', 0, 0, due - now, ''} end
   local id = redis.call('ZRANGE', p .. ':outbox:' .. receiver, 0, 0)[1]
   if id and redis.call('HEXISTS', outbox_key(p, id), 'url') == 1 then
     -- A full Redis refuses a script that begins by adding; but only what is taken out makes room.

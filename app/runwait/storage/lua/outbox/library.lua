@@ -41,12 +41,14 @@ end
 -- Adds a webhook, due at once, and tells all processes; does nothing if the run's is known.
 --   url   where to, an absolute URL or a reference
 --   body  what is sent: the text of a JSON object
-local function outbox_add(p, id, now, url, body)
+--   trace the trace context of the run, as JSON, if there is one
+local function outbox_add(p, id, now, url, body, trace)
   local key = outbox_key(p, id)
   if redis.call('EXISTS', key) == 1 then return end
   local receiver = outbox_receiver(url)
   redis.call('HSET', key, 'url', url, 'body', body, 'receiver', receiver, 'created', now,
     'since', now, 'attempts', 0)
+  if trace then redis.call('HSET', key, 'trace', trace) end
   outbox_due(p, id, receiver, now)
   redis.pcall('PUBLISH', p .. ':told:all', 'webhook')
 end

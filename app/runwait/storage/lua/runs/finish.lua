@@ -12,7 +12,7 @@
 --       events        the last of its log, each a name and its data, as JSON
 --       event         the number of the first of them
 --       attempt       how often it was started
---       webhook_url, webhook_body  whom to notify, and of what
+--       webhook_url, webhook_body, webhook_trace  whom to notify, of what, and in which trace
 -- Returns 1 if this end stands (also when repeated), 0 if another one does or the run is another
 -- process's now, -1 if the record has to be given, since it is not there.
 local a = named(ARGV)
@@ -38,7 +38,7 @@ local waiting = redis.call('SMEMBERS', KEYS[3])
 local now = clock()
 local last = not kept and ttl == 0 and #waiting == 0
 if not last and not a.record and not standing[2] then return -1 end
-if a.webhook_url then outbox_add(p, id, now, a.webhook_url, a.webhook_body) end
+if a.webhook_url then outbox_add(p, id, now, a.webhook_url, a.webhook_body, a.webhook_trace) end
 if standing[5] and redis.call('HGET', standing[5], 'run_id') == id then
   redis.call('HSET', standing[5], 'document', a.document)
   redis.call('PEXPIRE', standing[5], standing[6])
