@@ -163,6 +163,7 @@ def create(body: dict[str, Any]) -> Response:
 @operation(
     body=SearchAssistantsBody(),
     gives=Answer("The assistants.", fields.list_of(AssistantAnswer), headers=PAGED),
+    refuses=[NOT_FOUND],
 )
 def search(body: dict[str, Any]) -> Response:
     """A page of the assistants that match."""
@@ -174,7 +175,7 @@ def search(body: dict[str, Any]) -> Response:
 
 
 @blueprint.post("/assistants/count")
-@operation(body=CountAssistantsBody(), gives=A_COUNT)
+@operation(body=CountAssistantsBody(), gives=A_COUNT, refuses=[NOT_FOUND])
 def count(body: dict[str, Any]) -> Response:
     """How many assistants match."""
     return answer(_assistants().count(AssistantQuery(**body)))

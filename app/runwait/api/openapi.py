@@ -61,8 +61,8 @@ _HEADERS = {
 
 _REQUEST_ID = {
     "description": "What the request is called in the log and, as `langgraph_request_id`, in the "
-    "graph's config. One is made if there is none.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "examples": ["order-4711"]},
+    "graph's config: 1 to 255 printable ASCII characters. One is made if it is anything else.",
+    "schema": {"type": "string", "examples": ["order-4711"]},
 }
 
 

@@ -79,23 +79,27 @@ def _check_host() -> None:
 
 def _check_ids() -> None:
     """Raise InvalidRequest unless all ids in the path are UUIDs; views get them in lower case."""
+    if isinstance(refused := request.routing_exception, MethodNotAllowed):
+        refused.valid_methods = _methods() or refused.valid_methods
     given = request.view_args or {}
     ids = {name: given[name] for name in _IDS if name in given}
-    if bad := {name for name, each in ids.items() if not is_uuid(each)}:
-        if methods := _methods_without(bad):
+    if bad := [name for name, each in ids.items() if not is_uuid(each)]:
+        if methods := _methods():
             raise MethodNotAllowed(methods)
-        raise InvalidRequest(problems([(name, "must be a UUID") for name in ids if name in bad]))
+        raise InvalidRequest(problems([(name, "must be a UUID") for name in bad]))
     given.update((name, each.lower()) for name, each in ids.items())
 
 
-def _methods_without(bad: set[str]) -> list[str]:
-    """The methods of the path where what is no id is a word of its own, as in /threads/search."""
+def _methods() -> list[str]:
+    """The methods of the path; a word of its own in it, as in /threads/search, is no id."""
     adapter = current_app.create_url_adapter(request)
     assert adapter is not None
     return [
         method
         for method in sorted(adapter.allowed_methods())
-        if not bad & adapter.match(method=method)[1].keys()
+        if all(
+            is_uuid(each) for name, each in adapter.match(method=method)[1].items() if name in _IDS
+        )
     ]
 
 

@@ -49,13 +49,19 @@ def stream(about: str) -> Answer:
     return Answer(
         about,
         {
-            **fields.STRING,
-            "description": "Server-sent events; the data of each is JSON on one line.",
-            "examples": [
-                'event: metadata\r\ndata: {"run_id": "...", "attempt": 1}\r\n\r\n'
-                'event: updates\r\ndata: {"write": {"draft": "Dear all"}}\r\nid: 3-17\r\n\r\n'
-                'event: end\r\ndata: {"run_id": "...", "status": "success"}\r\n\r\n'
-            ],
+            **fields.OBJECT,
+            "description": "One of the server-sent events.",
+            "properties": {
+                "event": {**fields.STRING, "description": "What it is, such as `updates`."},
+                "data": {
+                    **fields.STRING,
+                    "contentMediaType": "application/json",
+                    "description": "JSON on one line.",
+                },
+                "id": {**fields.STRING, "description": "For Last-Event-ID, if it is kept."},
+            },
+            "required": ["event", "data"],
+            "examples": [{"event": "updates", "data": '{"write": {"draft": "Hi"}}', "id": "3-17"}],
         },
         headers={**LOCATION, **CONTENT_LOCATION, **REPLAYED},
         mimetype="text/event-stream",

@@ -189,7 +189,11 @@ class SearchBody(CountBody):
             **fields.OBJECT,
             "maxProperties": MOST_PATHS,
             "propertyNames": {"pattern": "^[A-Za-z0-9_]+$"},
-            "additionalProperties": {**fields.STRING, "maxLength": MOST_IN_PATH},
+            "additionalProperties": {
+                **fields.STRING,
+                "maxLength": MOST_IN_PATH,
+                "pattern": f"^(?:{PATH.pattern})$",
+            },
         },
         about="What to take out of each thread: names, and paths such as values.messages[-1].",
         example={"last": "values.messages[-1].content"},
