@@ -37,6 +37,7 @@ IDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "assistant_id": ("The assistant's id, or its graph's name.", fields.STRING, "chat"),
     "cron_id": ("The cron's id.", fields.UUID, AN_ID),
     "file": ("The file's name.", fields.STRING, "docs.js"),
+    "name": ("The file's name.", fields.STRING, "main.js"),
     "namespace": ("The subgraph's namespace.", fields.STRING, "writer"),
 }
 

@@ -35,6 +35,10 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, str) and value != "" and "." not in value and "\0" not in value
 
 
+# A namespace as text: its labels, joined by periods.
+_LABELS = r"^[^.\x00]+(\.[^.\x00]+)*$"
+
+
 def _namespace(
     must: str,
     allowed: Callable[[list[str]], bool] = lambda labels: True,
@@ -60,7 +64,7 @@ def _namespace(
     return fields.Strict(
         text + must,
         check,
-        schema=fields.STRING if parse else schema,
+        schema={**fields.STRING, "pattern": _LABELS} if parse else schema,
         convert=lambda value: tuple(parse(value) if parse else value),
         **options,
     )

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from flask import Blueprint, Response, abort, request
 
+from runwait.api import fields
+from runwait.api.operation import Answer, operation
+
 _TYPES = {
     "index.html": "text/html",
     "style.css": "text/css",
@@ -46,12 +49,18 @@ blueprint = Blueprint("workbench", __name__)
 
 
 @blueprint.get("/")
+@operation(gives=Answer("The page.", fields.STRING, mimetype="text/html"), stored=False)
 def index() -> Response:
-    """The page."""
+    """The workbench, a page."""
     return _file("index.html")
 
 
 @blueprint.get("/workbench/<name>")
+@operation(
+    gives=Answer("The file.", fields.STRING, mimetype="text/javascript"),
+    refuses=[HTTPStatus.NOT_FOUND],
+    stored=False,
+)
 def file(name: str) -> Response:
     """One of the files that the page is made of."""
     if name not in _TYPES:
