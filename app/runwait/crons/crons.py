@@ -41,18 +41,23 @@ def next_of(cron: CronRecord, now: int) -> int | None:
     return None if found is None else within(cron, milliseconds(found))
 
 
-def missed_until(cron: CronRecord, now: int) -> tuple[int, int]:
-    """Of a cron that is due, the latest time until now or its end, and how many came before it."""
+def times_of(cron: CronRecord, now: int) -> tuple[int, int, int | None]:
+    """Of a cron that is due, the latest time until now or its end, how many there were before that
+    since it is due, and the first after now."""
     assert cron.next is not None
     schedule = schedule_for(cron)
+    found = schedule.after(at(cron.next))
+    following = None if found is None else milliseconds(found)
     last = now if cron.end_time is None else min(now, cron.end_time)
-    following = schedule.after(at(cron.next))
-    if following is None or milliseconds(following) > last:
-        return cron.next, 0
-    found = schedule.latest(at(last))
-    assert found is not None
+    if following is None or following > now:
+        return cron.next, 0, None if following is None else within(cron, following)
+    if following > last:
+        return cron.next, 0, None
+    latest = schedule.latest(at(last))
+    assert latest is not None
     # At least this one, which the wall may not show.
-    return milliseconds(found), max(1, schedule.count(at(cron.next), found))
+    missed = max(1, schedule.count(at(cron.next), latest))
+    return milliseconds(latest), missed, next_of(cron, now)
 
 
 def within(cron: CronRecord, due: int) -> int | None:

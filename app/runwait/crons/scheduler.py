@@ -12,10 +12,8 @@ from runwait.assistants.assistants import Assistants
 from runwait.crons.crons import (
     due_of,
     ids_of,
-    is_of_system,
-    missed_until,
-    next_of,
     request_of,
+    times_of,
 )
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.admission import new_record
@@ -119,8 +117,7 @@ class Scheduler:
 
     def _start_of(self, cron: CronRecord, now: int) -> Start | None:
         """The run that a cron is to start: of several times that were missed, the latest's."""
-        assert cron.next is not None
-        due, missed = missed_until(cron, now)
+        due, missed, following = times_of(cron, now)
         try:
             assistant = self._assistant_of(cron)
         except AssistantNotFound:
@@ -135,7 +132,7 @@ class Scheduler:
             cron,
             record,
             thread_of(record, self._settings) if request.kept else None,
-            next=next_of(cron, now),
+            next=following,
             missed=missed,
             none=cron.end_time is not None and now > cron.end_time + LATE_MS,
         )
@@ -182,8 +179,9 @@ class Scheduler:
         Raises:
             AssistantNotFound: there is none any more.
         """
-        if is_of_system(cron):
-            return Assistant.of_graph(cron.graph_id)
+        system = Assistant.of_graph(cron.graph_id)
+        if cron.assistant_id == system.assistant_id:
+            return system
         try:
             return self._assistants.resolve(cron.assistant_id)
         except UnknownGraph:
