@@ -44,8 +44,8 @@ _READ_BATCH = 100
 _FOUND_BATCH = 5000
 # Terms of one query that the index is asked for.
 _ASKED_MAX = 20
-# Those that are due are read in such portions.
-_DUE_MOST = 50
+# Those that are due are read in such portions: small runs are started by one small call then.
+_DUE_MOST = 30
 _DUE_BYTES = 65_536
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
