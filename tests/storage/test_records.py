@@ -554,6 +554,14 @@ def test_a_run_does_not_bring_back_a_thread_that_expired(storage, redis_server):
     assert [each.thread_id for each in threads.sweep()[0]] == ["t1"]
 
 
+def test_the_runs_of_a_thread_that_expired_are_not_listed(storage, redis_server):
+    records = records_of(storage)
+    ThreadRecords(storage, "test", None).create("t1", {}, ttl=60_000)
+    assert records.of_thread("t1", 10, 0, None) == []
+    redis_server.client.zadd("{test}:threads:expiry", {"t1": 1})
+    assert records.of_thread("t1", 10, 0, None) is None
+
+
 def test_a_run_makes_a_thread_that_is_pruned_where_the_service_has_it_so(storage, redis_server):
     records = records_of(storage)
     thread = NewThread({"n": 1}, ["n=1"], 600_000, prunes=True)

@@ -362,22 +362,24 @@ def test_a_use_puts_the_expiry_off(records, storage, redis_server, use):
     assert due - redis_server.client.time()[0] * 1000 > 500_000
 
 
-@pytest.mark.parametrize("strategy", ["get", "patch", "hold", "search", "ids", "count", "find"])
-def test_an_expired_thread_is_gone_at_once(records, redis_server, strategy):
+@pytest.mark.parametrize(
+    "ask", ["get", "patch", "hold", "delete", "search", "ids", "count", "find"]
+)
+def test_an_expired_thread_is_gone_at_once(records, redis_server, ask):
     thread_id = new(records, {"a": 1}, ttl=60_000)
     expire(redis_server, thread_id)
-    if strategy in ("get", "patch", "hold"):
-        arguments = ({},) if strategy == "patch" else ()
+    if ask in ("get", "patch", "hold", "delete"):
+        arguments = ({},) if ask == "patch" else ()
         with pytest.raises(ThreadNotFound):
-            getattr(records, strategy)(thread_id, *arguments)
-    elif strategy == "count":
+            getattr(records, ask)(thread_id, *arguments)
+    elif ask == "count":
         assert records.count(ThreadQuery()) == 0
     else:
         asked: dict[str, Any] = {
             "search": {},
             "ids": {"ids": [thread_id]},
             "find": {"metadata": {"a": 1}, "status": "idle"},
-        }[strategy]
+        }[ask]
         page = records.search(ThreadQuery(**asked))
         assert (page.records, page.total) == ([], 0)
     assert [each.thread_id for each in records.sweep()[0]] == [thread_id]

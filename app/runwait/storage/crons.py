@@ -467,7 +467,7 @@ class CronRecords:
 
 
 _LIBRARIES = ("runs/library", "crons/library")
-_WRITE = Script.load("crons/write", *_LIBRARIES)
+_WRITE = Script.load("crons/write", *_LIBRARIES, "threads/library")
 _READ = Script.load("crons/read", *_LIBRARIES, large=True)
 _DELETE = Script.load("crons/delete", *_LIBRARIES)
 _DUE = Script.load("crons/due", *_LIBRARIES, large=True)

@@ -285,5 +285,7 @@ def text_of(event: EventId) -> str:
 _LOG = Script.load("runs/log")
 _AFTER = Script.load("runs/events_after", large=True)
 _FOLLOW = Script.load("runs/follow", "runs/library", large=True)
-_FOLLOW_THREAD = Script.load("runs/follow_thread", "runs/library")
+_FOLLOW_THREAD = Script.load(
+    "runs/follow_thread", "runs/library", "crons/library", "threads/library"
+)
 _UNFOLLOW = Script.of("return redis.call('SREM', KEYS[1], ARGV[1])")

@@ -785,7 +785,7 @@ class RunRecords:
         found = self._storage.call(
             _LIST,
             [thread, f"{thread}:runs"],
-            named(prefix=self._tag, limit=limit, offset=offset, status=status),
+            named(prefix=self._tag, id=thread_id, limit=limit, offset=offset, status=status),
         )
         return None if found is None else [RunRecord.restored(*each) for each in found]
 
@@ -915,7 +915,7 @@ _TAKEN = Script.load("runs/taken")
 _CANCEL = Script.load("runs/cancel", *_SHARED)
 _IN_FLIGHT = Script.load("runs/in_flight")
 _GONE = Script.load("threads/gone")
-_LIST = Script.load("runs/list", large=True)
+_LIST = Script.load("runs/list", *_SHARED, large=True)
 _REMOVE = Script.load("runs/remove", "runs/library")
 _QUEUE = Script.load("runs/queue", "runs/library")
 _BEAT = Script.load("runs/beat", *_SHARED)

@@ -21,6 +21,7 @@ if a.seen then
   for _, index in ipairs(cron_indexes(p, before[2])) do redis.call('ZREM', index, a.id) end
 else
   if a.thread then
+    thread_expire(p, a.thread, now)
     local there = redis.call('HMGET', p .. ':thread:' .. a.thread, 'status', 'temporary')
     if not there[1] or there[2] then return -2 end
   end

@@ -9,6 +9,7 @@
 local a = named(ARGV)
 local p = a.prefix
 local key = p .. ':listening:' .. a.thread
+thread_expire(p, a.thread, clock())
 redis.call('SADD', key, a.follower)
 redis.call('PEXPIRE', key, 604800000)
 local found = redis.call('HMGET', KEYS[1], 'created', 'active')

@@ -1,9 +1,10 @@
 -- The runs of a thread, newest first.
 -- KEYS  1 thread hash, 2 the thread's runs
--- ARGV  prefix, limit, offset, status (if only such are meant)
+-- ARGV  prefix, id (of the thread), limit, offset, status (if only such are meant)
 -- Returns a list of {record, status, updated_at}; false if there is no such thread.
 local a = named(ARGV)
 local p, most, skip = a.prefix, tonumber(a.limit), tonumber(a.offset)
+thread_expire(p, a.id, clock())
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local found, at = {}, 0
 if not a.status then at, skip = skip, 0 end

@@ -149,14 +149,13 @@ local function thread_awaits_run(p, id)
 end
 
 -- Removes the thread if it was not used for as long as it lives. Begins whatever asks for a thread.
+-- Returns whether it did.
 local function thread_expire(p, id, now)
   local due = redis.call('ZSCORE', p .. ':threads:expiry', id)
-  if not due or tonumber(due) > now then return end
-  if thread_awaits_run(p, id) then
-    thread_touch(p, id, now)
-  else
-    thread_remove(p, id, now)
-  end
+  if not due or tonumber(due) > now then return false end
+  if not thread_awaits_run(p, id) then return thread_remove(p, id, now) end
+  thread_touch(p, id, now)
+  return false
 end
 
 -- Removes threads that were not used for as long as they live, so many at most. Returns whether there may
