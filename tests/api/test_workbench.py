@@ -13,7 +13,7 @@ from runwait import create_app
 from runwait.api import errors, workbench
 from runwait.settings import Settings
 
-FOLDER = Path(workbench.__file__).parent
+FOLDER = Path(workbench.__file__).parent / "pages" / "workbench"
 FILES = sorted(each.name for each in FOLDER.iterdir() if each.is_file())
 SCRIPTS = [each for each in FILES if each.endswith(".js")]
 
@@ -63,10 +63,10 @@ def test_a_file_that_is_known_is_not_sent_again(http: FlaskClient) -> None:
     assert (again.status_code, again.data) == (304, b"")
 
 
-def test_the_page_names_only_files_of_its_own_and_relatively() -> None:
+def test_the_page_names_only_what_is_beside_it_and_relatively() -> None:
     page = (FOLDER / "index.html").read_text()
     named = re.findall(r"(?:href|src)=\"(.*?)\"", page)
-    assert {each.removeprefix("workbench/") for each in named} <= {*FILES}
+    assert {each.removeprefix("workbench/") for each in named} <= {*FILES, "docs"}
     assert not re.search(r"\sstyle=|\son\w+=|<style|<script>", page)
     for name in SCRIPTS:
         imported = re.findall(r"from \"(.*?)\"", (FOLDER / name).read_text())
@@ -78,6 +78,11 @@ def test_no_script_makes_markup_of_texts(name: str) -> None:
     script = (FOLDER / name).read_text()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
     assert "://" not in script.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_below_a_prefix_it_is_where_its_files_are_found(http: FlaskClient) -> None:
+    answer = http.open("/", environ_overrides={"SCRIPT_NAME": "/a/b", "PATH_INFO": ""})
+    assert (answer.status_code, answer.headers["Location"]) == (308, "/a/b/")
 
 
 @pytest.mark.parametrize("is_on", [True, False])

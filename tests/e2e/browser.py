@@ -76,10 +76,6 @@ class Browser:
             self._call("Fetch.enable", patterns=patterns)
         self._call("Page.navigate", url=url)
 
-    def visit(self, url: str) -> None:
-        """Open a page of a server."""
-        self._call("Page.navigate", url=url)
-
     def go(self, url: str) -> None:
         """Open a page as its server has it, and note all that it does wrong and asks for."""
         for domain in ("Page", "Runtime", "Log", "Network"):

@@ -195,6 +195,15 @@ def due_now(valkey: RedisServer, *run_ids: str) -> None:
     valkey.client.publish("{runwait}:told:all", "ready")
 
 
+def given_up(valkey: RedisServer, run_id: str, error: str) -> None:
+    """As if the webhook of a run had been given up. Nobody claims it while it is made."""
+    seconds, _ = valkey.client.time()
+    fields = {"url": "http://127.0.0.1:9/x", "body": "{}", "receiver": "127.0.0.1:9"}
+    times = {"created": seconds * 1000, "attempts": 4, "error": error}
+    valkey.client.hset(f"{{runwait}}:webhook:{run_id}", mapping={**fields, **times})
+    valkey.client.zadd("{runwait}:webhooks:dead", {run_id: seconds * 1000})
+
+
 class Sdk:
     """Calls the SDK's methods; each on a connection of its own, so that any process answers."""
 

@@ -12,9 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runwait.cli import main, resources
-from runwait.storage.connection import Storage
-from runwait.storage.outbox import Outbox
-from tests.e2e.calls import Gate
+from tests.e2e.calls import Gate, given_up
 from tests.servers import Server, eventually
 
 Called = Callable[..., Result]
@@ -182,18 +180,9 @@ def test_crons_are_listed_run_and_deleted(runwait: Called, threads: list[str], z
 def test_webhooks_that_were_given_up_are_listed_and_retried(
     runwait: Called, zoo: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = Storage(zoo.valkey.url, 1)
-    storage.start()
-    # Of another prefix than the server's, lest that delivers them: what is dead is put in by hand.
-    outbox = Outbox(storage, "runwait")
     ids = [str(uuid4()) for _ in range(3)]
-    seconds, _ = zoo.valkey.client.time()
     for each in ids:
-        fields = {"url": "http://127.0.0.1:9/x", "body": "{}", "receiver": "127.0.0.1:9"}
-        times = {"created": seconds * 1000, "attempts": 4, "error": "the answer was 500"}
-        zoo.valkey.client.hset(f"{{runwait}}:webhook:{each}", mapping={**fields, **times})
-        zoo.valkey.client.zadd("{runwait}:webhooks:dead", {each: seconds * 1000})
-    assert len(outbox.dead(10)) == 3
+        given_up(zoo.valkey, each, "the answer was 500")
     monkeypatch.setattr(resources, "PAGE", 2)
 
     found = rows(runwait("webhooks", "list"))

@@ -208,8 +208,8 @@ class TestFromAWheel:
         assert {
             "runwait/py.typed",
             "runwait/storage/lua/runs/admit.lua",
-            "runwait/api/workbench/index.html",
-            "runwait/api/workbench/main.js",
+            "runwait/api/pages/workbench/index.html",
+            "runwait/api/pages/workbench/main.js",
         } <= files
         assert files == {name for name in built if not name.startswith("runwait-")}
 

@@ -91,7 +91,7 @@ def group_of(path: str) -> str:
         return "runs"
     if parts[0] in _META:
         return "meta"
-    return parts[0] or "ui"
+    return "ui" if parts[0] in ("", "workbench") else parts[0]
 
 
 def http_options(settings: Settings, config: LanggraphConfig) -> HttpOptions:

@@ -155,10 +155,11 @@ def _server(settings: Settings) -> Iterator[Finding]:
     """What Redis says of itself."""
     from redis.exceptions import RedisError
 
+    from runwait.storage.cluster import server_of
     from runwait.storage.connection import client
 
     try:
-        with client(settings.storage_url) as redis:
+        with client(server_of(settings.storage_url, settings.redis_prefix)) as redis:
             info: dict[str, Any] = redis.info("everything")
             saves = _saves(redis)
     except RedisError as error:

@@ -10,11 +10,14 @@ import functools
 from http import HTTPStatus
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
 
 from runwait.api import fields
+from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
 
+_PAGES = Path(__file__).parent / "pages" / "workbench"
 _TYPES = {
     "index.html": "text/html",
     "style.css": "text/css",
@@ -48,24 +51,35 @@ _HEADERS = {
 blueprint = Blueprint("workbench", __name__)
 
 
-@blueprint.get("/")
-@operation(gives=Answer("The page.", fields.STRING, mimetype="text/html"), stored=False)
+# Otherwise what is below a prefix is redirected by Werkzeug, to the host and scheme that it sees.
+@blueprint.get("/", strict_slashes=False)
+@operation(
+    gives=[
+        Answer("The page.", fields.STRING, mimetype="text/html"),
+        Answer("It is at the same path with a slash.", status=HTTPStatus.PERMANENT_REDIRECT),
+    ],
+    stored=False,
+)
 def index() -> Response:
-    """The workbench, a page."""
+    """The workbench: a page to try graphs in."""
+    if not request.environ["PATH_INFO"]:
+        # It asks for its files relatively to where it is.
+        where = {"Location": here("/")}
+        return Response(status=HTTPStatus.PERMANENT_REDIRECT, headers=where)
     return _file("index.html")
 
 
-@blueprint.get("/workbench/<name>")
+@blueprint.get("/workbench/<file>")
 @operation(
     gives=Answer("The file.", fields.STRING, mimetype="text/javascript"),
     refuses=[HTTPStatus.NOT_FOUND],
     stored=False,
 )
-def file(name: str) -> Response:
-    """One of the files that the page is made of."""
-    if name not in _TYPES:
-        abort(HTTPStatus.NOT_FOUND)
-    return _file(name)
+def part(file: str) -> Response:
+    """A file that the page needs."""
+    if file not in _TYPES:
+        raise NotFound
+    return _file(file)
 
 
 def _file(name: str) -> Response:
@@ -79,4 +93,4 @@ def _file(name: str) -> Response:
 
 @functools.cache
 def _read(name: str) -> bytes:
-    return (Path(__file__).parent / name).read_bytes()
+    return (_PAGES / name).read_bytes()
