@@ -38,6 +38,7 @@ def test_nothing_is_open_turned_off_or_passed_on_unless_it_is_said():
         ("/openapi.json", "meta"),
         ("/info", "meta"),
         ("/", "ui"),
+        ("/workbench/<name>", "ui"),
         ("/ok", "ok"),
         ("/ready", "ready"),
     ],
