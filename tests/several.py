@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ GONE_MS = 2000
 
 
 def is_up_to_date(server: RedisServer) -> bool:
-    """Whether a replica has all that its primary has."""
+    """Whether a server is a replica that its primary's writes reach."""
     info = server.client.info("replication")
     return info["role"] == "slave" and info["master_link_status"] == "up"
 
@@ -83,13 +84,38 @@ class Watched:
             return False
         return (state["num-other-sentinels"], state["num-slaves"]) == (2, 1)
 
+    def demote(self, server: RedisServer) -> None:
+        """Make a server the replica of the other one, which the Sentinels name."""
+        primary = self.primary()
+
+        def is_demoted() -> bool:
+            # It may cut its clients off, as it does to change.
+            with contextlib.suppress(redis.RedisError):
+                server.client.replicaof("127.0.0.1", str(primary.port))
+                return is_up_to_date(server)
+            return False
+
+        eventually(is_demoted)
+
+    def knows(self, replica: RedisServer) -> bool:
+        """Whether all Sentinels would have this one take the primary's place."""
+        return all(self._counts_on(port, replica) for port in self.ports)
+
+    @staticmethod
+    def _counts_on(port: int, replica: RedisServer) -> bool:
+        known = redis.Redis(port=port).sentinel_slaves("main")
+        [found] = [each for each in known if each["port"] == replica.port] or [None]
+        return found is not None and not (found["is_sdown"] or found["is_disconnected"])
+
     def primary(self) -> RedisServer:
         """The server that the Sentinels name, once it takes writes."""
 
         def found() -> RedisServer | None:
             _, port = redis.Redis(port=self.ports[0]).sentinel_get_master_addr_by_name("main")
             [server] = [each for each in self.servers if each.port == int(port)]
-            return server if server.answers() and server.client.role()[0] == b"master" else None
+            with contextlib.suppress(redis.RedisError):
+                return server if server.client.role()[0] == b"master" else None
+            return None
 
         server: RedisServer = eventually(found)
         return server
