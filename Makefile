@@ -10,7 +10,7 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve bench compare dashboard \
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench compare dashboard \
 	chaos picture clean
 
 serve: $(VENV)/installed
@@ -25,9 +25,14 @@ test-all: test
 	TEST_REDIS=redis-6.2 $(MAKE) pytest
 	$(MAKE) chaos test-oldest test-newest resolve
 
+# Of what bandit warns of: asserts tell the type checker what is known, and stand in for no check;
+# what is imported is told of again where it is used.
+HARMLESS = B101,B404
+
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive app --skip $(HARMLESS)
 
 types: $(VENV)/installed-test
 	$(BIN)/python -m mypy
@@ -54,6 +59,16 @@ test-newest:
 
 resolve: $(VENV)/installed
 	$(BIN)/python tests/resolve.py
+
+# Known vulnerabilities of what is deployed. It asks a service on the network, osv.dev, and fails if
+# that does not answer for each package.
+audit: $(VENV)/installed-test
+	$(BIN)/pip-audit --strict --vulnerability-service osv --disable-pip --no-deps -r requirements.txt
+
+# As many requests as FUZZ has for each call, made of the API's description: it takes long.
+FUZZ ?= 100
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.fuzz --max-examples $(FUZZ) --workers 2
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks

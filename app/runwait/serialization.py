@@ -357,7 +357,8 @@ def _model(value: Any) -> Any:
     if not _is_cyclic(value):
         try:
             return _dump(value)
-        except Exception:  # a set of models, a serializer that raises
+        # A set of models, a serializer that raises.
+        except Exception:  # nosec B110 # the next way is tried
             pass
     kind = type(value)
     if getattr(kind, "__pydantic_root_model__", False):

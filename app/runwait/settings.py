@@ -146,7 +146,7 @@ class Settings:
         env = Env(eager=False)
         read: dict[str, Any] = {
             # A platform that says which port to serve on means that others reach it.
-            "host": env.str("HOST", "0.0.0.0" if "PORT" in os.environ else cls.host),
+            "host": env.str("HOST", _EVERYWHERE if "PORT" in os.environ else cls.host),
             "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
@@ -271,6 +271,7 @@ class Settings:
                 raise SettingsError(f"REDIS_TLS_CA_FILE: {ca_file}: {reason}") from None
 
 
+_EVERYWHERE = "0.0.0.0"  # nosec B104 # where it is asked for, and not by default
 _COUNT = Range(1, 100_000)
 _POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
 _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")

@@ -52,7 +52,8 @@ ANSWER_TTL = 24 * 3_600_000
 LIST_TTL = 60_000
 
 _META = "io.modelcontextprotocol/"
-_TOKEN = "mcp"  # the name of a waiting call's token in the metadata of its thread
+# What the metadata of a waiting call's thread has its proof under: whoever has it may answer.
+_PROOF = "mcp"
 _DECLINED = "the user did not answer: "
 # What a form of the protocol may ask for.
 _PRIMITIVE = ("string", "number", "integer", "boolean")
@@ -285,9 +286,9 @@ def _progress_token(asked: Call) -> str | int | None:
 def _started(tool: Tool, given: Any, call: _Running) -> RunRequest:
     """The run of a call; on a thread of its own, which outlives it only if it may be resumed."""
     if call.asks:
-        metadata = {_TOKEN: token_urlsafe(32), "assistant_id": tool.assistant.assistant_id}
+        metadata = {_PROOF: token_urlsafe(32), "assistant_id": tool.assistant.assistant_id}
         thread = _service().threads.create(metadata=metadata, ttl=ANSWER_TTL)
-        call.thread_id, call.token = thread["thread_id"], metadata[_TOKEN]
+        call.thread_id, call.proof = thread["thread_id"], metadata[_PROOF]
     return _run(tool, call, input=given)
 
 
@@ -315,14 +316,14 @@ def _resumed(tool: Tool, asked: Call, call: _Running) -> RunRequest | Response:
         thread = threads.get(thread_id)
     except ThreadNotFound:
         raise gone from None
-    known = thread["metadata"].get(_TOKEN)
+    known = thread["metadata"].get(_PROOF)
     if not isinstance(known, str) or not hmac.compare_digest(known.encode(), token.encode()):
         raise gone
     waits = thread["metadata"].get("assistant_id") == assistant_id
     waiting = {each.id: each for each in _service().waiting_on(thread_id, assistant_id) if waits}
     if not waiting:
         raise gone
-    call.thread_id, call.token = thread_id, token
+    call.thread_id, call.proof = thread_id, token
     answers = asked.params.get("inputResponses")
     if not isinstance(answers, dict) or not answers.keys() & waiting.keys():
         text = f"inputResponses: must answer {', '.join(waiting)}"
@@ -345,7 +346,7 @@ class _Running:
     """A call that runs: what its end is answered with, and what becomes of its thread.
 
     Attributes:
-        thread_id, token: of the thread that it has while its client may be asked something.
+        thread_id, proof: of the thread that it has while its client may be asked something.
     """
 
     def __init__(self, place: str | int | None, modern: bool, asks: bool) -> None:
@@ -353,7 +354,7 @@ class _Running:
         self._tail = b"," + dumps(_COMPLETE)[1:-1] if modern else b""
         self.asks = asks
         self.thread_id: str | None = None
-        self.token = ""
+        self.proof: str | None = None
         self._waits = False
         self._service = _service()
 
@@ -401,7 +402,7 @@ class _Running:
                 "requestedSchema": _Form.of(each["response_schema"]).schema,
             }
             requests[each["id"]] = {"method": "elicitation/create", "params": form}
-        state = f"{self.thread_id}.{self.token}"
+        state = f"{self.thread_id}.{self.proof}"
         asked = {**_COMPLETE, "resultType": "input_required", "inputRequests": requests}
         return self._head + dumps({**asked, "requestState": state})[1:-1] + b"}}"
 

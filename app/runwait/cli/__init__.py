@@ -94,7 +94,7 @@ def serve(config: Path | None, port: int | None) -> None:
             os.environ.setdefault("HOST", "127.0.0.1")  # as without a port
         os.environ["PORT"] = str(port)
     gunicorn = ["-P", "-c", _GUNICORN, "-c", "python:runwait.server.gunicorn", "runwait.wsgi:app"]
-    os.execv(sys.executable, [sys.executable, *gunicorn])
+    os.execv(sys.executable, [sys.executable, *gunicorn])  # nosec B606 # all of it is our own
 
 
 @main.command()

@@ -96,11 +96,11 @@ class Scheduler:
         """Start what is due; the seconds until the next is, None if none is to come."""
         while not self._stopped:
             # Processes that ask at the same time begin at different places.
-            due = self._records.due(random.random())
+            due = self._records.due(random.random())  # nosec B311 # no secret
             if due.seconds is None:
                 return None
             if due.seconds > 0:
-                return due.seconds + random.uniform(0, JITTER_SECONDS)
+                return due.seconds + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
             starts = []
             for cron_id, values in due.crons:
                 try:

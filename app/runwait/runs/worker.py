@@ -136,7 +136,7 @@ class Worker:
                 if has_place and claim is None:
                     self._executor.release()
             if claim is None:
-                return None if due is None else due + random.uniform(0, JITTER_SECONDS)
+                return None if due is None else due + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
             if has_place:
                 self._start_run(claim)
             else:

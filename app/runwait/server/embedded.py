@@ -163,7 +163,7 @@ class _Master:
         command += ["--appendonly", "yes", "--appendfsync", "no", "--save", ""]
         command += ["--maxmemory-policy", "noeviction"]
         with (self._folder / "valkey.log").open("ab") as output:
-            self._server = subprocess.Popen(
+            self._server = subprocess.Popen(  # nosec B603 # all of it is our own
                 command,
                 cwd=self._folder,  # the server's `dir`
                 stdin=subprocess.DEVNULL,
@@ -203,7 +203,7 @@ def _socket_path(data_dir: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
     path = Path(tempfile.gettempdir(), f"runwait-{os.getuid()}-{digest}", "valkey.sock")
     fits = len(os.fsencode(path)) <= _SOCKET_PATH_MAX
-    return path if fits else Path("/tmp", *path.parts[-2:])
+    return path if fits else Path("/tmp", *path.parts[-2:])  # nosec B108 # made for this user alone
 
 
 def _find_binary() -> str:

@@ -123,7 +123,7 @@ class Script:
     @classmethod
     def of(cls, text: str, *, large: bool = False) -> Script:
         """The script with this text; its answer may be large."""
-        return cls(text, hashlib.sha1(text.encode()).hexdigest(), large)
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), large)
 
     @classmethod
     def load(cls, name: str, *libraries: str, large: bool = False) -> Script:

@@ -85,7 +85,7 @@ def pause_after(attempts: int, age: float) -> float | None:
         return None
     # The exponent is bounded for the sake of the float alone.
     bound = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 30))
-    return max(SHORTEST_PAUSE_SECONDS, random.uniform(0, bound))
+    return max(SHORTEST_PAUSE_SECONDS, random.uniform(0, bound))  # nosec B311 # no secret
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class Deliveries:
                 log.debug("no webhook could be taken: %s", error)
                 return AGAIN_SECONDS
             if webhook is None:
-                return None if due is None else due + random.uniform(0, JITTER_SECONDS)
+                return None if due is None else due + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
             self._busy[webhook.receiver] += 1
             task = asyncio.create_task(self._attend_to(webhook))
             self._tasks.add(task)

@@ -30,7 +30,7 @@ class Script:
         Its answer may be `large`: a runner may want to know.
         """
         text = (_LUA / "library.lua").read_text() + (_LUA / f"{name}.lua").read_text()
-        return cls(text, hashlib.sha1(text.encode()).hexdigest(), large)
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), large)
 
 
 class ScriptRunner(Protocol):
