@@ -32,6 +32,10 @@ def app_of(options: HttpOptions | None = None, **settings: Any) -> Flask:
             client=request.remote_addr, here=edge.here("/threads/1"), url=request.base_url
         )
 
+    @app.get("/")
+    def page():
+        return "a page"
+
     @app.get("/store/items")
     def items():
         return "here"
@@ -57,7 +61,17 @@ class TestAPrefix:
         assert ask(self.APP, "/v1.0/x/ok").json == ask(self.APP, "/ok").json == {"ok": True}
 
     @pytest.mark.parametrize(
-        "path", ["/where", "/", "/v1.0/xwhere", "/v1.0", "/v1.0/x", "/v1-0/x/where", "/V1.0/x/ok"]
+        "path",
+        [
+            "/where",
+            "/",
+            "/v1.0/xwhere",
+            "/v1.0",
+            "/v1.0/x",
+            "/v1.0/x//",
+            "/v1-0/x/where",
+            "/V1.0/x/ok",
+        ],
     )
     def test_is_needed(self, path):
         answer = ask(self.APP, path)

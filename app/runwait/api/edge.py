@@ -75,8 +75,8 @@ def _mount(app: Flask, prefix: str) -> None:
 
     def mounted(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        inside = path.startswith(f"{prefix}/") and not path.startswith(f"{prefix}//")
-        if inside or path == prefix:
+        # Not the prefix alone: a page there would look for its files beside it.
+        if path.startswith(f"{prefix}/") and not path.startswith(f"{prefix}//"):
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "").rstrip("/") + prefix
             environ["PATH_INFO"] = path[len(prefix) :]
         elif path != "/ok":
