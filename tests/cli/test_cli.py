@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from runwait import cli
+from runwait import cli, create_app
+from runwait.settings import Settings
 from tests.cli.page import page
 from tests.servers import ROOT
 
@@ -141,3 +142,22 @@ def test_the_page_has_the_help_of_every_command() -> None:
     written = (ROOT / "docs" / "cli.md").read_text()
 
     assert written == page(), "make it anew: .venv/bin/python -m tests.cli.page >docs/cli.md"
+
+
+class TestOpenapi:
+    def test_prints_what_a_server_says_of_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LANGGRAPH_CONFIG", str(ROOT / "examples" / "langgraph.json"))
+        served = create_app(Settings.from_env()).test_client().get("/openapi.json")
+
+        printed = CliRunner().invoke(cli.main, ["openapi"])
+
+        assert (printed.exit_code, json.loads(printed.output)) == (0, served.json)
+
+    def test_says_in_a_line_why_it_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LANGGRAPH_CONFIG", "/nowhere/langgraph.json")
+
+        printed = CliRunner().invoke(cli.main, ["openapi"])
+
+        assert printed.exit_code == 1
+        assert printed.stderr.startswith("runwait: /nowhere/langgraph.json: there is no such file")
+        assert printed.stderr.count("\n") == 1

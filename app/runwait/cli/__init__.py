@@ -40,7 +40,7 @@ class _Sections(click.Group):
     """Lists its commands by what they are for."""
 
     sections: ClassVar = {
-        "Serving": ["serve", "work", "check", "doctor"],
+        "Serving": ["serve", "work", "check", "openapi", "doctor"],
         "Asking a server": ["graphs", "runs", "threads", "crons", "webhooks", "schedule"],
     }
 
@@ -152,6 +152,28 @@ def check(config: Path | None) -> None:
             raise OneLine(str(error)) from None
     if faults:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")
+
+
+@main.command()
+@_config
+def openapi(config: Path | None) -> None:
+    """Print the API's description (OpenAPI 3.1), as /openapi.json has it.
+
+    For tools that make clients or tests of it. The graphs are loaded, and Redis is not asked.
+    """
+    from runwait import create_app
+    from runwait.api.openapi import description
+    from runwait.graphs.config import GraphLoadError
+    from runwait.serialization import dumps
+    from runwait.settings import Settings, SettingsError
+
+    _use(config)
+    try:
+        app = create_app(Settings.from_env())
+    except (SettingsError, GraphLoadError, ValueError) as error:
+        raise OneLine(str(error)) from None
+    with app.test_request_context():
+        click.echo(dumps(description()))
 
 
 def _use(config: Path | None) -> None:
