@@ -365,6 +365,15 @@ def test_a_thread_with_a_cron_does_not_expire_before_its_last_run(
     assert crons.count(CronQuery()) == 0
 
 
+def test_a_thread_that_has_expired_has_no_new_cron(
+    crons: CronRecords, storage: Storage, redis_server: RedisServer
+) -> None:
+    ThreadRecords(storage, "test", 3600).create("t1", {})
+    redis_server.client.zadd("{test}:threads:expiry", {"t1": 1})
+    with pytest.raises(ThreadGone):
+        create(crons, thread_id="t1")
+
+
 def test_goes_with_its_assistant(crons: CronRecords, storage: Storage) -> None:
     cron = create(crons, assistant_id="mine")
     other = create(crons, 2)
