@@ -328,6 +328,60 @@ def test_everything_can_be_reached_by_the_keyboard(page: Workbench) -> None:
     assert page.browser.run(unnamed) == []
 
 
+def test_whole_numbers_stay_what_they_are(page: Workbench) -> None:
+    page.choose("echo")
+    page.click("JSON")
+    page.write('{"value": [9223372036854775807, 1.5, -12345678901234567890]}', "#input-json")
+    page.click("Run")
+    page.ends("success")
+    page.says("#values .inline", "{value: [9223372036854775807, 1.5, -12345678901234567890]}")
+    state = page.server.http.get(f"/threads/{page.thread}/state").json()
+    assert state["values"]["value"] == [9223372036854775807, 1.5, -12345678901234567890]
+
+
+class TestKey:
+    """A server that wants a key."""
+
+    @pytest.fixture
+    def locked(self, browser: Browser, zoo: Server) -> Iterator[Browser]:
+        browser.look(1280, 800)
+        browser.lock(zoo.url, "the key")
+        browser.go(f"{zoo.url}/")
+        yield browser
+        browser.unlock()
+        browser.run("sessionStorage.clear()")
+
+    def enter(self, browser: Browser, key: str) -> None:
+        browser.wait_for("document.querySelector('#ask-key').open")
+        browser.run("document.querySelector('#key-value').focus()")
+        browser.type(key)
+        browser.press("Enter")
+
+    def test_is_asked_for_until_it_is_right_and_kept_in_the_tab(self, locked: Browser) -> None:
+        self.enter(locked, "a wrong one")
+        locked.wait_for("!document.querySelector('#ask-key').open")
+        self.enter(locked, "the key")
+        locked.wait_for("document.querySelectorAll('#assistants li').length > 40")
+        assert locked.run("localStorage.length") == 0
+        assert locked.run("document.cookie") == ""
+        assert "the key" not in locked.run("location.href")
+
+        locked.reload()
+        locked.wait_for("document.querySelectorAll('#assistants li').length > 40")
+        assert locked.run("document.querySelector('#ask-key').open") is False
+        assert "the key" not in locked.run("document.documentElement.outerHTML")
+
+        locked.run("document.querySelector('#key').click()")
+        locked.wait_for("document.querySelector('#ask-key').open")
+        assert locked.run("sessionStorage.length") == 0
+
+    def test_is_asked_for_once_by_who_has_none(self, locked: Browser) -> None:
+        locked.wait_for("document.querySelector('#ask-key').open")
+        locked.press("Escape")
+        locked.wait_for("document.querySelector('#threads').innerText.includes('a key is needed')")
+        assert locked.run("document.querySelector('#ask-key').open") is False
+
+
 @pytest.mark.parametrize("width", [1280, 420])
 def test_nothing_is_wider_than_the_window_and_the_page_is_one_screen(
     page: Workbench, width: int

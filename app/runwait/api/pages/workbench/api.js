@@ -4,6 +4,8 @@
 const BASE = new URL("..", import.meta.url);
 // The most characters of one event that are read; of a longer one, only that it was there.
 export const MOST_OF_AN_EVENT = 4_000_000;
+// The most bytes of an answer that are read.
+const MOST_OF_AN_ANSWER = 24_000_000;
 // A stream that breaks off is joined again so many times without an event in between.
 const ATTEMPTS = 5;
 
@@ -64,7 +66,7 @@ async function send(method, path, { body, headers = {}, signal } = {}) {
       method,
       headers: all,
       signal,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? undefined : stringify(body),
       credentials: "same-origin",
       redirect: "error",
     });
@@ -94,18 +96,55 @@ async function errorOf(response) {
   return new ApiError(response.status, detail || response.statusText, response.headers);
 }
 
+// JSON whose whole numbers stay what they are, also where a double has no room for them.
+export function parse(text) {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (name, value, context) => {
+    const isCut = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+    return isCut && /^-?\d+$/.test(context?.source) ? BigInt(context.source) : value;
+  });
+}
+
+export function stringify(value, space) {
+  const written = (each) => (JSON.rawJSON ? JSON.rawJSON(String(each)) : Number(each));
+  return JSON.stringify(value, (name, each) => (typeof each === "bigint" ? written(each) : each), space);
+}
+
+// An answer is larger than can be looked at.
+export class TooLarge extends Error {
+  constructor() {
+    super(`the answer is larger than the ${MOST_OF_AN_ANSWER / 1e6} MB that are shown here; ask for it with curl`);
+  }
+}
+
+async function parsed(response) {
+  const pieces = [];
+  let size = 0;
+  const reader = response.body?.getReader();
+  for (;;) {
+    const { value, done } = reader ? await reader.read() : { done: true };
+    if (done) break;
+    pieces.push(value);
+    size += value.length;
+    if (size > MOST_OF_AN_ANSWER) {
+      reader.cancel().catch(() => {});
+      throw new TooLarge();
+    }
+  }
+  const text = await new Blob(pieces).text();
+  return text ? parse(text) : undefined;
+}
+
 // The answer to a call, parsed; undefined where it has no body.
 export async function call(method, path, body, options = {}) {
-  const response = await send(method, path, { ...options, body });
-  const text = await response.text();
-  return text ? JSON.parse(text) : undefined;
+  return parsed(await send(method, path, { ...options, body }));
 }
 
 // The same, with how many there are in all.
 export async function search(path, body) {
   const response = await send("POST", path, { body });
   const total = Number(response.headers.get("X-Pagination-Total") ?? NaN);
-  return { found: await response.json(), total };
+  return { found: await parsed(response), total };
 }
 
 // Start a run, and yield its events.
@@ -174,7 +213,7 @@ export async function* events(body) {
         else if (text) line(text);
         else if (event.event) {
           if (size) yield { ...event, data: undefined, size };
-          else yield { ...event, data: event.data === undefined ? null : JSON.parse(event.data) };
+          else yield { ...event, data: event.data === undefined ? null : parse(event.data) };
         }
         if (!text) [event, size] = [{}, 0];
       }

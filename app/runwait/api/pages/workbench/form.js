@@ -1,5 +1,6 @@
 // A form made from a JSON schema. What is left empty is left out of the value.
 
+import { parse, stringify } from "./api.js";
 import { button, h } from "./show.js";
 
 // Deeper fields, and what a form has no element for, are written as JSON.
@@ -82,7 +83,7 @@ function fields(schema, root, depth, options) {
     if (value === undefined || value === null) return made.every(([, each]) => each.set(undefined));
     if (typeof value !== "object" || Array.isArray(value)) return false;
     const names = new Set(made.map(([name]) => name));
-    return Object.keys(value).every((each) => names.has(each)) && made.every(([name, each]) => each.set(value[name]));
+    return Object.keys(value).every((each) => names.has(each)) && made.every(([name, each]) => each.set(Object.hasOwn(value, name) ? value[name] : undefined));
   };
   return { element, get, set, isForm: true };
 }
@@ -120,7 +121,7 @@ function controlFor(name, schema, root, depth, options, id) {
   return json(id, schema);
 }
 
-const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+const shown = (value) => (typeof value === "string" ? value : stringify(value));
 const placeholder = (schema) => (schema.default === undefined || schema.default === null ? "" : shown(schema.default).slice(0, 100));
 
 function string(id, schema) {
@@ -163,7 +164,7 @@ function select(id, words, schema) {
 function json(id, schema) {
   const element = h("textarea", { id: id || freshId(), class: "code", rows: 2, placeholder: placeholder(schema) || "JSON", spellcheck: "false", "aria-label": id ? null : "Input as JSON" });
   const set = (value) => {
-    element.value = value === undefined ? "" : JSON.stringify(value, null, 2);
+    element.value = value === undefined ? "" : stringify(value, 2);
     return true;
   };
   return { element, get: () => parsed(element), set };
@@ -173,7 +174,7 @@ function json(id, schema) {
 export function parsed(element) {
   if (!element.value.trim()) return undefined;
   try {
-    return JSON.parse(element.value);
+    return parse(element.value);
   } catch (error) {
     throw new FieldError(element, `is not JSON: ${error.message}`);
   }

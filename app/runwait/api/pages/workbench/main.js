@@ -1,6 +1,6 @@
 // The workbench: one page with graphs, threads, runs and what becomes of them.
 
-import { ApiError, call, hasKey, join, onKeyNeeded, search, setKey, stream } from "./api.js";
+import { ApiError, TooLarge, call, hasKey, join, onKeyNeeded, parse, search, setKey, stream, stringify } from "./api.js";
 import { drawing } from "./drawing.js";
 import { FieldError, form, parsed } from "./form.js";
 import { ago, button, few, h, isMessages, json, message, short, status, text } from "./show.js";
@@ -55,7 +55,7 @@ const failure = (name, words) => h("div", { class: "card failed" }, h("h3", {}, 
 // ---- Graphs
 
 async function loadAssistants() {
-  const { found } = await search("/assistants/search", { limit: 200, sort_by: "name", sort_order: "asc" });
+  const { found } = await search("/assistants/search", { limit: 1000, sort_by: "name", sort_order: "asc" });
   now.assistants = found;
   put($("assistants"), found.map((each) => {
     const more = [each.name !== each.graph_id && each.graph_id, each.description].filter(Boolean).join(": ");
@@ -121,7 +121,7 @@ function switchMode(toJson) {
     if (toJson) {
       const value = now.input.get();
       const area = h("textarea", { id: "input-json", class: "code", rows: 6, spellcheck: "false", "aria-label": "Input as JSON" });
-      area.value = JSON.stringify(value ?? null, null, 2);
+      area.value = stringify(value ?? null, 2);
       put($("fields"), area);
     } else {
       if (!now.input.set(parsed($("input-json")))) {
@@ -175,7 +175,7 @@ async function loadThreads(offset = 0) {
 
 function value(given) {
   try {
-    return JSON.parse(given);
+    return parse(given);
   } catch {
     return given;
   }
@@ -297,10 +297,15 @@ async function refresh() {
   const current = turn("state");
   const found = await attempt(() => Promise.all([
     call("GET", `/threads/${id}/state`),
-    call("POST", `/threads/${id}/history`, { limit: STATES }),
+    call("POST", `/threads/${id}/history`, { limit: STATES }).catch((error) => {
+      if (!(error instanceof TooLarge)) throw error;
+      return null;
+    }),
   ]));
   if (!found || !current() || now.thread !== id) return;
-  const [latest, states] = found;
+  const [latest, history] = found;
+  // Where they are too large together, there is the latest state alone.
+  const states = history ?? (latest.checkpoint ? [latest] : []);
   // It knows of answers that are written down already; the history tells what was asked.
   if (latest.checkpoint && latest.checkpoint.checkpoint_id === states[0]?.checkpoint.checkpoint_id) states[0] = latest;
   now.history = states;
@@ -321,7 +326,7 @@ function showState(state) {
   now.graph?.mark(new Map(marks));
 }
 
-const words = (error) => (typeof error === "string" ? error : error?.message ? `${error.error ?? "Error"}: ${error.message}` : JSON.stringify(error));
+const words = (error) => (typeof error === "string" ? error : error?.message ? `${error.error ?? "Error"}: ${error.message}` : stringify(error));
 
 function showValues(values) {
   if (values === null || values === undefined) {
