@@ -16,8 +16,10 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from runwait import create_app
+from runwait.api import openapi
 from runwait.api.openapi import describe
 from runwait.api.operation import declared_by
+from runwait.graphs.config import LanggraphConfig
 from runwait.settings import Settings
 from tests.compare.openapi import facts
 
@@ -201,6 +203,40 @@ def test_every_example_of_a_body_is_valid(app, document):
     }
 
     assert len(shown) > 10
+
+
+class TestGuarded:
+    @staticmethod
+    def described(app: Flask, auth: dict[str, Any]) -> dict[str, Any]:
+        """The description of the app, if callers must be known."""
+        config = LanggraphConfig(Path(), {}, (), {}, sections={"auth": auth})
+        openapi.register(app, config, guarded=True)
+        try:
+            return json.loads(json.dumps(describe(app)))
+        finally:
+            del app.extensions["openapi.guard"]
+
+    def test_says_that_a_key_is_needed_and_where_it_is_not(self, app):
+        document = self.described(app, {})
+        assert [*OpenAPIV31SpecValidator(document).iter_errors()] == []
+        assert document["security"] == [{"key": []}, {"bearer": []}]
+        for path in ("/ok", "/ready", "/docs", "/openapi.json"):
+            said = document["paths"][path]["get"]
+            assert (said["security"], {"401", "403"} & {*said["responses"]}) == ([], set())
+        said = document["paths"]["/threads"]["post"]
+        assert "security" not in said
+        assert {"401", "403"} <= {*said["responses"]}
+
+    def test_says_what_the_project_says_of_it(self, app):
+        scheme = {"type": "openIdConnect", "openIdConnectUrl": "https://example.com/oidc"}
+        given = {"securitySchemes": {"ours": scheme}, "security": [{"ours": ["read"]}]}
+        document = self.described(app, {"openapi": given})
+        assert document["components"]["securitySchemes"] == {"ours": scheme}
+        assert document["security"] == [{"ours": ["read"]}]
+
+    def test_says_nothing_where_nobody_is_asked(self, document):
+        assert "security" not in document
+        assert "securitySchemes" not in document["components"]
 
 
 class TestPage:

@@ -18,6 +18,7 @@ from runwait.api.answers import answer
 from runwait.api.operation import Answer, Operation, declared_by, operation
 from runwait.api.resources import Error
 from runwait.api.schemas import AN_ID, Batch, Texts
+from runwait.graphs.config import LanggraphConfig
 from runwait.version import __version__
 
 blueprint = Blueprint("openapi", __name__)
@@ -41,10 +42,19 @@ IDS: dict[str, tuple[str, dict[str, Any], str]] = {
     "namespace": ("The subgraph's namespace.", fields.STRING, "writer"),
 }
 
+# How a caller is known, unless `auth.openapi` of langgraph.json says it.
+KEYS = {
+    "securitySchemes": {
+        "key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A key."},
+        "bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
+    }
+}
+
 # Why a call may not be done.
 REFUSALS = {
     HTTPStatus.BAD_REQUEST: "The request contradicts itself, or its body breaks off.",
-    HTTPStatus.FORBIDDEN: "That cannot be changed.",
+    HTTPStatus.UNAUTHORIZED: "It is not known who calls.",
+    HTTPStatus.FORBIDDEN: "That cannot be changed, or not by this caller.",
     HTTPStatus.NOT_FOUND: "There is no such thread, run, checkpoint, cron or assistant.",
     HTTPStatus.CONFLICT: "It does not go with what is there: the thread is busy, the id is taken, "
     "nothing waits for the answer, or the run of the Idempotency-Key has not ended.",
@@ -65,6 +75,12 @@ _REQUEST_ID = {
     "graph's config: 1 to 255 printable ASCII characters. One is made if it is anything else.",
     "schema": {"type": "string", "examples": ["order-4711"]},
 }
+
+
+def register(app: Flask, config: LanggraphConfig, *, guarded: bool) -> None:
+    """Have the description say how a caller is known, where that is asked."""
+    if guarded:
+        app.extensions["openapi.guard"] = config.section("auth").get("openapi") or KEYS
 
 
 @blueprint.get("/openapi.json")
@@ -160,6 +176,10 @@ def describe(app: Flask) -> dict[str, Any]:
                 },
             )
     made: dict[str, Any] = spec.to_dict()
+    if guard := app.extensions.get("openapi.guard"):
+        schemes = guard.get("securitySchemes", {})
+        made["components"]["securitySchemes"] = schemes
+        made["security"] = guard.get("security") or [{name: []} for name in schemes]
     return made
 
 
@@ -186,7 +206,13 @@ def _operation(app: Flask, rule: Rule, declared: Operation) -> dict[str, Any]:
         if body.example is not None:
             content["example"] = body.example
         said["requestBody"] = {"required": True, "content": {"application/json": content}}
-    for status in _refusals(rule, declared):
+    refusals = _refusals(rule, declared)
+    if "openapi.guard" in app.extensions:
+        if rule.rule == "/ready" or not declared.stored:
+            said["security"] = []  # everybody may ask
+        else:
+            refusals += [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN]
+    for status in refusals:
         said["responses"].setdefault(str(int(status)), status.phrase.replace(" ", ""))
     return said
 
