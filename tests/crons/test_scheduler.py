@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from runwait.crons.crons import ids_of
+from runwait.crons.crons import at, ids_of, milliseconds
 from runwait.crons.scheduler import LATE_MS, Scheduler
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.observer import LogLines
@@ -19,8 +20,6 @@ from runwait.storage.connection import Storage
 from runwait.storage.crons import CronNotFound, CronQuery, CronRecord, CronRecords, Due
 from runwait.storage.records import RunRecord, RunRecords
 from tests.servers import PATIENCE, RedisServer
-
-HOUR = 3_600_000
 
 
 class Noted(LogLines):
@@ -62,11 +61,11 @@ class World:
         return self.crons.now()
 
     def create(self, number: int = 1, **given: Any) -> CronRecord:
-        """An hourly cron of the graph's own assistant."""
+        """A yearly cron of the graph's own assistant."""
         fields = {
             "assistant_id": Assistant.of_graph("g").assistant_id,
             "graph_id": "g",
-            "schedule": "@hourly",
+            "schedule": "@yearly",
             "on_run_completed": "delete",
         }
         cron = CronRecord(cron_id=str(UUID(int=number)), **fields | given)
@@ -76,9 +75,9 @@ class World:
     def get(self, number: int = 1) -> CronRecord:
         return self.crons.get(str(UUID(int=number)))
 
-    def hour(self, before: int = 0) -> int:
-        """The last full hour, or one before."""
-        return (self.now() // HOUR - before) * HOUR
+    def year(self, before: int = 0) -> int:
+        """When this year began, or one before."""
+        return milliseconds(datetime(at(self.now()).year - before, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def world(shared_valkey: RedisServer) -> World:
 
 def test_starts_the_run_of_a_cron_that_is_due(world):
     cron = world.create(
-        next=world.hour(), metadata={"m": 1}, payload={"input": 5, "stream_mode": "updates"}
+        next=world.year(), metadata={"m": 1}, payload={"input": 5, "stream_mode": "updates"}
     )
     pause = world.process().start_all()
     ((run, missed),) = world.noted.all
@@ -96,13 +95,13 @@ def test_starts_the_run_of_a_cron_that_is_due(world):
     assert (run.graph_id, run.kwargs["input"], run.kwargs["stream_mode"]) == ("g", 5, ["updates"])
     assert run.metadata["cron_id"] == cron.cron_id
     assert (run.metadata["m"], missed) == (1, 0)
-    assert world.get().next == cron.next + HOUR
-    assert 0 < pause <= 3600.1
+    assert world.get().next == world.year(-1)
+    assert 0 < pause <= 366 * 86_400
 
 
 def test_a_run_is_that_of_who_made_the_cron(world):
     user = {"identity": "ada", "permissions": ["admin"], "org": "x"}
-    world.create(next=world.hour(), user=user)
+    world.create(next=world.year(), user=user)
     world.process().start_all()
     ((run, _),) = world.noted.all
     request = RunRequest.restored(run)
@@ -111,13 +110,13 @@ def test_a_run_is_that_of_who_made_the_cron(world):
 
 
 def test_of_what_was_missed_the_latest_is_started_and_the_others_are_counted(world):
-    cron = world.create(next=world.hour(before=5))
+    cron = world.create(next=world.year(before=5))
     world.process().start_all()
     ((run, missed),) = world.noted.all
-    assert run.run_id == ids_of(cron, world.hour())[0]
+    assert run.run_id == ids_of(cron, world.year())[0]
     assert missed == 5
     found = world.get()
-    assert (found.missed_runs, found.next) == (5, world.hour() + HOUR)
+    assert (found.missed_runs, found.next) == (5, world.year(-1))
 
 
 def test_what_a_change_of_clocks_skipped_is_counted_once(world):
@@ -130,7 +129,7 @@ def test_what_a_change_of_clocks_skipped_is_counted_once(world):
 
 
 def test_one_that_was_paused_after_it_looked_changes_nothing(world):
-    cron = world.create(next=world.hour(before=2))
+    cron = world.create(next=world.year(before=2))
     paused = world.process("paused")
     look = paused._records.due
 
@@ -145,12 +144,12 @@ def test_one_that_was_paused_after_it_looked_changes_nothing(world):
     assert len(world.noted.all) == 1
     assert world.get().missed_runs == 2
     claimed, _ = RunRecords(world.storage, "test", "x", 300).claim(15.0)
-    assert claimed.record.run_id == ids_of(cron, world.hour())[0]
+    assert claimed.record.run_id == ids_of(cron, world.year())[0]
     assert RunRecords(world.storage, "test", "x", 300).claim(15.0)[0] is None
 
 
 def test_one_that_dies_after_it_looked_loses_nothing(world):
-    world.create(next=world.hour())
+    world.create(next=world.year())
     dying = world.process("dying")
     dying._records.due(0.0)
     world.process("other").start_all()
@@ -158,8 +157,8 @@ def test_one_that_dies_after_it_looked_loses_nothing(world):
 
 
 def test_one_that_cannot_be_read_holds_up_no_other(world, caplog):
-    world.create(1, next=world.hour())
-    world.create(2, next=world.hour())
+    world.create(1, next=world.year())
+    world.create(2, next=world.year())
     world.server.client.hset(f"{{test}}:cron:{UUID(int=1)}", "record", '{"schedule": 5}')
     assert 0 < world.process().start_all() <= 60.1
     assert len(world.noted.all) == 1
@@ -171,7 +170,7 @@ def test_one_whose_graph_this_process_lacks_is_left_to_who_claims_the_run(world)
         raise UnknownGraph(assistant_id)
 
     world.resolve = lacks
-    world.create(1, next=world.hour(), graph_id="new", assistant_id="mine")
+    world.create(1, next=world.year(), graph_id="new", assistant_id="mine")
     world.process().start_all()
     ((run, _),) = world.noted.all
     assert (run.graph_id, run.assistant_id) == ("new", "mine")
@@ -182,7 +181,7 @@ def test_goes_with_an_assistant_that_is_gone(world):
         raise AssistantNotFound(assistant_id)
 
     world.resolve = is_gone
-    world.create(1, next=world.hour(), assistant_id="mine")
+    world.create(1, next=world.year(), assistant_id="mine")
     world.process().start_all()
     assert not world.noted.all
     with pytest.raises(CronNotFound):
@@ -190,8 +189,8 @@ def test_goes_with_an_assistant_that_is_gone(world):
 
 
 def test_after_its_end_no_run_is_started(world):
-    end = world.hour(before=2)
-    world.create(next=world.hour(before=4), end_time=end)
+    end = world.year(before=2)
+    world.create(next=world.year(before=4), end_time=end)
     world.process().start_all()
     assert not world.noted.all
     found = world.get()
@@ -211,7 +210,7 @@ def test_the_thread_is_woken_for_what_is_due_earlier(world):
     process = world.process()
     process.start()
     try:
-        world.create(next=world.hour())
+        world.create(next=world.year())
         process.wake()
         assert world.noted.started.get(timeout=PATIENCE)
     finally:
@@ -220,7 +219,7 @@ def test_the_thread_is_woken_for_what_is_due_earlier(world):
 
 def test_many_at_once_are_all_started_by_whichever_processes(world):
     for number in range(50):
-        world.create(number, next=world.hour())
+        world.create(number, next=world.year())
     processes = [world.process(str(number)) for number in range(3)]
     for each in processes:
         each.start()
