@@ -116,7 +116,10 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
         ("WEBHOOK_REQUIRE_HTTPS", "maybe"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
-        ("API_KEYS", "secret"),
+        ("API_KEYS", "a,"),
+        ("API_KEYS", "secret with spaces"),
+        ("API_KEYS", "ada=sha256:secret"),
+        ("ISOLATE_KEYS", "true"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_in_one_line(monkeypatch, name, text):

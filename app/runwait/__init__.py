@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from runwait.api.options import HttpOptions
+    from runwait.auth.access import Access
     from runwait.metrics import Metrics
     from runwait.runs.service import Service
     from runwait.settings import Settings
@@ -25,6 +26,7 @@ class Runwait:
     http: HttpOptions
     metrics: Metrics
     traces: Traces
+    access: Access | None = None
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
     # Imported here, so that a module of this package can be used without all the others.
     from runwait.api import (
         access_log,
+        auth,
         blueprints,
         edge,
         errors,
@@ -56,6 +59,7 @@ def create_app(settings: Settings) -> Flask:
         workbench,
     )
     from runwait.api.options import http_options
+    from runwait.auth.loading import access_of
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.metrics import Metrics
@@ -68,8 +72,9 @@ def create_app(settings: Settings) -> Flask:
     graphs = load(config, settings.state_modules or ())
     settings = settings.completed_by(config)
     webhooks = webhook_options(settings, config)
+    access = access_of(settings, config)
     metrics, traces = Metrics(graphs), Traces()
-    service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics])
+    service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics], access)
     http = http_options(settings, config)
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
@@ -77,10 +82,11 @@ def create_app(settings: Settings) -> Flask:
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service, http, metrics, traces)
+    app.extensions["runwait"] = Runwait(settings, service, http, metrics, traces, access)
     access_log.register(app, metrics.answered)
     traced.register(app, traces)
     edge.register(app, settings, http)
+    auth.register(app, access)
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)
     for blueprint in blueprints(http.disabled):

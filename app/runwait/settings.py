@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import ContainsOnly, OneOf, Range, Regexp
 
 from runwait import aliases
+from runwait.auth.keys import ApiKeys, UnfitKeys
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.server import embedded
 from runwait.webhooks.signatures import signing_key
@@ -46,6 +47,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     web_concurrency: int = 2
+    api_keys: str | None = field(default=None, repr=False)
+    isolate_keys: bool = False
     redis_url: str | None = None
     redis_cluster: bool = False
     redis_wait_replicas: int = 0
@@ -151,6 +154,8 @@ class Settings:
             "web_concurrency": env.int(
                 "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
             ),
+            "api_keys": env.str("API_KEYS", None, validate=_api_keys),
+            "isolate_keys": env.bool("ISOLATE_KEYS", cls.isolate_keys),
             "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
             "redis_cluster": env.bool("REDIS_CLUSTER", cls.redis_cluster),
             "redis_wait_replicas": env.int(
@@ -231,11 +236,12 @@ class Settings:
                 "LOG_FORMAT", cls.log_format, validate=OneOf(["auto", "json", "text"])
             ),
         }
-        env.str("API_KEYS", None, validate=_refuse_api_keys)
         try:
             env.seal()
         except EnvValidationError as error:
             problems |= _by_given_name(error.error_messages)
+        if read["isolate_keys"] and not read["api_keys"]:
+            problems |= {"ISOLATE_KEYS": ["There are no API_KEYS to isolate."]}
         if problems:
             raise SettingsError(_one_line(problems))
         # Processes go elsewhere later (`enter_project`).
@@ -328,7 +334,8 @@ def _default_langgraph_config() -> Path:
     return EXAMPLES if EXAMPLES.exists() and not own.exists() else own
 
 
-def _refuse_api_keys(value: str) -> None:
-    # Keys that nobody checks would be worse than none.
-    if value:
-        raise ValidationError("API keys are not supported yet: unset it.")
+def _api_keys(value: str) -> None:
+    try:
+        ApiKeys(value)
+    except UnfitKeys as error:
+        raise ValidationError(str(error)) from None

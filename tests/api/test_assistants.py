@@ -119,11 +119,11 @@ class TestOne:
             description="D",
         )
         which = {"assistant_id": ID, "if_exists": "do_nothing"}
-        assert asked.calls == [("create", (request,), which)]
+        assert asked.calls == [("create", (request,), {**which, "filters": None})]
 
     def test_is_made_of_a_graph_alone(self, http: FlaskClient, asked: Asked) -> None:
         http.post("/assistants", json={"graph_id": "echo"})
-        assert asked.calls == [("create", (AssistantRequest(graph_id="echo"),), {})]
+        assert asked.calls == [("create", (AssistantRequest(graph_id="echo"),), {"filters": None})]
 
     def test_is_changed(self, http: FlaskClient, asked: Asked) -> None:
         assert http.patch(ONE, json={"context": {}}).get_json() == SHOWN
@@ -138,9 +138,9 @@ class TestOne:
             answer = http.delete(ONE + query)
             assert (answer.status_code, answer.data) == (204, b"")
         assert [options for _, _, options in asked.calls] == [
-            {"delete_threads": False},
-            {"delete_threads": True},
-            {"delete_threads": False},
+            {"delete_threads": False, "filters": None},
+            {"delete_threads": True, "filters": None},
+            {"delete_threads": False, "filters": None},
         ]
 
     def test_names_all_that_is_wrong_with_it(self, http: FlaskClient, asked: Asked) -> None:

@@ -42,7 +42,8 @@ def given(http: FlaskClient, asked: Asked, **fields: Any) -> Any:
     """What is asked for with a body like this."""
     assert http.post("/runs/crons", json={**BODY, **fields}).status_code == 200
     ((name, args, options),) = asked.calls
-    assert (name, args, options.pop("user")) == ("create", (), None)
+    assert (name, args) == ("create", ())
+    assert (options.pop("thread_id"), options.pop("user")) == (None, None)
     return options
 
 
@@ -127,7 +128,16 @@ def test_a_change_has_what_is_to_be_changed(http, asked):
     body = {"end_time": None, "input": None, "metadata": {"a": 1}, "assistant_id": 5}
     assert http.patch(PATH, json=body).status_code == 200
     assert asked.calls == [
-        ("patch", (CRON,), {"end_time": None, "metadata": {"a": 1}, "payload": {"input": None}})
+        (
+            "patch",
+            (CRON,),
+            {
+                "end_time": None,
+                "metadata": {"a": 1},
+                "payload": {"input": None},
+                "filters": None,
+            },
+        )
     ]
 
 
@@ -145,7 +155,7 @@ def test_a_wrong_change_is_refused(http, asked, body):
 def test_one_is_deleted(http, asked):
     answer = http.delete(PATH)
     assert (answer.status_code, answer.data) == (204, b"")
-    assert asked.calls == [("delete", (CRON,), {})]
+    assert asked.calls == [("delete", (CRON, None), {})]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class TestCreate:
         answer = http.post("/threads", json={"unknown": 1})
         assert (answer.status_code, answer.content_type) == (200, "application/json")
         assert answer.get_data() == b'{"values":{"n":100000000000000000000,"s":[1]}}'
-        assert asked.calls == [("create", (), {})]
+        assert asked.calls == [("create", (), {"filters": None})]
 
     def test_takes_all_that_the_sdk_sends(self, http, asked):
         command = {"update": None, "resume": None, "goto": "n"}
@@ -123,6 +123,7 @@ class TestCreate:
             "if_exists": "do_nothing",
             "ttl": 90_000,
             "supersteps": [{"updates": [update]}],
+            "filters": None,
         }
 
     @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ class TestCreate:
     )
     def test_takes_minutes(self, http, asked, ttl, ms):
         assert http.post("/threads", json={"ttl": ttl}).status_code == 200
-        assert asked.calls == [("create", (), {"ttl": ms})]
+        assert asked.calls == [("create", (), {"ttl": ms, "filters": None})]
 
     @pytest.mark.parametrize(
         "ttl",
@@ -216,7 +217,7 @@ def test_delete_answers_nothing(http, asked):
 
 def test_copy_needs_no_body(http, asked):
     assert http.post(f"{PATH}/copy").status_code == 200
-    assert asked.calls == [("copy", (THREAD,), {})]
+    assert asked.calls == [("copy", (THREAD, {}), {})]
 
 
 class TestSearch:

@@ -14,6 +14,7 @@ from runwait.crons.crons import at, ids_of, milliseconds
 from runwait.crons.scheduler import LATE_MS, Scheduler
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.observer import LogLines
+from runwait.runs.permission import Permission
 from runwait.runs.request import RunRequest
 from runwait.settings import Settings
 from runwait.storage.connection import Storage
@@ -55,7 +56,9 @@ class World:
     def process(self, name: str = "one") -> Scheduler:
         assistants: Any = type("Assistants", (), {"resolve": lambda _, each: self.resolve(each)})()
         threads: Any = None
-        return Scheduler(Settings(), self.records(name), assistants, threads, self.noted)
+        permission = Permission(None, threads)
+        records = self.records(name)
+        return Scheduler(Settings(), records, assistants, threads, self.noted, permission)
 
     def now(self) -> int:
         return self.crons.now()

@@ -217,7 +217,6 @@ def test_an_env_file_that_is_not_utf_8_is_one_line(write, tmp_path):
 @pytest.mark.parametrize(
     ("document", "key"),
     [
-        ({"auth": {"path": "./auth.py:auth"}}, "auth"),
         ({"encryption": {"path": "./a.py:b"}}, "encryption"),
     ],
 )

@@ -56,6 +56,8 @@ def _end(answered: Answered, response: Response) -> Response:
         **{name: g.get(name) for name in ("thread_id", "run_id") if name in g},
         **id_of(g.get("trace", {})),
     }
+    if user := g.get("caller"):
+        entry["user"] = user.identity
 
     @response.call_on_close
     def write() -> None:

@@ -6,17 +6,19 @@ import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
+from runwait.api.auth import authorize, authorize_body, permitted_assistants
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
 from runwait.api.resources import Assistant as AssistantAnswer
 from runwait.api.schemas import AN_ID, Body, ConfigBody, Texts
 from runwait.assistants.assistants import AssistantRequest, Assistants
-from runwait.graphs.assistants import Assistant
+from runwait.graphs.assistants import Assistant, uuid_of
 from runwait.storage.assistants import AssistantQuery
 
 DEFAULT_LIMIT = 10
@@ -141,6 +143,8 @@ class SubgraphsQuery(Texts):
     recurse = fields.flag(about="Those in subgraphs too.")
 
 
+# What handlers are shown of an assistant that is made or changed, and may change.
+_SHOWN = ("graph_id", "config", "context", "metadata", "name", "description")
 NOT_FOUND = HTTPStatus.NOT_FOUND
 AN_ASSISTANT = Answer("The assistant.", AssistantAnswer)
 CHANGES = (NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST)
@@ -156,7 +160,10 @@ SUBGRAPHS = Answer(
 def create(body: dict[str, Any]) -> Response:
     """Make an assistant; answered with it."""
     which = {name: body.pop(name) for name in ("assistant_id", "if_exists") if name in body}
-    return answer(_assistants().create(AssistantRequest(**body), **which).public())
+    given = {"assistant_id": UUID(which["assistant_id"])} if "assistant_id" in which else {}
+    filters = authorize_body("assistants", "create", body, _SHOWN, **given)
+    made = _assistants().create(AssistantRequest(**body), **which, filters=filters)
+    return answer(made.public())
 
 
 @blueprint.post("/assistants/search")
@@ -167,8 +174,10 @@ def create(body: dict[str, Any]) -> Response:
 )
 def search(body: dict[str, Any]) -> Response:
     """A page of the assistants that match."""
+    permitted = permitted_assistants(body)
     limit, offset, select = (body.pop(name) for name in ("limit", "offset", "select"))
-    found, total, more = _assistants().search(AssistantQuery(**body), limit, offset)
+    query = AssistantQuery(**body, permitted=permitted)
+    found, total, more = _assistants().search(query, limit, offset)
     return page(
         [_selected(each, select) for each in found], total, offset + limit if more else None
     )
@@ -178,13 +187,15 @@ def search(body: dict[str, Any]) -> Response:
 @operation(body=CountAssistantsBody(), gives=A_COUNT, refuses=[NOT_FOUND])
 def count(body: dict[str, Any]) -> Response:
     """How many assistants match."""
-    return answer(_assistants().count(AssistantQuery(**body)))
+    permitted = permitted_assistants(body)
+    return answer(_assistants().count(AssistantQuery(**body, permitted=permitted)))
 
 
 @blueprint.get("/assistants/<assistant_id>")
 @operation(gives=AN_ASSISTANT, refuses=[NOT_FOUND])
 def get(assistant_id: str) -> Response:
     """The assistant."""
+    _permit("read", assistant_id)
     return answer(_assistants().get(assistant_id).public())
 
 
@@ -192,6 +203,7 @@ def get(assistant_id: str) -> Response:
 @operation(body=AssistantBody(), gives=AN_ASSISTANT, refuses=CHANGES)
 def patch(assistant_id: str, body: dict[str, Any]) -> Response:
     """Change the assistant, by a new version; answered with it."""
+    _permit("update", assistant_id, body, _SHOWN)
     return answer(_assistants().patch(assistant_id, AssistantRequest(**body)).public())
 
 
@@ -203,7 +215,9 @@ def patch(assistant_id: str, body: dict[str, Any]) -> Response:
 )
 def delete(assistant_id: str, delete_threads: bool) -> Response:
     """Delete the assistant."""
-    _assistants().delete(assistant_id, delete_threads=delete_threads)
+    _permit("delete", assistant_id)
+    filters = authorize("threads", "delete", {}) if delete_threads else None
+    _assistants().delete(assistant_id, delete_threads=delete_threads, filters=filters)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -215,6 +229,7 @@ def delete(assistant_id: str, delete_threads: bool) -> Response:
 )
 def versions(assistant_id: str, body: dict[str, Any]) -> Response:
     """The assistant's versions, newest first."""
+    _permit("read", assistant_id)
     found = _assistants().versions(assistant_id, **body)
     # A version is never changed.
     shown = [name for name in FIELDS if name != "updated_at"]
@@ -225,6 +240,7 @@ def versions(assistant_id: str, body: dict[str, Any]) -> Response:
 @operation(body=LatestBody(), gives=AN_ASSISTANT, refuses=CHANGES)
 def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
     """Make a version the current one; answered with the assistant."""
+    _permit("update", assistant_id, body, ["version"])
     return answer(_assistants().set_latest(assistant_id, **body).public())
 
 
@@ -232,6 +248,7 @@ def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
 @operation(gives=Answer("The schemas.", GraphSchemas), refuses=LOOKS)
 def schemas(assistant_id: str) -> Response:
     """JSON schemas of the assistant's graph."""
+    _permit("read", assistant_id)
     return answer(_assistants().schemas(assistant_id))
 
 
@@ -239,6 +256,7 @@ def schemas(assistant_id: str) -> Response:
 @operation(query=GraphQuery(), gives=Answer("The drawing.", Drawing), refuses=LOOKS)
 def graph(assistant_id: str, xray: int | bool) -> Response:
     """The nodes and edges of the assistant's graph."""
+    _permit("read", assistant_id)
     return answer(_assistants().graph(assistant_id, xray))
 
 
@@ -246,6 +264,7 @@ def graph(assistant_id: str, xray: int | bool) -> Response:
 @operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
 def subgraphs(assistant_id: str, recurse: bool) -> Response:
     """The schemas of the graphs in the assistant's graph, by namespace."""
+    _permit("read", assistant_id)
     return answer(_assistants().subgraphs(assistant_id, recurse=recurse))
 
 
@@ -253,7 +272,18 @@ def subgraphs(assistant_id: str, recurse: bool) -> Response:
 @operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
 def subgraph(assistant_id: str, namespace: str, recurse: bool) -> Response:
     """The same, of one namespace."""
+    _permit("read", assistant_id)
     return answer(_assistants().subgraphs(assistant_id, namespace, recurse=recurse))
+
+
+def _permit(
+    action: str, assistant_id: str, body: dict[str, Any] | None = None, names: Sequence[str] = ()
+) -> None:
+    """Ask whether the caller may do this to an assistant, which may not be there for it."""
+    given: dict[str, Any] = {"assistant_id": uuid_of(assistant_id), "metadata": {}}
+    filters = authorize_body("assistants", action, {} if body is None else body, names, **given)
+    if filters is not None:
+        _assistants().require(assistant_id, filters)
 
 
 def _selected(assistant: Assistant, names: Sequence[str]) -> dict[str, Any]:

@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from flask import g
+from flask import Flask, current_app, g, request
+from werkzeug.exceptions import NotFound
 
-from runwait.auth.user import User
+from runwait.auth import request as asked
+from runwait.auth.access import Access
+from runwait.auth.filters import Filters
+from runwait.auth.user import CALLER, User
 
-Filters = Mapping[str, Any]
-"""What the metadata of a thread, an assistant or a cron must contain (`storage.metadata.contains`)
-to be there for the caller."""
+if TYPE_CHECKING:
+    from runwait.runs.service import Service
+
+OPEN = frozenset({"/", "/ok", "/ready", "/info", "/metrics", "/docs", "/openapi.json"})
+"""The paths that everybody may ask for."""
+OPEN_UNDER = ("/docs/", "/workbench/")
+"""What the paths of static files begin with, which everybody may ask for too."""
+
+
+def register(app: Flask, access: Access | None) -> None:
+    """Have the app ask who calls, before it looks whether there is such a path."""
+    if access is None:
+        return  # nothing is asked of any request
+
+    def authenticate() -> None:
+        g.caller = None
+        CALLER.set(None)
+        if is_open(request.path) or (_is_of_the_project() and not access.guards_own_routes):
+            return
+        g.caller = access.caller(_asked())
+        CALLER.set(g.caller)
+
+    def forget(error: BaseException | None) -> None:
+        CALLER.set(None)
+
+    app.before_request(authenticate)
+    app.teardown_request(forget)
+
+
+def is_open(path: str) -> bool:
+    """Whether everybody may ask for it."""
+    return path in OPEN or path.startswith(OPEN_UNDER)
 
 
 def caller() -> User | None:
@@ -32,5 +67,107 @@ def authorize(resource: str, action: str, value: dict[str, Any]) -> Filters | No
 
     Returns:
         What has to be in the metadata of whatever this is done to; None for no such condition.
+
+    Raises:
+        Refused, AuthFailed, AuthBusy: as `Access.authorize`.
     """
-    return None
+    user = caller()
+    access = _access()
+    if access is None or user is None:
+        assert access is None  # an open path has nothing to authorize
+        return None
+    return access.authorize(user, resource, action, value)
+
+
+def authorize_body(
+    resource: str, action: str, body: dict[str, Any], names: Sequence[str], **given: Any
+) -> Filters | None:
+    """Ask as `authorize` does, with these fields of a body, which has what becomes of them.
+
+    Args:
+        resource, action: as of `authorize`.
+        body: the valid body.
+        names: of its fields that handlers are shown, and may change.
+        given: what else they are shown.
+    """
+    if _access() is None:
+        return None
+    if "metadata" in names:
+        body.setdefault("metadata", {})  # many a handler counts on it
+    value = given | {name: body[name] for name in names if name in body}
+    filters = authorize(resource, action, value)
+    body.update((name, value[name]) for name in names if name in value)
+    return filters
+
+
+def permitted_assistants(body: dict[str, Any]) -> Filters:
+    """What the metadata of the assistants that are searched for must contain besides."""
+    asked = deepcopy(body.get("metadata", {}))
+    names = ["metadata", "graph_id", "limit", "offset"]
+    filters = authorize_body("assistants", "search", body, names) or {}
+    # What a handler adds to what was asked for is a condition too, but not for the system's.
+    added, body["metadata"] = body.get("metadata", {}), asked
+    return filters if added == asked else {**added, **filters}
+
+
+def permit_thread(action: str, thread_id: str, /, **more: Any) -> None:
+    """Ask whether the caller may do this to a thread, which may not be there for it.
+
+    Raises:
+        ThreadNotFound: it is not.
+        Refused, AuthFailed, AuthBusy, StorageUnavailable.
+    """
+    if _access() is not None:
+        filters = authorize("threads", action, {"thread_id": UUID(thread_id), **more})
+        _service().require_thread(thread_id, filters)
+
+
+def permit_run(action: str, thread_id: str | None, run_id: str, /, **more: Any) -> None:
+    """Ask whether the caller may do this to a run, which may not be there for it.
+
+    Raises:
+        RunNotFound: it is not.
+        Refused, AuthFailed, AuthBusy, StorageUnavailable.
+    """
+    if _access() is not None:
+        ids = {"thread_id": UUID(thread_id) if thread_id else None, "run_id": UUID(run_id)}
+        filters = authorize("threads", action, {**ids, **more})
+        _service().require_run(thread_id, run_id, filters)
+
+
+def _is_of_the_project() -> bool:
+    """Whether the path is none of the service's, so that the project's own app is asked for it."""
+    has_own = current_app.extensions["runwait"].http.app is not None
+    return has_own and isinstance(request.routing_exception, NotFound)
+
+
+def _asked() -> asked.Request:
+    """The request, as whoever decides is shown it."""
+    address = request.remote_addr
+    return asked.Request(
+        method=request.method,
+        url=asked.URL(
+            request.scheme,
+            request.host,
+            request.root_path.rstrip("/") + request.path,
+            request.query_string.decode("latin-1"),
+            "",
+        ),
+        headers=asked.Headers(list(request.headers)),
+        query_params=asked.QueryParams(list(request.args.items(multi=True))),
+        path_params=dict(request.view_args or {}),
+        client=asked.Address(address, int(request.environ.get("REMOTE_PORT") or 0))
+        if address
+        else None,
+    )
+
+
+def _access() -> Access | None:
+    # An app that is put together otherwise has none.
+    access: Access | None = getattr(current_app.extensions["runwait"], "access", None)
+    return access
+
+
+def _service() -> Service:
+    service: Service = current_app.extensions["runwait"].service
+    return service

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app
 from marshmallow import ValidationError, validates_schema
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.auth import caller
+from runwait.api.auth import authorize_body, caller, permit_thread
 from runwait.api.errors import InvalidRequest
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, A_TIME, PAGED, Cron
 from runwait.api.schemas import AN_ID, Body, OnThread, RunBody
 from runwait.api.threads import GONE, MOST, MOST_OFFSET, NOT_FOUND
+from runwait.auth.filters import Filters
 from runwait.crons.crons import Crons, milliseconds
 from runwait.crons.schedule import InvalidSchedule, UnknownTimezone, schedule_of, timezone_of
 from runwait.storage.crons import PUBLIC, SORTS, CronQuery
@@ -160,35 +163,37 @@ class SearchCronsBody(CountCronsBody):
 @operation(body=CronBody(), gives=THE_CRON, refuses=[NOT_FOUND])
 def create(body: dict[str, Any]) -> Response:
     """Start runs by the clock, each on a thread of its own."""
-    return answer(_crons().create(**body, user=caller()))
+    return answer(_made(body))
 
 
 @blueprint.post("/threads/<thread_id>/runs/crons")
 @operation(body=ThreadCronBody(), gives=THE_CRON, refuses=[NOT_FOUND])
 def create_on_thread(thread_id: str, body: dict[str, Any]) -> Response:
     """Start runs by the clock, on a kept thread."""
-    return answer(_crons().create(**body, thread_id=thread_id, user=caller()))
+    permit_thread("read", thread_id)
+    return answer(_made(body, thread_id))
 
 
 @blueprint.get("/runs/crons/<cron_id>")
 @operation(gives=THE_CRON, refuses=[NOT_FOUND])
 def get(cron_id: str) -> Response:
     """The cron."""
-    return answer(_crons().get(cron_id))
+    return answer(_crons().get(cron_id, _filters("read", cron_id)))
 
 
 @blueprint.patch("/runs/crons/<cron_id>")
 @operation(body=PatchCronBody(), gives=THE_CRON, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
 def patch(cron_id: str, body: dict[str, Any]) -> Response:
     """Change the cron."""
-    return answer(_crons().patch(cron_id, **body))
+    filters = _filters("update", cron_id, body, ["payload", "schedule", "metadata"])
+    return answer(_crons().patch(cron_id, **body, filters=filters))
 
 
 @blueprint.delete("/runs/crons/<cron_id>")
 @operation(gives=GONE, refuses=[NOT_FOUND])
 def delete(cron_id: str) -> Response:
     """Remove the cron; its runs stay."""
-    _crons().delete(cron_id)
+    _crons().delete(cron_id, _filters("delete", cron_id))
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -196,8 +201,9 @@ def delete(cron_id: str) -> Response:
 @operation(body=SearchCronsBody(), gives=Answer("The crons.", fields.list_of(Cron), headers=PAGED))
 def search(body: dict[str, Any]) -> Response:
     """Crons that match."""
+    permitted = _permitted(body)
     names = body.pop("select", PUBLIC)
-    query = CronQuery(**body)
+    query = CronQuery(**body, permitted=permitted)
     crons, total = _crons().search(query)
     now = {"now": datetime.now(UTC).isoformat()}
     shown = [{name: (each | now)[name] for name in names} for each in crons]
@@ -209,7 +215,34 @@ def search(body: dict[str, Any]) -> Response:
 @operation(body=CountCronsBody(), gives=A_COUNT)
 def count(body: dict[str, Any]) -> Response:
     """How many crons match."""
-    return answer(_crons().count(CronQuery(**body)))
+    permitted = _permitted(body)
+    return answer(_crons().count(CronQuery(**body, permitted=permitted)))
+
+
+def _made(body: dict[str, Any], thread_id: str | None = None) -> dict[str, Any]:
+    user = caller()
+    given = {
+        "cron_id": None,
+        "thread_id": UUID(thread_id) if thread_id else None,
+        "user_id": user.identity if user else None,
+        "end_time": body.get("end_time"),
+    }
+    authorize_body("crons", "create", body, ["payload", "schedule", "metadata"], **given)
+    return _crons().create(**body, thread_id=thread_id, user=user)
+
+
+def _filters(
+    action: str, cron_id: str, body: dict[str, Any] | None = None, names: Sequence[str] = ()
+) -> Filters | None:
+    """What the metadata of a cron must contain to be there for the caller, who may do this."""
+    given = {"cron_id": UUID(cron_id)}
+    return authorize_body("crons", action, {} if body is None else body, names, **given)
+
+
+def _permitted(body: dict[str, Any]) -> Filters:
+    """What the metadata of the crons that are searched for must contain besides."""
+    names = ["metadata", "assistant_id", "thread_id", "limit", "offset"]
+    return authorize_body("crons", "search", body, names) or {}
 
 
 def _crons() -> Crons:

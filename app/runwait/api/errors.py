@@ -17,6 +17,7 @@ from runwait.assistants.assistants import (
     SystemAssistant,
     TwoContexts,
 )
+from runwait.auth.errors import AuthBusy, AuthFailed, Refused
 from runwait.crons.crons import CronBusy
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.runs.admission import (
@@ -79,6 +80,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     WebhookNotFound: (HTTPStatus.NOT_FOUND, "no webhook of run {} is to be delivered"),
     WebhookRefused: (HTTPStatus.UNPROCESSABLE_ENTITY, "webhook: {}"),
+    AuthBusy: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     UnfitQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
@@ -118,6 +120,8 @@ def register(app: Flask) -> None:
         app.register_error_handler(kind, _handler(status, text))
     app.register_error_handler(KeyInFlight, _in_flight)
     app.register_error_handler(ForgottenEvent, _forgotten)
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(AuthFailed, _auth_failed)
     app.register_error_handler(HTTPException, of_http)
     app.register_error_handler(Exception, fault)
     app.after_request(_without_type)
@@ -156,6 +160,17 @@ def _forgotten(error: ForgottenEvent) -> Response:
     first = "none is kept" if error.first is None else f"the first that is kept is {error.first}"
     detail = f"Last-Event-ID: that event is not kept any more; {first}; -1 begins with it"
     return answer(HTTPStatus.GONE, detail)
+
+
+def _refused(error: Refused) -> Response:
+    response = answer(error.status, str(error))
+    response.headers.update(error.headers)
+    return response
+
+
+def _auth_failed(error: AuthFailed) -> Response:
+    log.error("%s", error, exc_info=error.__cause__)
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "who may do this could not be found out")
 
 
 def of_http(error: HTTPException) -> Response:

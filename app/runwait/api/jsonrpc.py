@@ -13,6 +13,7 @@ from runwait.api import errors
 from runwait.api.answers import answer
 from runwait.api.errors import InvalidRequest
 from runwait.api.request import json_body
+from runwait.auth.errors import AuthBusy, AuthFailed, Refused
 from runwait.serialization import dumps
 
 PARSE_ERROR = -32700
@@ -74,7 +75,13 @@ def result(place: str | int | None, value: Mapping[str, Any]) -> Response:
 
 
 def problem(place: str | int | None, error: Exception) -> Response:
-    """The answer where there is no result: an RpcError, or any other error as it is described."""
+    """The answer where there is no result: an RpcError, or any other error as it is described.
+
+    Raises:
+        Refused, AuthFailed, AuthBusy: the error is that the caller may not; told as elsewhere.
+    """
+    if isinstance(error, Refused | AuthFailed | AuthBusy):
+        raise error
     if not isinstance(error, RpcError):
         status, text = errors.described(error)
         code = INVALID_PARAMS if status < HTTPStatus.INTERNAL_SERVER_ERROR else INTERNAL_ERROR

@@ -21,10 +21,12 @@ from http import HTTPStatus
 from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
 from runwait.api import jsonrpc
+from runwait.api.auth import authorize, caller, permit_thread, permitted_assistants
 from runwait.api.errors import problems
 from runwait.api.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, RpcError
 from runwait.api.operation import Answer, operation
@@ -152,7 +154,8 @@ def _modern(asked: Call, meta: dict[str, Any]) -> Response:
         raise _refused(INVALID_PARAMS, f"params._meta.{_META}clientCapabilities: must be an object")
     if asked.id is None:
         return _notified(asked)
-    cached = {"ttlMs": LIST_TTL, "cacheScope": "public"}
+    # Where it is known who calls, each sees their own.
+    cached = {"ttlMs": LIST_TTL, "cacheScope": "private" if caller() else "public"}
     if asked.method == "server/discover":
         discovered = {"supportedVersions": [VERSION], "capabilities": {"tools": {}}}
         return jsonrpc.result(asked.id, {**discovered, **cached, **_COMPLETE})
@@ -182,7 +185,7 @@ def _list(asked: Call) -> dict[str, Any]:
     if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdigit()):
         raise RpcError(INVALID_PARAMS, "cursor: must be one that a list was answered with")
     start, tools = int(cursor[:10]), _tools()
-    listed = list(tools.all())
+    listed = list(tools.all(permitted_assistants({})))
     page = []
     for tool in listed[start : start + PAGE]:
         # One graph that can't be looked at hides no other.
@@ -247,11 +250,12 @@ def _call(asked: Call, *, modern: bool = False, asks: bool = False) -> Response:
     if not isinstance(name, str):
         raise _wrong("name: must be a string", modern)
     tools = _tools()
-    tool = tools.find(name)
+    tool = tools.find(name, permitted_assistants({}))
     if tool is None:
         raise _wrong(f"name: there is no tool {name!r}; tools/list lists them", modern)
     if not isinstance(arguments, dict):
         raise _wrong("arguments: must be an object", modern)
+    authorize("assistants", "read", {"assistant_id": UUID(tool.assistant.assistant_id)})
     call = _Running(asked.id, modern, asks)
     try:
         if modern and "requestState" in asked.params:
@@ -287,7 +291,9 @@ def _started(tool: Tool, given: Any, call: _Running) -> RunRequest:
     """The run of a call; on a thread of its own, which outlives it only if it may be resumed."""
     if call.asks:
         metadata = {_PROOF: token_urlsafe(32), "assistant_id": tool.assistant.assistant_id}
-        thread = _service().threads.create(metadata=metadata, ttl=ANSWER_TTL)
+        made = {"metadata": metadata}
+        authorize("threads", "create", made)
+        thread = _service().threads.create(metadata=made["metadata"], ttl=ANSWER_TTL)
         call.thread_id, call.proof = thread["thread_id"], metadata[_PROOF]
     return _run(tool, call, input=given)
 
@@ -300,6 +306,7 @@ def _run(tool: Tool, call: _Running, **asked: Any) -> RunRequest:
         stream_mode=["updates"],
         on_disconnect="cancel",
         multitask_strategy="reject",
+        user=caller(),
         **asked,
     )
 
@@ -313,6 +320,7 @@ def _resumed(tool: Tool, asked: Call, call: _Running) -> RunRequest | Response:
         raise gone
     threads, assistant_id = _service().threads, tool.assistant.assistant_id
     try:
+        permit_thread("read", thread_id)
         thread = threads.get(thread_id)
     except ThreadNotFound:
         raise gone from None

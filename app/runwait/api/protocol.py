@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, jsonify
 from marshmallow import ValidationError, post_load, validates_schema
 
 from runwait.api import fields
+from runwait.api.auth import authorize, permit_thread
 from runwait.api.errors import BrokenRequest, InvalidRequest
 from runwait.api.operation import operation
 from runwait.api.request import said_by_headers
@@ -195,7 +197,8 @@ def stream_events(thread_id: str, body: dict[str, Any]) -> Response:
     since = body.setdefault("since", None)
     if since is None and set(body["channels"]) != _WATCHED:
         since = 0
-    follower = _service().follow_thread(thread_id, since)
+    filters = authorize("threads", "read", {"thread_id": UUID(thread_id)})
+    follower = _service().follow_thread(thread_id, since, filters)
     return _ProtocolStream(follower, pause(), Subscription(**body)).response({})
 
 
@@ -233,12 +236,14 @@ def _respond(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], in
     pairs = body.pop("responses", None) or [body]
     answers = {each["interrupt_id"]: each["response"] for each in pairs}
     rest = {name: value for name, value in body.items() if name not in ("interrupt_id", "response")}
-    rest["headers"] = said_by_headers()["headers"]
+    said = said_by_headers()
+    rest |= {name: said[name] for name in ("headers", "user")}
     g.run_id, through = _service().protocol.respond(thread_id, g.request_id, answers, rest)
     return {}, through
 
 
 def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], None]:
+    permit_thread("read", thread_id)
     return {"tree": _service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, None
 
 

@@ -104,12 +104,13 @@ def _methods() -> list[str]:
 
 
 def said_by_headers() -> dict[str, Any]:
-    """What a RunRequest has of the request's headers: its id, its trace, those for the graph."""
+    """What a RunRequest has of the request: its id, its trace, who calls, some headers."""
     http: HttpOptions = current_app.extensions["runwait"].http
     return {
         "request_id": g.request_id,
         "trace": g.get("trace", {}),
         "headers": http.configurable_headers.of(request.headers),
+        "user": g.get("caller"),
     }
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from runwait.api import fields
+from runwait.api.auth import authorize, permit_run, permit_thread
 from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
 from runwait.api.request import said_by_headers
@@ -149,6 +151,7 @@ def list_of_thread(
     thread_id: str, limit: int, offset: int, status: str | None, select: list[str]
 ) -> Response:
     """The thread's runs, newest first; of each, what `select` names."""
+    permit_thread("read", thread_id)
     records = _service().of_thread(thread_id, limit, offset, status)
     shown = [each.public() for each in records]
     return jsonify([{name: each[name] for name in select or PUBLIC} for each in shown])
@@ -158,6 +161,7 @@ def list_of_thread(
 @operation(gives=Answer("The run.", Run), refuses=[NOT_FOUND])
 def get(thread_id: str, run_id: str) -> Response:
     """The run."""
+    permit_run("read", thread_id, run_id)
     record = _service().get(thread_id, run_id)
     return jsonify(record.public())
 
@@ -166,6 +170,7 @@ def get(thread_id: str, run_id: str) -> Response:
 @operation(query=CancelOnDisconnect(), gives=WAITED, refuses=[NOT_FOUND])
 def join(thread_id: str, run_id: str, cancel_on_disconnect: bool) -> Response:
     """Wait for the run; answered with its document."""
+    _permit_join(thread_id, run_id, cancel_on_disconnect)
     follower = _service().join(thread_id, run_id, cancel_on_disconnect=cancel_on_disconnect)
     return _waiting(follower)
 
@@ -186,6 +191,7 @@ def join_stream(
     thread_id: str | None = None,
 ) -> Response:
     """The run's events: from now on, or from one of them on."""
+    _permit_join(thread_id, run_id, cancel_on_disconnect)
     follower = _service().join_stream(
         thread_id, run_id, last_event_id, cancel_on_disconnect=cancel_on_disconnect
     )
@@ -206,7 +212,8 @@ def stream_thread(
     last_event_id: EventId | None,
 ) -> Response:
     """The events of the thread's runs, one after the other."""
-    follower = _service().stream_thread(thread_id, last_event_id)
+    filters = authorize("threads", "read", {"thread_id": UUID(thread_id)})
+    follower = _service().stream_thread(thread_id, last_event_id, filters)
     g.thread_id = thread_id
     modes = [*stream_modes, *stream_mode] or ["run_modes"]
     return ThreadStream(follower, pause(), modes).response({})
@@ -220,6 +227,7 @@ def stream_thread(
 )
 def cancel(thread_id: str, run_id: str, action: Action, wait: bool) -> Response:
     """Stop the run."""
+    permit_run("update", thread_id, run_id, action=action)
     _service().cancel(thread_id, run_id, action, wait=wait)
     return Response(status=HTTPStatus.ACCEPTED)
 
@@ -233,7 +241,9 @@ def cancel(thread_id: str, run_id: str, action: Action, wait: bool) -> Response:
 )
 def cancel_all(action: Action, body: Values) -> Response:
     """Stop several runs."""
-    _service().cancel_all(action, **body)
+    of_thread = {"thread_id": UUID(body["thread_id"])} if body["thread_id"] else {}
+    filters = authorize("threads", "update", {**of_thread, "action": action})
+    _service().cancel_all(action, **body, filters=filters)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -241,8 +251,15 @@ def cancel_all(action: Action, body: Values) -> Response:
 @operation(gives=Answer("It is gone.", status=HTTPStatus.NO_CONTENT), refuses=[NOT_FOUND])
 def delete(thread_id: str, run_id: str) -> Response:
     """Remove the run."""
+    permit_run("delete", thread_id, run_id)
     _service().delete(thread_id, run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _permit_join(thread_id: str | None, run_id: str, cancel_on_disconnect: bool) -> None:
+    permit_run("read", thread_id, run_id)
+    if cancel_on_disconnect:
+        permit_run("update", thread_id, run_id, action="interrupt")
 
 
 def _idempotency(kind: str, key: str | None) -> tuple[str | None, str]:

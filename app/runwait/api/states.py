@@ -9,6 +9,7 @@ from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer
+from runwait.api.auth import permit_thread
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import ThreadState, Updated
 from runwait.api.schemas import AN_ID, Body, CheckpointBody, Texts
@@ -109,6 +110,7 @@ class StateQuery(Texts):
 @operation(query=StateQuery(), gives=A_STATE, refuses=[NOT_FOUND])
 def get(thread_id: str, subgraphs: bool) -> Response:
     """The thread's latest state."""
+    permit_thread("read", thread_id)
     return answer(_states().get(thread_id, subgraphs=subgraphs))
 
 
@@ -116,6 +118,7 @@ def get(thread_id: str, subgraphs: bool) -> Response:
 @operation(query=StateQuery(), gives=A_STATE, refuses=[NOT_FOUND])
 def get_of(thread_id: str, checkpoint_id: str, subgraphs: bool) -> Response:
     """The state of a checkpoint."""
+    permit_thread("read", thread_id)
     at = At(checkpoint_id=checkpoint_id)
     return answer(_states().get(thread_id, at, subgraphs=subgraphs))
 
@@ -124,6 +127,7 @@ def get_of(thread_id: str, checkpoint_id: str, subgraphs: bool) -> Response:
 @operation(body=StateBody(), gives=A_STATE, refuses=[NOT_FOUND])
 def get_at(thread_id: str, body: dict[str, Any]) -> Response:
     """The state of a checkpoint in any namespace."""
+    permit_thread("read", thread_id)
     subgraphs = body.get("subgraphs", False)
     return answer(_states().get(thread_id, _at(body), subgraphs=subgraphs))
 
@@ -136,6 +140,7 @@ def get_at(thread_id: str, body: dict[str, Any]) -> Response:
 )
 def update(thread_id: str, body: dict[str, Any]) -> Response:
     """Change the thread's state; answered with its new checkpoint."""
+    permit_thread("update", thread_id)
     values, as_node = body.get("values"), body.get("as_node")
     return answer(_states().update(thread_id, values, as_node, _at(body)))
 
@@ -144,6 +149,7 @@ def update(thread_id: str, body: dict[str, Any]) -> Response:
 @operation(body=MetadataBody(), gives=A_STATE, refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
 def annotate(thread_id: str, body: dict[str, Any]) -> Response:
     """Lay metadata over that of the thread's latest state; answered with the state."""
+    permit_thread("update", thread_id)
     _states().annotate(thread_id, body["metadata"])
     return answer(_states().get(thread_id))
 
@@ -152,6 +158,7 @@ def annotate(thread_id: str, body: dict[str, Any]) -> Response:
 @operation(query=HistoryQuery(), gives=STATES, refuses=[NOT_FOUND])
 def history(thread_id: str, limit: int, before: str | None) -> Response:
     """The thread's states, newest first."""
+    permit_thread("read", thread_id)
     return answer(_states().history(thread_id, limit=limit, before=before))
 
 
@@ -159,6 +166,7 @@ def history(thread_id: str, limit: int, before: str | None) -> Response:
 @operation(body=HistoryBody(), gives=STATES, refuses=[NOT_FOUND])
 def search_history(thread_id: str, body: dict[str, Any]) -> Response:
     """The thread's states, newest first, of any namespace."""
+    permit_thread("read", thread_id)
     before, metadata = body.get("before"), body.get("metadata")
     found = _states().history(
         thread_id, limit=body["limit"], before=before, metadata=metadata, at=_at(body)

@@ -12,10 +12,12 @@ from marshmallow import ValidationError, validates_schema
 
 from runwait.api import fields
 from runwait.api.answers import answer
+from runwait.api.auth import authorize
 from runwait.api.errors import InvalidRequest
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import FoundItems, Item, Namespaces
 from runwait.api.schemas import Body, Texts
+from runwait.auth.scoped_store import ScopedStore
 from runwait.storage.store import MAX_TTL_MINUTES, RedisStore
 
 # What GET can have: gunicorn takes a request line of 4,094 bytes, and there is more in it.
@@ -201,6 +203,7 @@ def put(body: dict[str, Any]) -> Response:
     """Store an item, or replace it."""
     # Null is what there is without it, as in all other fields.
     given = {name: value for name, value in body.items() if value is not None}
+    given["namespace"] = _permitted("put", **{"index": None, **given})
     _store().put(**given)
     return Response(status=HTTPStatus.NO_CONTENT)
 
@@ -212,6 +215,7 @@ def put(body: dict[str, Any]) -> Response:
 )
 def get(namespace: tuple[str, ...], key: str, refresh_ttl: bool | None) -> Response:
     """The item of a namespace, its labels joined by periods, and a key; null if there is none."""
+    namespace = _permitted("get", namespace=namespace, key=key)
     item = _store().get(namespace, key, refresh_ttl=refresh_ttl)
     return answer(item.dict() if item else None)
 
@@ -220,7 +224,7 @@ def get(namespace: tuple[str, ...], key: str, refresh_ttl: bool | None) -> Respo
 @operation(body=ItemBody(), gives=GONE)
 def delete(body: dict[str, Any]) -> Response:
     """Delete an item, if it is there."""
-    _store().delete(**body)
+    _store().delete(_permitted("delete", **body), body["key"])
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -234,7 +238,9 @@ def search(body: dict[str, Any]) -> Response:
     store = _store()
     if body.get("query") and not store.has_index:
         raise InvalidRequest("query: the store has no index to search by meaning")
-    found = store.search(body.pop("namespace_prefix", None) or (), **body)
+    prefix = body.pop("namespace_prefix", None) or ()
+    asked = {name: body.get(name) for name in ("filter", "limit", "offset", "query")}
+    found = store.search(_permitted("search", namespace=prefix, **asked), **body)
     return answer({"items": [item.dict() for item in found]})
 
 
@@ -242,9 +248,27 @@ def search(body: dict[str, Any]) -> Response:
 @operation(body=NamespacesBody(), gives=Answer("The namespaces.", Namespaces))
 def namespaces(body: dict[str, Any]) -> Response:
     """The namespaces that have items, a page of them."""
+    asked = {name: body.get(name) for name in ("suffix", "max_depth", "limit", "offset")}
+    body["prefix"] = _permitted("list_namespaces", namespace=body.get("prefix"), **asked)
     return answer({"namespaces": _store().list_namespaces(**body)})
 
 
-def _store() -> RedisStore:
-    store: RedisStore = current_app.extensions["runwait"].service.store
+def _permitted(action: str, **value: Any) -> Any:
+    """The namespace that is to be used, if the caller may do this.
+
+    Raises:
+        InvalidRequest: it is one that the store cannot have.
+    """
+    before = value["namespace"]
+    authorize("store", action, value)
+    namespace = value["namespace"]
+    if namespace is None or namespace == before:
+        return namespace
+    if isinstance(namespace, str) or not all(map(_is_label, namespace)):
+        raise InvalidRequest(f"namespace: cannot be {namespace!r}, which it is for this caller")
+    return tuple(namespace)
+
+
+def _store() -> RedisStore | ScopedStore:
+    store: RedisStore | ScopedStore = current_app.extensions["runwait"].service.store
     return store

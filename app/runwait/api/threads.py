@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app
 from marshmallow import fields as marshmallow_fields
@@ -12,11 +13,14 @@ from marshmallow.validate import Equal
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
+from runwait.api.auth import authorize, authorize_body, permit_thread
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
 from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
+from runwait.auth.filters import Filters
+from runwait.runs.service import Service
 from runwait.settings import MOST_MINUTES
-from runwait.storage.threads import SORTS, STATUSES, ThreadQuery
+from runwait.storage.threads import SORTS, STATUSES, ThreadNotFound, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH, Threads
 
 MOST = 1000
@@ -248,13 +252,16 @@ class PreferHeader(Texts):
 )
 def create(body: dict[str, Any]) -> Response:
     """Make a thread."""
-    return answer(_threads().create(**body))
+    given = {"thread_id": UUID(body["thread_id"])} if "thread_id" in body else {}
+    filters = authorize_body("threads", "create", body, ["metadata", "if_exists"], **given)
+    return answer(_threads().create(**body, filters=filters))
 
 
 @blueprint.get("/threads/<thread_id>")
 @operation(query=ThreadQuerystring(), gives=Answer("The thread.", Thread), refuses=[NOT_FOUND])
 def get(thread_id: str, include: list[str]) -> Response:
     """The thread; with `include=ttl` also how long it lives."""
+    permit_thread("read", thread_id)
     return answer(_threads().get(thread_id, ttl="ttl" in include))
 
 
@@ -270,6 +277,10 @@ def get(thread_id: str, include: list[str]) -> Response:
 )
 def patch(thread_id: str, body: dict[str, Any], minimal: bool | None) -> Response:
     """Lay metadata over the thread's, and set its life."""
+    given = {"thread_id": UUID(thread_id)}
+    filters = authorize_body("threads", "update", body, ["metadata"], **given)
+    if filters is not None:
+        _service().require_thread(thread_id, filters)
     patched = _threads().patch(thread_id, **body, minimal=bool(minimal))
     return Response(status=204) if patched is None else answer(patched)
 
@@ -278,6 +289,7 @@ def patch(thread_id: str, body: dict[str, Any], minimal: bool | None) -> Respons
 @operation(gives=GONE, refuses=[NOT_FOUND])
 def delete(thread_id: str) -> Response:
     """Remove the thread with its runs and checkpoints."""
+    permit_thread("delete", thread_id)
     _threads().delete(thread_id)
     return Response(status=204)
 
@@ -286,8 +298,9 @@ def delete(thread_id: str) -> Response:
 @operation(body=SearchBody(), gives=Answer("The threads.", fields.list_of(Thread), headers=PAGED))
 def search(body: dict[str, Any]) -> Response:
     """Threads that match."""
+    permitted = _permitted(body)
     shown = {name: body.pop(name) for name in ("values", "select", "extract") if name in body}
-    query = ThreadQuery(**body)
+    query = ThreadQuery(**body, permitted=permitted)
     threads, total, more = _threads().search(query, **shown)
     return page(threads, total, query.offset + query.limit if more else None)
 
@@ -296,22 +309,41 @@ def search(body: dict[str, Any]) -> Response:
 @operation(body=CountBody(), gives=A_COUNT)
 def count(body: dict[str, Any]) -> Response:
     """How many threads match."""
+    permitted = _permitted(body)
     values = body.pop("values", None)
-    return answer(_threads().count(ThreadQuery(**body), values=values))
+    return answer(_threads().count(ThreadQuery(**body, permitted=permitted), values=values))
 
 
 @blueprint.post("/threads/<thread_id>/copy")
 @operation(gives=Answer("The new thread.", Thread), refuses=[NOT_FOUND, HTTPStatus.CONFLICT])
 def copy(thread_id: str) -> Response:
     """A new thread that holds what this one does."""
-    return answer(_threads().copy(thread_id))
+    permit_thread("read", thread_id)
+    made: dict[str, Any] = {"metadata": {}}
+    authorize("threads", "create", made)
+    return answer(_threads().copy(thread_id, made["metadata"]))
 
 
 @blueprint.post("/threads/prune")
 @operation(body=PruneBody(), gives=Answer("How many were pruned.", Pruned))
 def prune(body: dict[str, Any]) -> Response:
     """Remove threads, or all but their latest state."""
+    body["thread_ids"] = [each for each in body["thread_ids"] if _may_delete(each)]
     return answer({"pruned_count": _threads().prune(**body)})
+
+
+def _permitted(body: dict[str, Any]) -> Filters:
+    """What the metadata of the threads that are searched for must contain besides."""
+    names = ["metadata", "values", "status", "ids", "limit", "offset"]
+    return authorize_body("threads", "search", body, names) or {}
+
+
+def _may_delete(thread_id: str) -> bool:
+    try:
+        permit_thread("delete", thread_id)
+    except ThreadNotFound:
+        return False
+    return True
 
 
 def _wants_nothing(preferences: str) -> bool:
@@ -320,6 +352,10 @@ def _wants_nothing(preferences: str) -> bool:
     return "return=minimal" in words
 
 
+def _service() -> Service:
+    service: Service = current_app.extensions["runwait"].service
+    return service
+
+
 def _threads() -> Threads:
-    threads: Threads = current_app.extensions["runwait"].service.threads
-    return threads
+    return _service().threads

@@ -8,11 +8,12 @@ from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer
+from runwait.api.auth import authorize, permit_run
 from runwait.api.errors import WebhookNotFound
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import DeadWebhook
 from runwait.api.schemas import Texts
-from runwait.storage.outbox import Outbox
+from runwait.runs.service import Service
 
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
@@ -31,7 +32,12 @@ class DeadQuery(Texts):
 @operation(query=DeadQuery(), gives=Answer("The webhooks.", fields.list_of(DeadWebhook)))
 def dead(limit: int, offset: int) -> Response:
     """Webhooks that were given up, the last one first."""
-    return answer([each.public() for each in _outbox().dead(limit, offset)])
+    filters = authorize("threads", "search", {"metadata": {}, "limit": limit, "offset": offset})
+    if filters is None:
+        found = _service().outbox.dead(limit, offset)
+    else:
+        found = _service().dead_webhooks(limit, offset, filters)
+    return answer([each.public() for each in found])
 
 
 @blueprint.post("/webhooks/dead/<run_id>/retry")
@@ -40,11 +46,12 @@ def dead(limit: int, offset: int) -> Response:
 )
 def retry(run_id: str) -> Response:
     """Have the webhook of a run sent again, from now on for as long as a new one."""
-    if not _outbox().retry(run_id):
+    permit_run("update", None, run_id)
+    if not _service().outbox.retry(run_id):
         raise WebhookNotFound(run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _outbox() -> Outbox:
-    outbox: Outbox = current_app.extensions["runwait"].service.outbox
-    return outbox
+def _service() -> Service:
+    service: Service = current_app.extensions["runwait"].service
+    return service

@@ -18,6 +18,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore
 
+from runwait.auth.filters import Filters, permits
 from runwait.graphs import shape
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph, is_uuid
 from runwait.graphs.graph import Graph
@@ -158,6 +159,11 @@ class Assistants:
             raise AssistantNotFound(f"assistant {assistant_id} not found")
         return found
 
+    def require(self, assistant_id: str, filters: Filters | None) -> None:
+        """Raise AssistantNotFound where an assistant is not there for whom these filters are."""
+        if not _is_there_for(self.get(assistant_id), filters):
+            raise AssistantNotFound(f"assistant {assistant_id} not found")
+
     def search(
         self, query: AssistantQuery, limit: int, offset: int
     ) -> tuple[list[Assistant], int, bool]:
@@ -197,6 +203,7 @@ class Assistants:
         request: AssistantRequest,
         assistant_id: str | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
+        filters: Filters | None = None,
     ) -> Assistant:
         """Make an assistant.
 
@@ -204,6 +211,7 @@ class Assistants:
             request: what it is to be; it names the graph.
             assistant_id: its UUID; None for a new one.
             if_exists: whether an assistant that is there already is an error or the answer.
+            filters: what its metadata must contain to be that.
 
         Raises:
             GraphNotFound: the graph isn't there.
@@ -218,7 +226,7 @@ class Assistants:
         found, made = self._by_id.get(assistant_id), False
         if found is None:
             found, made = self._records.create(wanted)
-        if not made and if_exists == "raise":
+        if not made and (if_exists == "raise" or not _is_there_for(found, filters)):
             raise AssistantExists(f"assistant {assistant_id} is there already")
         return found
 
@@ -234,13 +242,16 @@ class Assistants:
         self._check_graph(request.graph_id)
         return self._found(assistant_id, self._records.change(assistant_id.lower(), request.of))
 
-    def delete(self, assistant_id: str, *, delete_threads: bool = False) -> None:
+    def delete(
+        self, assistant_id: str, *, delete_threads: bool = False, filters: Filters | None = None
+    ) -> None:
         """Delete an assistant with all its versions. Its runs stay, and go on.
 
         Args:
             assistant_id: which.
             delete_threads: whether the threads go too whose metadata has this assistant_id; first,
                 so that the call can be repeated where it fails half way.
+            filters: what else their metadata must contain.
 
         Raises:
             SystemAssistant: it is one of the system's.
@@ -248,7 +259,7 @@ class Assistants:
         self._check_users(assistant_id)
         if delete_threads:
             self.get(assistant_id)
-            self._delete_threads(assistant_id.lower())
+            self._delete_threads(assistant_id.lower(), filters or {})
         self._found(assistant_id, self._records.delete(assistant_id.lower()) or None)
 
     def versions(
@@ -331,8 +342,10 @@ class Assistants:
             text = f"{type(error).__name__}: {error}"
             raise GraphNotMade(f"graph {assistant.graph_id!r} was not made: {text}") from error
 
-    def _delete_threads(self, assistant_id: str) -> None:
-        query = ThreadQuery(metadata={"assistant_id": assistant_id}, limit=_THREADS_AT_ONCE)
+    def _delete_threads(self, assistant_id: str, filters: Filters) -> None:
+        query = ThreadQuery(
+            metadata={"assistant_id": assistant_id}, permitted=filters, limit=_THREADS_AT_ONCE
+        )
         while True:
             found, _, _ = self._threads.search(query, select=["thread_id"])
             if not self._threads.prune(each["thread_id"] for each in found):
@@ -364,6 +377,11 @@ class Assistants:
 
     def _names(self) -> str:
         return ", ".join(self._by_graph)
+
+
+def _is_there_for(assistant: Assistant, filters: Filters | None) -> bool:
+    """Whether an assistant is there for whom these filters are; the system's are for everybody."""
+    return assistant.is_of_system or permits(filters, assistant.metadata)
 
 
 def _settled(

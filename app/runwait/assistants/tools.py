@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runwait.assistants.assistants import Assistants
+from runwait.auth.filters import Filters
 from runwait.graphs import shape
 from runwait.graphs.assistants import Assistant
 from runwait.storage.assistants import AssistantQuery
@@ -59,10 +60,14 @@ class Tools:
         # By assistant and version: a version never changes.
         self._schemas: dict[tuple[str, int], Schemas] = {}
 
-    def all(self) -> Iterator[Tool]:
-        """All tools, in an order that stays: the system's first, then users' by their age."""
+    def all(self, filters: Filters | None = None) -> Iterator[Tool]:
+        """All tools, in an order that stays: the system's first, then users' by their age.
+
+        Args:
+            filters: what the metadata of users' assistants must contain.
+        """
         taken: set[str] = set()
-        for assistant in self._all_assistants():
+        for assistant in self._all_assistants(filters or {}):
             name = _OTHERS.sub("_", assistant.name)[:_LONGEST_NAME] or "_"
             if name in taken:
                 kept = _LONGEST_NAME - _ID_LETTERS - 1
@@ -71,9 +76,9 @@ class Tools:
                 taken.add(name)
                 yield Tool(name, assistant)
 
-    def find(self, name: str) -> Tool | None:
-        """The tool of this name."""
-        return next((each for each in self.all() if each.name == name), None)
+    def find(self, name: str, filters: Filters | None = None) -> Tool | None:
+        """The tool of this name, among those that `all` has."""
+        return next((each for each in self.all(filters) if each.name == name), None)
 
     def schemas(self, tool: Tool) -> Schemas:
         """Its schemas.
@@ -114,10 +119,10 @@ class Tools:
             return [(f"{INPUT}.{path}".rstrip("."), text) for path, text in found]
         return found
 
-    def _all_assistants(self) -> Iterator[Assistant]:
+    def _all_assistants(self, filters: Filters) -> Iterator[Assistant]:
         system = self._assistants.system
         yield from system
-        query = AssistantQuery(sort_by="created_at", sort_order="asc")
+        query = AssistantQuery(permitted=filters, sort_by="created_at", sort_order="asc")
         offset, more = 0, True
         while more:
             found, _, more = self._assistants.search(query, _AT_ONCE, offset)

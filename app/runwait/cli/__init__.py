@@ -120,6 +120,7 @@ def check(config: Path | None) -> None:
     """
     from runwait.api.options import http_options
     from runwait.api.own_routes import own_app
+    from runwait.auth.loading import access_of
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
     from runwait.settings import Settings, SettingsError
@@ -145,10 +146,13 @@ def check(config: Path | None) -> None:
             click.echo(f"ok     {graph_id}: {file.graphs[graph_id].target} ({found.kind})")
     if not faults:
         try:
+            access_of(settings, file)
             store_options(file)
             webhook_options(settings.completed_by(file), file)
             own_app(file, http_options(settings, file))
-        except (GraphLoadError, ValueError) as error:
+        except GraphLoadError as error:
+            raise OneLine(report(error, whole=settings.log_level == "DEBUG")) from None
+        except ValueError as error:
             raise OneLine(str(error)) from None
     if faults:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")
@@ -174,6 +178,25 @@ def openapi(config: Path | None) -> None:
         raise OneLine(str(error)) from None
     with app.test_request_context():
         click.echo(dumps(description()))
+
+
+@main.command()
+@click.argument("name", required=False)
+def keys(name: str | None) -> None:
+    """Make an API key, and print what API_KEYS may have for it.
+
+    The key itself is shown once; API_KEYS needs no more than its hash. NAME is what the log calls
+    it.
+    """
+    from runwait.auth.keys import ApiKeys, UnfitKeys, new_key
+
+    key, hashed = new_key()
+    entry = f"{name}={hashed}" if name else hashed
+    try:
+        ApiKeys(entry)
+    except UnfitKeys:
+        raise click.UsageError("NAME: must be 1 to 64 letters, digits or _-") from None
+    click.echo(f"key       {key}\nAPI_KEYS  {entry}")
 
 
 def _use(config: Path | None) -> None:

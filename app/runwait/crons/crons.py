@@ -11,11 +11,19 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from runwait.auth.filters import Filters, permits
 from runwait.crons.schedule import Schedule, schedule_of
 from runwait.graphs.assistants import Assistant, AssistantNotFound
 from runwait.runs.admission import Admission
 from runwait.runs.request import RunRequest
-from runwait.storage.crons import AssistantGone, CronQuery, CronRecord, CronRecords, ThreadGone
+from runwait.storage.crons import (
+    AssistantGone,
+    CronNotFound,
+    CronQuery,
+    CronRecord,
+    CronRecords,
+    ThreadGone,
+)
 from runwait.storage.threads import ThreadNotFound
 
 # How often a cron may be changed by others while it is changed.
@@ -175,9 +183,9 @@ class Crons:
             raise AssistantNotFound(f"assistant {assistant_id} not found") from None
         return self.get(cron.cron_id)
 
-    def get(self, cron_id: str) -> dict[str, Any]:
-        """A cron."""
-        return self._records.get(cron_id).public()
+    def get(self, cron_id: str, filters: Filters | None = None) -> dict[str, Any]:
+        """A cron; its metadata must pass the filters, or it is not there."""
+        return self._get(cron_id, filters).public()
 
     def patch(
         self,
@@ -185,6 +193,7 @@ class Crons:
         *,
         payload: Mapping[str, Any],
         metadata: Mapping[str, Any] | None = None,
+        filters: Filters | None = None,
         **changed: Any,
     ) -> dict[str, Any]:
         """Change a cron.
@@ -193,6 +202,7 @@ class Crons:
             cron_id: which.
             payload: fields of its runs that are replaced.
             metadata: what is laid over its metadata.
+            filters: what that must contain before, or the cron is not there.
             changed: fields of CronRecord that are replaced. A new schedule or timezone, and
                 enabling it, count from now.
 
@@ -200,7 +210,7 @@ class Crons:
             Exception: what `Admission.check_request` raises, for its runs.
         """
         for _ in range(TRIES):
-            before = self._records.get(cron_id)
+            before = self._get(cron_id, filters)
             cron = replace(
                 before,
                 payload={**before.payload, **payload},
@@ -219,8 +229,10 @@ class Crons:
                 return self.get(cron_id)
         raise CronBusy(cron_id)
 
-    def delete(self, cron_id: str) -> None:
-        """Delete a cron; its runs stay, and go on."""
+    def delete(self, cron_id: str, filters: Filters | None = None) -> None:
+        """Delete a cron, if its metadata pass the filters; its runs stay, and go on."""
+        if filters is not None:
+            self._get(cron_id, filters)
         self._records.delete(cron_id)
 
     def search(self, query: CronQuery) -> tuple[list[dict[str, Any]], int]:
@@ -231,6 +243,12 @@ class Crons:
     def count(self, query: CronQuery) -> int:
         """How many crons match."""
         return self._records.count(query)
+
+    def _get(self, cron_id: str, filters: Filters | None) -> CronRecord:
+        cron = self._records.get(cron_id)
+        if not permits(filters, cron.metadata):
+            raise CronNotFound(cron_id)
+        return cron
 
 
 def is_of_system(cron: CronRecord) -> bool:

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 
 from runwait.assistants.assistants import Assistants
+from runwait.auth.errors import AuthBusy, Refused
 from runwait.crons.crons import (
     due_of,
     ids_of,
@@ -18,12 +19,13 @@ from runwait.crons.crons import (
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
 from runwait.runs.admission import new_record
 from runwait.runs.observer import Observer
+from runwait.runs.permission import Permission
 from runwait.runs.runner import TRIES, thread_of, with_ids
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.crons import CronNotFound, CronRecord, CronRecords, Start, Started
 from runwait.storage.records import Verdict
-from runwait.storage.threads import LeftOver, ThreadBusy
+from runwait.storage.threads import LeftOver, ThreadBusy, ThreadNotFound
 from runwait.threads.threads import Threads
 
 log = logging.getLogger("runwait.crons")
@@ -54,6 +56,7 @@ class Scheduler:
         assistants: Assistants,
         threads: Threads,
         observer: Observer,
+        permission: Permission,
     ) -> None:
         """Prepare."""
         self._settings = settings
@@ -61,6 +64,7 @@ class Scheduler:
         self._assistants = assistants
         self._threads = threads
         self._observer = observer
+        self._permission = permission
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crons", daemon=True)
         self._stopped = False
@@ -108,6 +112,9 @@ class Scheduler:
                         starts.append(start)
                 except StorageUnavailable:
                     raise
+                except (Refused, AuthBusy, ThreadNotFound) as error:
+                    log.warning("cron %s may not start a run: %s", cron_id, error)
+                    self._records.put_off(cron_id, PUT_OFF_SECONDS)
                 except Exception:
                     # Whatever is wrong with one must not hold up the others.
                     log.exception("cron %s cannot be started", cron_id)
@@ -126,7 +133,10 @@ class Scheduler:
                 self._records.delete(cron.cron_id)
             return None
         ids = ids_of(cron, due)
-        request = request_of(cron, request_id=ids[0]).over(assistant)
+        # Whoever made it may have lost the right to have it run.
+        request, _ = self._permission.run(request_of(cron, request_id=ids[0]))
+        self._permission.assistant(assistant, request)
+        request = request.over(assistant)
         record = new_record(request, assistant, ids)
         return Start(
             cron,

@@ -62,9 +62,19 @@ class Assistant:
             updated_at=created_at,
         )
 
+    @property
+    def is_of_system(self) -> bool:
+        """Whether it is the one that its graph has from the start."""
+        return self.assistant_id == str(uuid5(_NAMESPACE, self.graph_id))
+
     def public(self) -> dict[str, Any]:
         """The assistant as the API shows it."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def uuid_of(assistant_id: str) -> UUID:
+    """The UUID of an assistant, also where its graph is named."""
+    return UUID(assistant_id) if is_uuid(assistant_id) else uuid5(_NAMESPACE, assistant_id)
 
 
 def is_uuid(text: str) -> bool:

@@ -22,6 +22,7 @@ logger = logging.getLogger("runwait.graphs")
 # Keys inside others that would change an answer elsewhere.
 _UNSUPPORTED = {
     "http": ("logging_headers", "middleware_order"),
+    "auth": ("openapi",),
     "checkpointer": ("path", "serde"),
     "priority": ("path",),
 }
@@ -37,6 +38,8 @@ _KNOWN = {
     "store": ("index", "ttl"),
     "store.index": ("embed", "dims", "fields"),
     "store.ttl": ("default_ttl", "refresh_on_read", "sweep_interval_minutes", "omit_expired"),
+    "auth": ("path", "cache", "openapi", "disable_studio_auth"),
+    "auth.cache": ("cache_keys", "ttl_seconds", "max_size"),
     "checkpointer": ("ttl", "path", "serde"),
     "checkpointer.ttl": ("strategy", "default_ttl", "sweep_interval_minutes", "sweep_limit"),
     "webhooks": ("env_prefix", "url", "headers"),
@@ -150,7 +153,7 @@ def read(path: Path) -> LanggraphConfig:
 
 def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
     """Refuse a file that relies on a protection which is not there yet."""
-    if asked := [key for key in ("auth", "encryption") if document.get(key)]:
+    if asked := [key for key in ("encryption",) if document.get(key)]:
         reason = "not supported yet, and without it more would be let in than is meant: remove it"
         raise GraphLoadError(path, ", ".join(asked), reason)
 

@@ -8,6 +8,7 @@ there is a place, and Redis hears of it later (docs/decisions/recorded-once-if-s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from langgraph.types import Interrupt
 from uuid_utils.compat import uuid7
 
 from runwait.assistants.assistants import Assistants
+from runwait.auth.filters import Filters, permits
 from runwait.graphs.assistants import Assistant
 from runwait.graphs.context import ContextError, coerce_context
 from runwait.graphs.graph import Graph
@@ -24,6 +26,7 @@ from runwait.graphs.langgraph import Saver, unknown_nodes
 from runwait.runs import resume
 from runwait.runs.events import Hub, NoRoom
 from runwait.runs.executor import Executor
+from runwait.runs.permission import Permission
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.runs.runner import TRIES, Runner, thread_of, with_ids
@@ -92,11 +95,13 @@ class Candidate:
         record: the run, of which nobody knows yet.
         request: what is asked, laid over what its assistant has.
         key: the request's idempotency key.
+        filters: what the metadata of its thread must contain, if that is there.
     """
 
     record: RunRecord
     request: RunRequest
     key: IdempotencyKey | None
+    filters: Filters | None = None
 
 
 class Admission:
@@ -117,6 +122,7 @@ class Admission:
         worker: Worker,
         hub: Hub,
         webhook_rules: WebhookRules,
+        permission: Permission,
     ) -> None:
         """Prepare."""
         self._settings = settings
@@ -133,6 +139,7 @@ class Admission:
         self._worker = worker
         self._hub = hub
         self._webhook_rules = webhook_rules
+        self._permission = permission
         # Runs of which it is not known whether Redis took them in; nobody was told of them.
         self._doubtful: list[RunRecord] = []
 
@@ -143,6 +150,7 @@ class Admission:
             What can be admitted; or the answer, where its idempotency key was used before.
 
         Raises:
+            Refused, AuthFailed, AuthBusy: its caller may not have it, or nobody knows.
             AssistantNotFound, UnknownGraph: there is no such assistant.
             ConflictingRequest: configurable and context, or a resume without a thread.
             UnfitRequest: the graph lacks a node, or refuses the context.
@@ -154,14 +162,17 @@ class Admission:
             NoRoom: no place to wait for a name to resolve.
             StorageUnavailable: it needs Redis, which is away.
         """
+        request, filters = self._permission.run(request)
         request, assistant = self.check_request(request)
-        key = self.key_of(request.idempotency_key, request.fingerprint, request.thread_id)
+        key = self.key_of(
+            request.idempotency_key, request.fingerprint, request.thread_id, request.user
+        )
         if key is not None and (before := self._records.repeated(key)) is not None:
             return _replay(before)
         if request.thread_id is not None:
             graph = self._graphs[assistant.graph_id]
             self._refuse_what_the_thread_cannot(request, graph, request.thread_id)
-        return Candidate(new_record(request, assistant), request, key)
+        return Candidate(new_record(request, assistant), request, key, filters)
 
     def check_request(self, request: RunRequest) -> tuple[RunRequest, Assistant]:
         """Refuse a request that could become no run at any time, whatever is on its thread.
@@ -175,6 +186,7 @@ class Admission:
             NoRoom, StorageUnavailable: likewise.
         """
         assistant = self._assistants.resolve(request.assistant_id)
+        self._permission.assistant(assistant, request)
         graph = self._graphs[assistant.graph_id]
         if request.configurable and request.context:
             raise ConflictingRequest("configurable and context: at most one of them may be given")
@@ -352,6 +364,8 @@ class Admission:
                 # The thread has metadata of its own, and another graph or none: it gets this run's.
                 seen = verdict.metadata
                 assert seen is not None and thread is not None
+                if not permits(candidate.filters, json.loads(seen)):
+                    raise ThreadNotFound(record.thread_id)  # made by another meanwhile
                 thread = with_ids(seen, record, thread)
             elif verdict.kind == "left over":
                 assert verdict.token is not None
@@ -361,13 +375,27 @@ class Admission:
         raise ThreadBusy(record.thread_id)
 
     def key_of(
-        self, key: str | None, fingerprint: str, thread_id: str | None = None
+        self,
+        key: str | None,
+        fingerprint: str,
+        thread_id: str | None = None,
+        user: Mapping[str, Any] | None = None,
     ) -> IdempotencyKey | None:
-        """What a request that came with such a header may be repeated with."""
+        """What a request that came with such a header may be repeated with, by the same caller."""
         if key is None:
             return None
         ttl = self._settings.idempotency_ttl_seconds
-        return IdempotencyKey(f"{thread_id or ''} {key}", fingerprint, ttl)
+        # No key has a space.
+        by = "" if user is None else f" by {user['identity']}"
+        return IdempotencyKey(f"{thread_id or ''} {key}{by}", fingerprint, ttl)
+
+    def permit(self, request: RunRequest) -> None:
+        """Ask whether the caller of a request may have a run, before it is known what it is asked.
+
+        Raises:
+            Exception: as `check` does, where not.
+        """
+        self._permission.run(request)
 
     def waiting_on(self, thread_id: str, assistant_id: str) -> list[Interrupt]:
         """The interrupts of an assistant's graph that a thread waits for answers to.

@@ -275,8 +275,16 @@ class ThreadFollower(Follower):
     Ids grow from one run of a thread to the next, since they have it in turn.
     """
 
-    def __init__(self, thread_id: str) -> None:
+    def __init__(self, thread_id: str, permits: Callable[[str], bool] | None = None) -> None:
+        """Prepare.
+
+        Args:
+            thread_id: the thread.
+            permits: whether it may follow the thread's next run; None: all of them. It may be
+                another's thread by then. Asks Redis.
+        """
         super().__init__(thread_id, "", streams=True, placed=False)
+        self.permits = permits
         # Runs that have begun after the one that is followed now, by `run_id`.
         self._following: deque[str] = deque()
         self._over: deque[str] = deque(maxlen=100)
@@ -492,6 +500,7 @@ class Hub:
         *,
         later: bool = False,
         watches: bool = False,
+        permits: Callable[[str], bool] | None = None,
     ) -> ThreadFollower | None:
         """Follow the runs of a thread, in whichever process they execute.
 
@@ -501,6 +510,7 @@ class Hub:
                 that is kept, None for now.
             later: whether the thread may be made later.
             watches: see `EventRecords.follow_thread`; `after` counts for nothing then.
+            permits: see `ThreadFollower`.
 
         Returns:
             Who follows it, which must be closed; None if there is no such thread, nor may be.
@@ -510,7 +520,7 @@ class Hub:
             StorageUnavailable: Redis cannot be asked.
         """
         self._enter()
-        follower = ThreadFollower(thread_id)
+        follower = ThreadFollower(thread_id, permits)
         follower.on_close = partial(self._leave_thread, follower)
         follower.on_drained = lambda: self.look_at_events(follower.run_id)
         follower.on_run_end = lambda: self._executor.help(
@@ -546,15 +556,24 @@ class Hub:
     def tell_thread(self, thread_id: str, event: Event) -> None:
         """Give all who follow a thread an event that is of none of its runs."""
         for follower in list(self._of_threads.get(thread_id, ())):
-            follower.give(event)
+            if follower.permits is None or follower.permits(thread_id):
+                follower.give(event)
 
     def follows_thread(self, thread_id: str) -> bool:
         """Whether anybody in this process follows a thread."""
         return thread_id in self._of_threads
 
     def _begins(self, follower: ThreadFollower, run_id: str) -> None:
-        if follower.begins(run_id):
+        if follower.permits is not None:
+            self._executor.help(partial(self._begins_if_permitted, follower, run_id))
+        elif follower.begins(run_id):
             self._next_run(follower, "")
+
+    def _begins_if_permitted(self, follower: ThreadFollower, run_id: str) -> None:
+        with contextlib.suppress(StorageUnavailable):  # asked again once Redis is back
+            assert follower.permits is not None
+            if follower.permits(follower.thread_id) and follower.begins(run_id):
+                self._next_run(follower, "")
 
     def _next_run(self, follower: ThreadFollower, ended: str) -> None:
         with self._lock:

@@ -125,7 +125,12 @@ class Observers(Observer):
 
 def _extra(run: Run) -> dict[str, object]:
     ids = {"run_id": run.run_id, "request_id": run.request.request_id}
-    return {**ids, "attempt": run.attempt, **id_of(run.trace)}
+    return {**ids, **_user(run), "attempt": run.attempt, **id_of(run.trace)}
+
+
+def _user(run: Run) -> dict[str, object]:
+    """Whose run it is, if that is known."""
+    return {} if run.request.user is None else {"user": run.request.user["identity"]}
 
 
 class LogLines(Observer):
@@ -165,6 +170,7 @@ class LogLines(Observer):
                 "graph": record.graph_id,
                 "request_id": run.request.request_id,
                 **id_of(run.trace),
+                **_user(run),
                 "status": str(outcome.status),
                 "duration_ms": round((time.monotonic() - run.started) * 1000, 1),
                 **({"error": type(error).__name__} if error is not None else {}),

@@ -32,6 +32,7 @@ from runwait.runs.event_log import EventLog
 from runwait.runs.events import Cut, End, Event, Hub, last_events, metadata_of
 from runwait.runs.executor import Execution, Executor, Job
 from runwait.runs.observer import Observer
+from runwait.runs.request import RunRequest
 from runwait.runs.retrying import RetryingRunner
 from runwait.runs.run import Ending, Phase, Run
 from runwait.runs.savers import Savers
@@ -70,7 +71,7 @@ class Runner:
         storage: Storage,
         records: RunRecords,
         savers: Savers,
-        store: Callable[[ScriptRunner], BaseStore],
+        store: Callable[[ScriptRunner, RunRequest], BaseStore],
         executor: Executor,
         timers: Timers,
         hub: Hub,
@@ -164,7 +165,7 @@ class Runner:
             interrupt_before=request.interrupt_before,
             interrupt_after=request.interrupt_after,
             named_nodes=request.named_nodes,
-            store=self._store(retrying),
+            store=self._store(retrying, request),
             checkpointer=checkpointer,
             durability=request.effective_durability,
             prepare=prepare,

@@ -8,6 +8,7 @@ and everyone who follows it through the `events` hub of any process is given the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -16,11 +17,16 @@ from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
+from langgraph.store.base import BaseStore
 from langgraph.types import Interrupt
 
 from runwait import memory
 from runwait.assistants.assistants import Assistants
 from runwait.assistants.tools import Tools
+from runwait.auth.access import Access
+from runwait.auth.errors import AuthBusy, AuthFailed, Refused
+from runwait.auth.filters import Filters
+from runwait.auth.scoped_store import ScopedStore, identity_of_caller
 from runwait.crons.crons import Crons
 from runwait.crons.scheduler import Scheduler
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
@@ -42,6 +48,7 @@ from runwait.runs.events import (
 from runwait.runs.executor import Executor
 from runwait.runs.leases import Leases
 from runwait.runs.observer import LogLines, Observer, Observers
+from runwait.runs.permission import Permission
 from runwait.runs.protocol.commands import Commands
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Phase, Run
@@ -52,11 +59,12 @@ from runwait.runs.worker import Starter, Worker
 from runwait.serialization import dumps
 from runwait.settings import Settings
 from runwait.storage.assistants import AssistantRecords
+from runwait.storage.checkpoint import ScriptRunner
 from runwait.storage.cluster import storage_of
 from runwait.storage.connection import InTime, StorageUnavailable
 from runwait.storage.crons import CronRecords
 from runwait.storage.events import EventId, EventRecords, ForgottenEvent, UnknownEvent
-from runwait.storage.outbox import Outbox
+from runwait.storage.outbox import DeadLetter, Outbox
 from runwait.storage.records import (
     Action,
     Queue,
@@ -88,6 +96,7 @@ LAST_DELIVERIES_SECONDS = 1.0
 BLOCKING = 12
 # How many may at once have the store embed something, or search by meaning.
 EMBEDDING = 8
+_DEAD_AT_ONCE = 100
 # How many of a thread's runs are looked at for the last one that started.
 _LOOKED_AT = 10
 
@@ -107,6 +116,7 @@ class Service:
         store: StoreOptions | None = None,
         webhooks: WebhookOptions | None = None,
         observers: Sequence[Observer] = (),
+        access: Access | None = None,
     ) -> None:
         """Prepare; no connection is opened and no thread started before `start`.
 
@@ -115,6 +125,7 @@ class Service:
             graphs: the project's, by their names.
             store, webhooks: what the project says of them; None: nothing.
             observers: hear of what becomes of runs, beside the log.
+            access: who says what callers may do; None: everybody may do everything.
         """
         store, webhooks = store or StoreOptions(), webhooks or WebhookOptions(WebhookRules())
         self.settings = settings
@@ -142,7 +153,11 @@ class Service:
         )
 
         # What else there is.
-        self.store = RedisStore(in_time, prefix, store.index, store.ttl, EMBEDDING)
+        self._all_items = RedisStore(in_time, prefix, store.index, store.ttl, EMBEDDING)
+        isolates = access is not None and access.isolates
+        self.store: RedisStore | ScopedStore = self._all_items
+        if isolates:
+            self.store = ScopedStore(self._all_items, identity_of_caller)
         states = self._states = States(
             graphs,
             saver,
@@ -170,6 +185,7 @@ class Service:
         self.tools = Tools(self.assistants)
 
         # Runs.
+        permission = self._permission = Permission(access, thread_records)
         logs = EventRecords(storage, prefix, self.process_id, settings.stream_events_max)
         self._hub = Hub(
             records,
@@ -181,13 +197,21 @@ class Service:
             self._document_later,
         )
         self._event_log = EventLog(logs, self._hub.append)
+
+        def store_of(runner: ScriptRunner, request: RunRequest) -> BaseStore:
+            items = RedisStore(runner, prefix, store.index, store.ttl)
+            if not isolates:
+                return items
+            assert request.user is not None  # admission refuses who has none
+            return ScopedStore(items, partial(str, request.user["identity"]))
+
         self._runner = Runner(
             settings,
             graphs,
             storage,
             records,
             savers,
-            lambda runner: RedisStore(runner, prefix, store.index, store.ttl),
+            store_of,
             executor,
             self.timers,
             self._hub,
@@ -218,11 +242,14 @@ class Service:
             self._worker,
             self._hub,
             webhooks.rules,
+            permission,
         )
         self.protocol = Commands(self._admission, thread_records, records, logs)
         cron_records = CronRecords(storage, prefix, records)
         self.crons = Crons(cron_records, self._admission)
-        self._scheduler = Scheduler(settings, cron_records, self.assistants, self.threads, observer)
+        self._scheduler = Scheduler(
+            settings, cron_records, self.assistants, self.threads, observer, permission
+        )
         self.outbox = Outbox(storage, prefix)
         self._deliveries = Deliveries(
             self.outbox,
@@ -450,13 +477,16 @@ class Service:
         for place, request in enumerate(requests):
             try:
                 candidate = self._admission.check(request)
+            except (Refused, AuthFailed, AuthBusy):
+                raise
             except Exception as error:
                 error.args = (f"{place}: {error}",)
                 raise
             assert not isinstance(candidate, Replay)
             candidates.append(candidate)
         answer = dumps([_accepted(each.record) for each in candidates])
-        repeated = self._admission.key_of(key, fingerprint)
+        user = requests[0].user if requests else None
+        repeated = self._admission.key_of(key, fingerprint, user=user)
         replay = self._admission.admit_all(candidates, repeated, answer)
         return (answer, False) if replay is None else (replay.document, True)
 
@@ -561,12 +591,15 @@ class Service:
             follower.on_gone = self._canceller(run_id)
         return follower
 
-    def stream_thread(self, thread_id: str, after: EventId | None) -> Follower:
+    def stream_thread(
+        self, thread_id: str, after: EventId | None, filters: Filters | None = None
+    ) -> Follower:
         """Follow the runs of a thread, one after the other, until the client goes.
 
         Args:
             thread_id: the thread.
             after: the event after which to go on; (0, 0) for all that is kept, None for now.
+            filters: what the thread's metadata must contain, also when its later runs begin.
 
         Returns:
             Who follows it, which must be closed.
@@ -575,29 +608,45 @@ class Service:
             ThreadNotFound, StorageUnavailable.
             NoRoom: no place to wait.
         """
-        follower = self._hub.follow_thread(thread_id, after)
+        self._permission.thread(thread_id, filters)
+        follower = self._hub.follow_thread(thread_id, after, permits=self._permits(filters))
         if follower is None:
             raise ThreadNotFound(thread_id)
         return follower
 
-    def follow_thread(self, thread_id: str, after: int | None) -> Follower:
+    def follow_thread(
+        self, thread_id: str, after: int | None, filters: Filters | None = None
+    ) -> Follower:
         """Follow the runs of a thread, which may be made later, until the client goes.
 
         Args:
             thread_id: the thread.
             after: the sum of an event's id, after which to go on; 0 for all that is kept; None
                 for what begins, and what no other such follower was told of.
+            filters: as of `stream_thread`.
 
         Returns:
             Who follows it, which must be closed.
 
         Raises:
+            ThreadNotFound: it is there, but not for whom these filters are.
             StorageUnavailable.
             NoRoom: no place to wait.
         """
-        follower = self._hub.follow_thread(thread_id, after or 0, later=True, watches=after is None)
+        self._permission.thread(thread_id, filters, may_be_made=True)
+        follower = self._hub.follow_thread(
+            thread_id,
+            after or 0,
+            later=True,
+            watches=after is None,
+            permits=self._permits(filters),
+        )
         assert follower is not None
         return follower
+
+    def _permits(self, filters: Filters | None) -> Callable[[str], bool] | None:
+        """Whether a thread is there for a caller, once its next run begins."""
+        return None if filters is None else partial(self._permission.has, filters=filters)
 
     def _tell_of_state(self, thread_id: str) -> None:
         if self._hub.follows_thread(thread_id):
@@ -695,8 +744,11 @@ class Service:
         thread_id: str | None,
         run_ids: list[str] | None,
         status: Literal["pending", "running", "all"] | None,
+        filters: Filters | None = None,
     ) -> None:
         """Stop several runs: of a thread those that are named, or all that stand so.
+
+        Those whose threads' metadata do not pass the filters are not there.
 
         Raises:
             RunNotFound: none of those that are named is there and has not ended.
@@ -704,9 +756,11 @@ class Service:
         """
         if run_ids is None:
             meant = self._records.in_flight(thread_id, status or "all")
+            if filters is not None:
+                meant = [each for each in meant if self._has(None, each, filters)]
         else:
             assert thread_id is not None
-            meant = [each for each in run_ids if self._has(thread_id, each)]
+            meant = [each for each in run_ids if self._has(thread_id, each, filters)]
         cancelled = [self._cancel(run_id, action) for run_id in meant]
         if run_ids and not any(cancelled):
             raise RunNotFound(", ".join(run_ids))
@@ -731,12 +785,30 @@ class Service:
         if removed is None and not cancelled:
             raise RunNotFound(run_id)
 
-    def _has(self, thread_id: str, run_id: str) -> bool:
+    def dead_webhooks(self, limit: int, offset: int, filters: Filters) -> list[DeadLetter]:
+        """Webhooks that were given up, the last one first, of runs that pass the filters."""
+        found: list[DeadLetter] = []
+        for start in itertools.count(0, _DEAD_AT_ONCE):
+            page = self.outbox.dead(_DEAD_AT_ONCE, start)
+            found += [each for each in page if self._has(None, each.run_id, filters)]
+            if len(found) >= offset + limit or len(page) < _DEAD_AT_ONCE:
+                break
+        return found[offset : offset + limit]
+
+    def require_thread(self, thread_id: str, filters: Filters | None) -> None:
+        """Raise ThreadNotFound where a thread is not there for whom these filters are."""
+        self._permission.thread(thread_id, filters)
+
+    def require_run(self, thread_id: str | None, run_id: str, filters: Filters | None) -> None:
+        """Raise RunNotFound where a run is not there for whom these filters are."""
+        if filters is not None and not self._has(thread_id, run_id, filters):
+            raise RunNotFound(run_id)
+
+    def _has(self, thread_id: str | None, run_id: str, filters: Filters | None) -> bool:
         try:
-            self.get(thread_id, run_id)
+            return self._permission.record(self.get(thread_id, run_id), filters)
         except RunNotFound:
             return False
-        return True
 
     def _cancel(self, run_id: str, action: Action) -> bool:
         run = self._runner.get(run_id)
@@ -811,7 +883,7 @@ class Service:
         pause = self.settings.run_lease_seconds
         while not self._stopping.wait(pause):
             try:
-                self.store.sweep()
+                self._all_items.sweep()
                 self.threads.sweep()
                 followed = self._hub.followed
                 for start in range(0, max(1, len(followed)), 500):

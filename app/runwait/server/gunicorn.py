@@ -34,6 +34,7 @@ from gunicorn.errors import HaltServer
 from runwait import aliases, logs, tracing
 from runwait.api.options import http_options
 from runwait.api.own_routes import own_app
+from runwait.auth.loading import access_of, notes
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import files
@@ -105,6 +106,8 @@ def on_starting(server: Any) -> None:
         config = read(_settings.langgraph_config)
         if config.warning:
             logging.getLogger("runwait.graphs").warning(config.warning)
+        for note in notes(_settings, config):
+            logging.getLogger("runwait.auth").warning(note)
         webhook_options(_settings.completed_by(config), config)
         http_options(_settings, config)
         if _settings.embedded:
@@ -189,6 +192,7 @@ def _tell_what_is_wrong(pipe: Any) -> None:
         settings.enter_project()
         config = read(settings.langgraph_config)
         load(config)
+        access_of(settings, config)
         store_options(config)
         webhook_options(settings.completed_by(config), config)
         own_app(config, http_options(settings, config))

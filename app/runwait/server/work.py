@@ -14,6 +14,7 @@ import threading
 from logging.config import dictConfig
 
 from runwait import aliases, logs, tracing
+from runwait.auth.loading import access_of
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import Metrics, files
@@ -46,8 +47,11 @@ def work() -> None:
         graphs = load(config, settings.state_modules or ())
         settings = settings.completed_by(config)
         webhooks = webhook_options(settings, config)
+        access = access_of(settings, config)
         traces, metrics = Traces(), Metrics(graphs)
-        service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics])
+        service = Service(
+            settings, graphs, store_options(config), webhooks, [traces, metrics], access
+        )
         if problem := tracing.problem():
             log.warning(problem)
         traces.start()

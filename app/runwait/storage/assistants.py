@@ -20,7 +20,7 @@ term has a zset in every order, a page of a search is read where it stands.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -62,11 +62,13 @@ class AssistantQuery:
         graph_id: the graph's name.
         name: a part of the assistant's name, in whichever case.
         metadata: what the metadata contains, as that of threads is searched for.
+        permitted: what that contains besides, but of the system's, to be there for the caller.
     """
 
     graph_id: str | None = None
     name: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    permitted: Mapping[str, Any] = field(default_factory=dict)
     sort_by: SortBy = "created_at"
     sort_order: SortOrder = "desc"
 
@@ -80,6 +82,7 @@ class AssistantQuery:
             self.graph_id in (None, assistant.graph_id)
             and self._name in _fold(assistant.name)
             and contains(assistant.metadata, self.metadata)
+            and (assistant.is_of_system or contains(assistant.metadata, self.permitted))
         )
 
     def place(self, assistant: Assistant) -> tuple[bytes, bytes]:
@@ -201,7 +204,7 @@ class AssistantRecords:
         Returns:
             How many there are, and those at the places from `start` to before `stop`.
         """
-        if says_all(query.metadata):
+        if says_all(query.metadata) and says_all(query.permitted):
             return self._search(query, start, stop)
         found: list[Assistant] = []
         place, total = 0, 1
@@ -215,6 +218,7 @@ class AssistantRecords:
         """The same, as far as the index tells."""
         key = f"{self._tag}:assistants:{_ORDERS[query.sort_by]}"
         terms = _terms(query.graph_id, query.metadata)
+        terms += [each for each in index_terms(query.permitted) if each not in terms]
         total, found, rank, walked = 0, list[Assistant](), 0, 0
         while rank >= 0:
             given = named(

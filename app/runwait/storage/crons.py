@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -176,12 +176,18 @@ PUBLIC = tuple(CronRecord(cron_id="", assistant_id="", graph_id="", schedule="")
 
 @dataclass(frozen=True, kw_only=True)
 class CronQuery:
-    """What is searched for."""
+    """What is searched for.
+
+    Attributes:
+        metadata: what the metadata contains.
+        permitted: what that contains besides, to be there for the caller.
+    """
 
     assistant_id: str | None = None
     thread_id: str | None = None
     enabled: bool | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    permitted: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 10
     offset: int = 0
     sort_by: str = "created_at"
@@ -197,12 +203,17 @@ class CronQuery:
         ]
         if self.enabled is not None:
             terms.append(f"enabled={self.enabled:d}")
-        return terms + index_terms(self.metadata)[:_ASKED_MAX]
+        return [*terms, *self._of_metadata[:_ASKED_MAX]]
 
     @property
     def is_indexed(self) -> bool:
         """Whether those say all that it says."""
-        return says_all(self.metadata) and len(index_terms(self.metadata)) <= _ASKED_MAX
+        asked = (self.metadata, self.permitted)
+        return all(map(says_all, asked)) and len(self._of_metadata) <= _ASKED_MAX
+
+    @property
+    def _of_metadata(self) -> list[str]:
+        return [*dict.fromkeys([*index_terms(self.permitted), *index_terms(self.metadata)])]
 
 
 @dataclass(frozen=True)
@@ -384,6 +395,7 @@ class CronRecords:
                 cron.cron_id
                 for cron in self._read(list(found))
                 if contains(cron.metadata, query.metadata)
+                and contains(cron.metadata, query.permitted)
             }
             found = {cron_id: value for cron_id, value in found.items() if cron_id in fitting}
         return [(value, cron_id) for cron_id, value in found.items()]

@@ -183,10 +183,16 @@ class ThreadRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadQuery:
-    """Which threads are looked for; one that says nothing looks for all."""
+    """Which threads are looked for; one that says nothing looks for all.
+
+    Attributes:
+        metadata: what their metadata contain.
+        permitted: what these contain besides, to be there for the caller.
+    """
 
     ids: Sequence[str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    permitted: Mapping[str, Any] = field(default_factory=dict)
     status: str | None = None
     sort_by: str = "updated_at"
     sort_order: str = "desc"
@@ -318,6 +324,15 @@ class ThreadRecords:
             return record
         raise ThreadNotFound(thread_id)
 
+    def metadata(self, thread_id: str) -> dict[str, Any]:
+        """A thread's metadata, for someone who only looks: nothing is put off.
+
+        Raises:
+            ThreadNotFound: there is none.
+        """
+        metadata: dict[str, Any] = json.loads(self._metadata(thread_id))
+        return metadata
+
     def patch(
         self, thread_id: str, metadata: Mapping[str, Any], *, ttl: int | None = None
     ) -> ThreadRecord:
@@ -433,7 +448,7 @@ class ThreadRecords:
         """
         self._expire()
         first, last = query.offset, query.offset + query.limit
-        if keep is None and query.ids is None and _is_indexed(query.metadata):
+        if keep is None and query.ids is None and _is_indexed(query):
             if query.sort_by in _INDEXES:
                 return self._page(query)
             ids = self._sorted_ids(query)
@@ -447,7 +462,7 @@ class ThreadRecords:
     def count(self, query: ThreadQuery, keep: Keep | None = None) -> int:
         """How many threads match; limit, offset and order aside."""
         self._expire()
-        if keep is not None or query.ids is not None or not _is_indexed(query.metadata):
+        if keep is not None or query.ids is not None or not _is_indexed(query):
             found = self._candidates(query)
             return sum(1 for _ in (found if keep is None else filter(keep, found)))
         keys, rank, total = self._keys(query), 0, 0
@@ -488,6 +503,7 @@ class ThreadRecords:
                 not record.temporary
                 and query.status in (None, record.status)
                 and contains(record.metadata, query.metadata)
+                and contains(record.metadata, query.permitted)
             ):
                 yield record
 
@@ -530,7 +546,7 @@ class ThreadRecords:
     def _keys(self, query: ThreadQuery) -> list[str]:
         """The index zsets that a match is in, all of them."""
         marks = [] if query.status is None else [f"status={query.status}"]
-        marks += index_terms(query.metadata)[:_ASKED_MAX]
+        marks += _terms(query)[:_ASKED_MAX]
         # By creation where it does not matter: there nothing moves while it is gone through.
         index = f"{self._tag}:threads:{_INDEXES.get(query.sort_by, 'created')}"
         return [f"{index}:{mark}" for mark in marks] or [index]
@@ -561,9 +577,15 @@ class ThreadRecords:
         return f"{self._tag}:thread:{thread_id}"
 
 
-def _is_indexed(metadata: Mapping[str, Any]) -> bool:
-    """Whether the terms asked for say all that the metadata says."""
-    return says_all(metadata) and len(index_terms(metadata)) <= _ASKED_MAX
+def _terms(query: ThreadQuery) -> list[str]:
+    """The index terms of what the metadata of a match contain."""
+    return [*dict.fromkeys([*index_terms(query.permitted), *index_terms(query.metadata)])]
+
+
+def _is_indexed(query: ThreadQuery) -> bool:
+    """Whether the terms asked for say all that a query says of metadata."""
+    asked = (query.metadata, query.permitted)
+    return all(map(says_all, asked)) and len(_terms(query)) <= _ASKED_MAX
 
 
 def _text(ms: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from uuid_utils.compat import uuid7
 
+from runwait.auth.filters import Filters, permits
 from runwait.serialization import dumps, loads
 from runwait.storage.checkpoint import Fenced, RedisSaver
 from runwait.storage.connection import StorageUnavailable
@@ -88,6 +89,7 @@ class Threads:
         if_exists: str = "raise",
         ttl: int | None = None,
         supersteps: Sequence[Mapping[str, Any]] = (),
+        filters: Filters | None = None,
     ) -> dict[str, Any]:
         """Make a thread.
 
@@ -97,6 +99,7 @@ class Threads:
             if_exists: "do_nothing" to be answered with the thread that is there.
             ttl: ms that it lives without use; by default as the service has it.
             supersteps: updates to build its state from; see `States.supersteps`.
+            filters: what the metadata of one that is there must contain to be an answer.
 
         Raises:
             ThreadExists: there is one, and `if_exists` is "raise".
@@ -123,6 +126,8 @@ class Threads:
                 if if_exists == "raise":
                     raise
                 with contextlib.suppress(ThreadNotFound):
+                    if filters and not permits(filters, self._records.metadata(new_id)):
+                        raise
                     return self.get(new_id)
         raise ThreadBusy(new_id)
 
@@ -200,11 +205,15 @@ class Threads:
         """How many threads match."""
         return self._records.count(query, self._with(values))
 
-    def copy(self, thread_id: str) -> dict[str, Any]:
+    def copy(self, thread_id: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A new thread with the metadata, the life and the checkpoints of another, but no runs.
 
         It waits for what the other one waits for. Of a thread that a run has, it gets what was
         checkpointed so far.
+
+        Args:
+            thread_id: the other one's id.
+            metadata: what is laid over its metadata in the new one.
         """
         source = self._records.get(thread_id)
         copied = str(uuid7())
@@ -220,7 +229,9 @@ class Threads:
             return "interrupted" if source.status == "interrupted" or interrupts else "idle"
 
         options = {"ttl": source.ttl, "config": source.config}
-        return self._public(self._build(copied, source.metadata, build, **options))
+        return self._public(
+            self._build(copied, {**source.metadata, **(metadata or {})}, build, **options)
+        )
 
     def prune(self, thread_ids: Iterable[str], strategy: str = "delete") -> int:
         """Remove threads, or all but their latest state.

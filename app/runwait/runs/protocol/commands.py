@@ -45,6 +45,7 @@ class Commands:
         Raises:
             Exception: all that `Admission.check` and `Admission.admit` raise.
         """
+        self._admission.permit(request)
         if request.input is not None and not request.starting_point:
             assert request.thread_id is not None
             if self._waits(request.thread_id):
@@ -78,25 +79,28 @@ class Commands:
         assistant_id = str(metadata.get("assistant_id", ""))
         if not assistant_id:
             raise RunNotFound(thread_id)
+        command = {"resume": dict(answers)}
+        command |= {name: asked[name] for name in ("update", "goto") if name in asked}
+        rest = {name: value for name, value in asked.items() if name not in command}
+        request = RunRequest(
+            assistant_id=assistant_id,
+            thread_id=thread_id,
+            request_id=request_id,
+            command=command,
+            # Another run may answer them, or leave what they are about.
+            multitask_strategy="reject",
+            **rest,
+        )
+        try:
+            self._admission.permit(request)
+        except ThreadNotFound:
+            raise RunNotFound(thread_id) from None
         waiting = self._admission.waiting_on(thread_id, assistant_id)
         ids = [each.id for each in waiting]
         if unknown := [each for each in answers if each not in ids]:
             there = ", ".join(ids) or "none"
             raise NoSuchInterrupt(f"no interrupt {', '.join(unknown)} waits; there are: {there}")
-        command = {"resume": dict(answers)}
-        command |= {name: asked[name] for name in ("update", "goto") if name in asked}
-        rest = {name: value for name, value in asked.items() if name not in command}
-        return self._admit(
-            RunRequest(
-                assistant_id=assistant_id,
-                thread_id=thread_id,
-                request_id=request_id,
-                command=command,
-                # Another run may answer them, or leave what they are about.
-                multitask_strategy="reject",
-                **rest,
-            )
-        )
+        return self._admit(request)
 
     def tree(self, thread_id: str, run_id: str | None) -> dict[str, Any]:
         """A run, or the thread's latest one, and the subgraphs that it went into.

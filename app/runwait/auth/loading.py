@@ -1,0 +1,95 @@
+"""Which access there is, by the settings and langgraph.json's `auth`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runwait.auth.access import Access, KeyAccess
+from runwait.auth.keys import ApiKeys
+from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.settings import Settings
+
+
+def access_of(settings: Settings, config: LanggraphConfig) -> Access | None:
+    """Who decides who is let in; the project's own auth is imported. None where nobody does.
+
+    Raises:
+        GraphLoadError: `auth` is not as it must be, or cannot be imported.
+    """
+    keys = ApiKeys(settings.api_keys) if settings.api_keys else None
+    target = config.section("auth").get("path")
+    if target is None:
+        return KeyAccess(keys, isolates=settings.isolate_keys) if keys else None
+    # Not at the start: most services have no auth of their own.
+    from langgraph_sdk import Auth
+
+    from runwait.auth.custom import CustomAccess
+    from runwait.graphs.loader import load_object
+
+    if not isinstance(target, str):
+        raise GraphLoadError(config.path, "auth.path", "must be like ./folder/file.py:name")
+    if settings.isolate_keys:
+        reason = "says by itself what is whose; unset ISOLATE_KEYS"
+        raise GraphLoadError(config.path, "auth.path", reason)
+    auth = load_object(config, "auth.path", target)
+    if not isinstance(auth, Auth):
+        reason = f"{target} must be a langgraph_sdk.Auth, not {type(auth).__name__}"
+        raise GraphLoadError(config.path, "auth.path", reason)
+    try:
+        return CustomAccess(
+            auth,
+            keys,
+            _cache(config),
+            guards_own_routes=bool(config.section("http").get("enable_custom_route_auth")),
+        )
+    except ValueError as error:
+        raise GraphLoadError(config.path, "auth.path", f"{target}: {error}") from error
+
+
+def notes(settings: Settings, config: LanggraphConfig) -> Iterator[str]:
+    """What whoever starts the service should know of who is let in."""
+    auth = config.section("auth")
+    if not settings.api_keys and not auth.get("path") and not _is_loopback(settings.host):
+        yield (
+            f"WHOEVER REACHES {settings.host}:{settings.port} CAN RUN GRAPHS AND READ ALL THREADS: "
+            "nothing says who is let in; set API_KEYS (`runwait keys` makes one), or auth.path in "
+            "langgraph.json, or HOST=127.0.0.1"
+        )
+    if settings.api_keys and auth.get("path"):
+        yield (
+            "API_KEYS is of no effect where auth.path has a handler for authenticate, which "
+            "decides alone who is let in"
+        )
+    if auth and not auth.get("path"):
+        yield f"{config.path}: auth is of no effect without auth.path"
+    if auth.get("disable_studio_auth") is False:
+        yield f"{config.path}: auth.disable_studio_auth: nobody is let in for using Studio"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _cache(config: LanggraphConfig) -> Any:
+    from runwait.auth.custom import CacheOptions
+
+    given = config.section("auth").get("cache")
+    if not given:
+        return None
+    where = (config.path, "auth.cache")
+    if not isinstance(given, Mapping):
+        raise GraphLoadError(*where, "must be an object with cache_keys and ttl_seconds")
+    names = given.get("cache_keys")
+    if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
+        raise GraphLoadError(config.path, "auth.cache.cache_keys", "must be a list of header names")
+    seconds, most = given.get("ttl_seconds", 60), given.get("max_size", CacheOptions.most)
+    for name, value in (("ttl_seconds", seconds), ("max_size", most)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or value <= 0:
+            raise GraphLoadError(config.path, f"auth.cache.{name}", "must be a number above 0")
+    return CacheOptions([each.lower() for each in names], seconds, int(most))
