@@ -120,6 +120,7 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
         ("API_KEYS", "secret with spaces"),
         ("API_KEYS", "ada=sha256:secret"),
         ("ISOLATE_KEYS", "true"),
+        ("RATE_LIMIT", "many"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_in_one_line(monkeypatch, name, text):

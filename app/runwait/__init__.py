@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> Flask:
         edge,
         errors,
         own_routes,
+        rate_limit,
         request,
         traced,
         workbench,
@@ -87,6 +88,8 @@ def create_app(settings: Settings) -> Flask:
     traced.register(app, traces)
     edge.register(app, settings, http)
     auth.register(app, access)
+    if settings.rate_limit:
+        rate_limit.register(app, settings.rate_limit, service.counters())
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)
     for blueprint in blueprints(http.disabled):

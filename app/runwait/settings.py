@@ -49,6 +49,7 @@ class Settings:
     web_concurrency: int = 2
     api_keys: str | None = field(default=None, repr=False)
     isolate_keys: bool = False
+    rate_limit: str | None = None
     redis_url: str | None = None
     redis_cluster: bool = False
     redis_wait_replicas: int = 0
@@ -156,6 +157,7 @@ class Settings:
             ),
             "api_keys": env.str("API_KEYS", None, validate=_api_keys),
             "isolate_keys": env.bool("ISOLATE_KEYS", cls.isolate_keys),
+            "rate_limit": env.str("RATE_LIMIT", None, validate=_rate_limit),
             "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
             "redis_cluster": env.bool("REDIS_CLUSTER", cls.redis_cluster),
             "redis_wait_replicas": env.int(
@@ -332,6 +334,18 @@ def _aes_key(value: str) -> None:
 def _default_langgraph_config() -> Path:
     own = Path("langgraph.json")
     return EXAMPLES if EXAMPLES.exists() and not own.exists() else own
+
+
+def _rate_limit(value: str) -> None:
+    try:
+        # Not at the start: few limit anything.
+        from limits import parse_many
+    except ImportError:
+        raise ValidationError("Takes one more package: pip install 'runwait[limits]'.") from None
+    try:
+        parse_many(value)
+    except ValueError:
+        raise ValidationError("Must be like 100/minute, or 10/second;1000/hour.") from None
 
 
 def _api_keys(value: str) -> None:

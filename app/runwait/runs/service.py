@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from langgraph.store.base import BaseStore
@@ -83,6 +83,9 @@ from runwait.threads.threads import Threads
 from runwait.webhooks.deliveries import Deliveries
 from runwait.webhooks.options import WebhookOptions
 from runwait.webhooks.targets import WebhookRules
+
+if TYPE_CHECKING:
+    from runwait.storage.limits import Counters
 
 log = logging.getLogger("runwait.runs")
 
@@ -280,6 +283,12 @@ class Service:
         except (ThreadNotFound, AssistantNotFound, UnknownGraph):
             return {}
         return config.get("configurable") or {}
+
+    def counters(self) -> Counters:
+        """What requests are counted with, by the connections that all else uses."""
+        from runwait.storage.limits import Counters
+
+        return Counters(self._storage, self.settings.redis_prefix)
 
     # Starting and stopping
 
