@@ -11,10 +11,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runwait.api.schemas import RunBody
+from runwait.auth.custom import CustomAccess
+from runwait.auth.request import URL, Headers, QueryParams, Request
 from runwait.runs.event_log import MOST_BYTES
 from runwait.runs.events import BACKLOG_BYTES
 from runwait.settings import Settings
@@ -112,6 +115,45 @@ def test_the_thread_that_lasts_prints_what_is_said(examples: Server) -> None:
     program = block("python", '"approval"').replace("http://localhost:8000", examples.url)
 
     assert printed_by([sys.executable, "-c", program]) == block("text", "Send this?")
+
+
+def test_the_session_with_keys_prints_what_is_said(tmp_path: Path) -> None:
+    require("curl")
+    session = blocks((ROOT / "docs" / "auth.md").read_text())
+    (keys,) = re.findall(r"API_KEYS=(\S+)", session[0][1])
+    server = Server(tmp_path, {"API_KEYS": keys, "WEB_CONCURRENCY": "1"})
+    server.start()
+    try:
+        curls = [each for each in session if each[0] in ("sh", "json")][1:]
+        assert [kind for kind, _ in curls] == ["sh", "json"] * 2
+        for (_, command), (_, printed) in zip(curls[::2], curls[1::2], strict=True):
+            command = command.replace("http://localhost:8000", server.url)
+            assert printed_by(["sh", "-c", command]) == printed
+            by_hash = command.replace("adas-secret", "testpassword")
+            assert printed_by(["sh", "-c", by_hash]) == printed
+        assert '"user":"ada"' in server.log.read_text()
+    finally:
+        server.kill()
+
+
+def test_the_auth_that_is_shown_says_who_owns_what() -> None:
+    program = blocks((ROOT / "docs" / "auth.md").read_text())[5][1]
+    found: dict[str, Any] = {}
+    exec(program, found)
+    access = CustomAccess(found["auth"])
+    url, none = URL("http", "localhost", "/", "", ""), QueryParams([])
+    headers = Headers([("Authorization", "Bearer bobs-token")])
+    bob = access.caller(
+        Request(
+            method="GET", url=url, headers=headers, query_params=none, path_params={}, client=None
+        )
+    )
+    asked: dict[str, Any] = {}
+    assert access.authorize(bob, "threads", "create", asked) == {"owner": "bob"}
+    assert asked == {"metadata": {"owner": "bob"}}
+    asked = {"namespace": ("a",)}
+    access.authorize(bob, "store", "get", asked)
+    assert asked == {"namespace": ("bob", "a")}
 
 
 def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
@@ -226,7 +268,7 @@ def test_each_default_in_the_settings_table_is_what_counts_where_nothing_is_set(
         ("DATA_DIR", "/dev/null"),
         ("WEBHOOK_BASE_URL", "no URL"),
         ("WEBHOOK_ALLOWED_HOSTS", "no host"),
-        ("API_KEYS", "secret"),
+        ("API_KEYS", "a key"),
     ],
 )
 def test_a_setting_that_cannot_be_used_stops_the_start_with_one_line(
