@@ -62,9 +62,20 @@ _PRIMITIVE = ("string", "number", "integer", "boolean")
 
 blueprint = Blueprint("mcp", __name__)
 
-ANSWERED = Answer(
-    "The JSON-RPC answer; as server-sent events where progress is asked for.",
-    {"type": "object", "description": "A JSON-RPC result or error."},
+_MESSAGE = {"type": "object", "description": "A JSON-RPC result or error."}
+ANSWERED = (
+    Answer("The JSON-RPC answer; as server-sent events where progress is asked for.", _MESSAGE),
+    Answer("A notification was taken.", status=HTTPStatus.ACCEPTED),
+    *(
+        Answer(about, _MESSAGE, status)
+        for status, about in {
+            HTTPStatus.BAD_REQUEST: "It is no request, or of an unknown version of the protocol.",
+            HTTPStatus.FORBIDDEN: "Pages of that origin may not call.",
+            HTTPStatus.NOT_FOUND: "There is no such method.",
+            HTTPStatus.NOT_ACCEPTABLE: "The client would take no answer of these types.",
+            HTTPStatus.SERVICE_UNAVAILABLE: "There is no room for a run, or Redis is away.",
+        }.items()
+    ),
 )
 
 

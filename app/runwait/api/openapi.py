@@ -196,8 +196,13 @@ def _operation(app: Flask, rule: Rule, declared: Operation) -> dict[str, Any]:
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": " ".join(summary.split()),
         "parameters": [*parameters, "X-Request-ID"],
-        "responses": {str(each.status): _content(each) for each in declared.gives},
+        "responses": {},
     }
+    for each in declared.gives:
+        given = _content(each)
+        # The same status may have answers of several types.
+        first = said["responses"].setdefault(str(int(each.status)), given)
+        first.get("content", {}).update(given.get("content", {}))
     if more:
         said["description"] = more
     body = declared.body

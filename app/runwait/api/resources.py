@@ -316,10 +316,13 @@ class Cron(Body):
     now = time("In a search that selects it: the time.")
 
 
-METRICS = Answer(
-    "All metrics, each with a line that says what it is.",
-    {"type": "string", "examples": ['runwait_runs{state="ready"} 3.0\n']},
-    mimetype="text/plain",
+METRICS = (
+    Answer(
+        "All metrics, each with a line that says what it is; with `format=json`, a few of them.",
+        {"type": "string", "examples": ['runwait_runs{state="ready"} 3.0\n']},
+        mimetype="text/plain",
+    ),
+    Answer("The same.", fields.OBJECT),
 )
 
 # The output of a run, or what became of it.
