@@ -280,6 +280,26 @@ def test_runs_are_listed_and_cancelled(page: Workbench, tmp_path: Path) -> None:
     assert http.get(f"/threads/{thread}/runs/{run}").json()["status"] == "interrupted"
 
 
+def test_crons_are_listed_turned_off_and_deleted(page: Workbench) -> None:
+    http = page.server.http
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "timezone": "Europe/Oslo"}
+    cron = http.post("/runs/crons", json=body).json()["cron_id"]
+    page.click("Crons")
+    row = (
+        "[...document.querySelectorAll('#panel li')]"
+        ".find((e) => e.innerText.includes('Europe/Oslo'))"
+    )
+    page.wait_for(f"{row}?.innerText.includes('next at')")
+    press = f"[...{row}.querySelectorAll('button')].find((e) => e.innerText === %r).click()"
+    page.browser.run(press % "Turn off")
+    page.wait_for(f"{row}?.querySelector('.hint + .hint, div.hint').innerText === 'off'")
+    assert http.get(f"/runs/crons/{cron}").json()["enabled"] is False
+    page.browser.run(press % "Delete")
+    page.click("Delete", "#sure")
+    page.wait_for(f"!{row}")
+    assert http.get(f"/runs/crons/{cron}").status_code == 404
+
+
 def test_webhooks_that_were_given_up_are_listed_and_tried_again(page: Workbench) -> None:
     given_up(page.server.valkey, str(uuid4()), "the answer was <b>500</b>")
     page.click("Webhooks")
@@ -387,13 +407,17 @@ def test_nothing_is_wider_than_the_window_and_the_page_is_one_screen(
     page: Workbench, width: int
 ) -> None:
     page.choose("chat")
-    page.say("w" * 500)
-    page.ends("success")
+    for _ in range(3):
+        page.say("w" * 5000)
+        page.ends("success")
     page.browser.look(width, 800)
     for each in ("side", "run", "more"):
         page.browser.run(f"document.body.dataset.view = '{each}'")
         size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
         assert page.browser.run(size) == [width, 800]
+        cut = f"""[...document.querySelectorAll('button, h2, label, textarea')].filter((e) =>
+            e.offsetParent && e.getBoundingClientRect().right > {width}).map((e) => e.innerText)"""
+        assert page.browser.run(cut) == []
 
 
 class TestHostile:

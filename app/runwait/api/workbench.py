@@ -18,11 +18,12 @@ from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
 
 _PAGES = Path(__file__).parent / "pages" / "workbench"
+_FILES = {each.name for each in _PAGES.iterdir()}
 _TYPES = {
-    "index.html": "text/html",
-    "style.css": "text/css",
-    "icon.svg": "image/svg+xml",
-    **dict.fromkeys(["main.js", "api.js", "show.js", "form.js", "drawing.js"], "text/javascript"),
+    ".html": "text/html",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".js": "text/javascript",
 }
 # What came from a graph or a client cannot become markup, script or a request to somebody else,
 # even if the page tried.
@@ -77,15 +78,14 @@ def index() -> Response:
 )
 def part(file: str) -> Response:
     """A file that the page needs."""
-    if file not in _TYPES:
+    if file not in _FILES:
         raise NotFound
     return _file(file)
 
 
 def _file(name: str) -> Response:
-    response = Response(
-        _read(name), content_type=f"{_TYPES[name]}; charset=utf-8", headers=_HEADERS
-    )
+    kind = f"{_TYPES[Path(name).suffix]}; charset=utf-8"
+    response = Response(_read(name), content_type=kind, headers=_HEADERS)
     response.add_etag()
     response.make_conditional(request)
     return response
