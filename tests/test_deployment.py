@@ -52,17 +52,23 @@ def pinned(file: str) -> dict[str, str]:
 
 
 def closure(wanted: Iterable[Requirement]) -> set[str]:
-    """The names of requirements and of all that they need in turn, as installed here."""
+    """The names of requirements and of all that they need in turn, as installed here.
+
+    pip is not among them: each virtual environment brings its own.
+    """
     found: set[str] = set()
-    waiting = list(wanted)
-    for each in waiting:
-        if each.marker is not None and not each.marker.evaluate({"extra": ""}):
+    seen: set[tuple[str, str]] = set()
+    waiting = [(each, "") for each in wanted]
+    for each, extra in waiting:
+        if each.marker is not None and not each.marker.evaluate({"extra": extra}):
             continue
         name = canonicalize_name(each.name)
-        if name not in found:
-            found.add(name)
-            waiting += map(Requirement, Distribution.from_name(each.name).requires or [])
-    return found
+        found.add(name)
+        for extra_of_it in {"", *each.extras} - {extra for had, extra in seen if had == name}:
+            seen.add((name, extra_of_it))
+            needs = Distribution.from_name(each.name).requires or []
+            waiting += [(Requirement(need), extra_of_it) for need in needs]
+    return found - {"pip"}
 
 
 RUNTIME = declared("options", "install_requires")
