@@ -103,7 +103,7 @@ ROUTES: dict[str, tuple[Any, list[str]]] = {
 # What everybody may ask for, as the contract of the Agent Server has it; and `/`'s page.
 OPEN = {"GET /ok", "GET /ready", "GET /info", "GET /metrics", "GET /docs", "GET /openapi.json"}
 OPEN |= {"GET /"}
-FILES = {"GET /docs/<file>", "GET /workbench/<name>"}
+FILES = {"GET /docs/<file>", "GET /workbench/<file>"}
 # Further calls of a route, which ask for more.
 ALSO: dict[str, tuple[Any, list[str]]] = {
     "POST /threads/<thread_id>/commands": (
@@ -235,6 +235,12 @@ def test_every_route_asks_all_that_there_is_to_be_asked(http, recorder, more):
 def test_nobody_calls_once_a_request_is_over(http, recorder):
     call(http, "GET /threads/<thread_id>", **{"X-Api-Key": "ada's"})
     assert CALLER.get() is None
+
+
+def test_the_description_says_that_it_is_asked_who_calls(http):
+    described = http.get("/openapi.json").json
+    assert described["components"]["securitySchemes"].keys() == {"key", "bearer"}
+    assert "401" in described["paths"]["/runs/wait"]["post"]["responses"]
 
 
 def test_where_nobody_is_asked_who_they_are_nothing_is_added_to_a_request(app):

@@ -80,7 +80,9 @@ _REQUEST_ID = {
 def register(app: Flask, config: LanggraphConfig, *, guarded: bool) -> None:
     """Have the description say how a caller is known, where that is asked."""
     if guarded:
-        app.extensions["openapi.guard"] = config.section("auth").get("openapi") or KEYS
+        said = config.section("auth")
+        # What the project's own code asks for is the project's to say.
+        app.extensions["openapi.guard"] = said.get("openapi") or ({} if said.get("path") else KEYS)
 
 
 @blueprint.get("/openapi.json")

@@ -22,7 +22,6 @@ logger = logging.getLogger("runwait.graphs")
 # Keys inside others that would change an answer elsewhere.
 _UNSUPPORTED = {
     "http": ("logging_headers", "middleware_order"),
-    "auth": ("openapi",),
     "checkpointer": ("path", "serde"),
     "priority": ("path",),
 }
