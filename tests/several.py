@@ -114,7 +114,9 @@ class Watched:
             _, port = redis.Redis(port=self.ports[0]).sentinel_get_master_addr_by_name("main")
             [server] = [each for each in self.servers if each.port == int(port)]
             with contextlib.suppress(redis.RedisError):
-                return server if server.client.role()[0] == b"master" else None
+                # It may be silent, and not every version of redis-py gives up by itself.
+                asked = redis.Redis(port=server.port, socket_timeout=1)
+                return server if asked.role()[0] == b"master" else None
             return None
 
         server: RedisServer = eventually(found)
