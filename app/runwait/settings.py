@@ -87,6 +87,7 @@ class Settings:
     webhook_require_https: bool = False
     webhook_secret: str | None = field(default=None, repr=False)
     mcp_allowed_origins: list[str] | None = None
+    public_url: str | None = None
     workbench: bool = True
     log_level: str = "INFO"
     log_format: LogFormat = "auto"
@@ -232,6 +233,7 @@ class Settings:
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
             "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
             "mcp_allowed_origins": env.list("MCP_ALLOWED_ORIGINS", None, subcast=str.strip),
+            "public_url": env.str("PUBLIC_URL", None, validate=_public_url),
             "workbench": env.bool("WORKBENCH", cls.workbench),
             "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
             "log_format": env.str(
@@ -283,6 +285,7 @@ _EVERYWHERE = "0.0.0.0"  # nosec B104 # where it is asked for, and not by defaul
 _COUNT = Range(1, 100_000)
 _POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
 _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")
+_PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
 _LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -310,6 +313,11 @@ def _redis_url(value: str) -> None:
 def _mount_prefix(value: str) -> None:
     if problem := prefix_problem(value):
         raise ValidationError(f"{problem}.")
+
+
+def _public_url(value: str) -> None:
+    if not _PUBLIC_URL.fullmatch(value):
+        raise ValidationError("Must be a URL such as https://agents.example.com.")
 
 
 def prefix_problem(value: str) -> str | None:

@@ -36,3 +36,7 @@ def blueprints(disabled: frozenset[str]) -> Iterator[Blueprint]:
         from runwait.api.mcp import blueprint as mcp
 
         yield mcp
+    if "a2a" not in disabled:
+        from runwait.api.a2a import blueprint as a2a
+
+        yield a2a

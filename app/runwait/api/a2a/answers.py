@@ -1,0 +1,180 @@
+"""Answers that follow a task's run: one document at its end, or its events as they happen."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from runwait.api.a2a.dialects import Dialect, Json, Part, Task, Text
+from runwait.api.a2a.tasks import Tasks, text_of
+from runwait.api.jsonrpc import RpcError, error_message
+from runwait.api.stream import Stream, frame_of
+from runwait.runs import events
+from runwait.runs.events import Cut, End, Event, Follower, Given
+from runwait.runs.service import Service
+from runwait.serialization import dumps
+from runwait.storage.records import now
+
+log = logging.getLogger("runwait.requests")
+
+Place = str | int | None
+
+
+@dataclass(frozen=True)
+class _Concluded(End):
+    """The end of a run, as the protocol has it."""
+
+
+class Whole(Stream):
+    """The answer at the end of a task's run."""
+
+    heartbeat = b"\n"  # JSON parsers skip it
+    mimetype = "application/json"
+
+    def __init__(
+        self,
+        follower: Follower,
+        pause: float,
+        place: Place,
+        service: Service,
+        conclude: Callable[[], Json],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            follower: follows the run; closed with the response.
+            pause: seconds between heartbeats.
+            place: the id of the request.
+            service: has threads for what asks Redis.
+            conclude: makes the result, once the run ended; asks Redis.
+        """
+        super().__init__(follower, pause)
+        self._place = place
+        self._service = service
+        self._conclude = conclude
+        self._is_over = False
+
+    def _piece_of(self, given: Given) -> bytes:
+        if isinstance(given, _Concluded):
+            self.is_whole = True
+            return given.document
+        if isinstance(given, Cut):
+            self.is_cut = True
+        elif isinstance(given, End) and not self._is_over:
+            self._end()
+        return b""
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._service.help(self._tell)
+
+    def _tell(self) -> None:
+        """Give the follower what the run came to, which takes a thread that may wait for Redis."""
+        self._follower.wants_document = True
+        try:
+            self._follower.give(_Concluded(b"".join(self._pieces_at_end())))
+        except Exception as error:
+            # The task is there; whoever comes again is told of it.
+            log.warning("run %s: its end cannot be told: %s", self._follower.run_id, error)
+            self._follower.give(Cut.ELSEWHERE)
+
+    def _pieces_at_end(self) -> Iterator[bytes]:
+        try:
+            shown = {"jsonrpc": "2.0", "id": self._place, "result": self._conclude()}
+            yield dumps(shown)
+        except RpcError as error:
+            yield error_message(self._place, error)
+
+
+class Updates(Whole):
+    """The events of a task's run: the task, how it stands, and its artifact as it grows."""
+
+    heartbeat = b": heartbeat\r\n\r\n"
+    mimetype = "text/event-stream"
+
+    def __init__(
+        self,
+        follower: Follower,
+        pause: float,
+        place: Place,
+        service: Service,
+        tasks: Tasks,
+        dialect: Dialect,
+        task: Task,
+        history: int | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            follower, pause, place, service: see Whole.
+            tasks: the agent's.
+            dialect: the version of the protocol.
+            task: as it stands now.
+            history: how many messages of its history are shown; None for all.
+        """
+        super().__init__(follower, pause, place, service, dict)
+        self._tasks = tasks
+        self._dialect = dialect
+        self._task = task
+        self._first = self._frame(dialect.sent(dialect.task(task, history)))
+        # The message of which tokens were sent last, and these.
+        self._message: object = None
+        self._text = ""
+
+    def _piece_of(self, given: Given) -> bytes:
+        first, self._first = self._first, b""
+        return first + self._next(given)
+
+    def _taken(self) -> list[bytes]:
+        pieces = super()._taken()
+        if self._first:
+            pieces, self._first = [self._first, *pieces], b""
+        return pieces
+
+    def _next(self, given: Given) -> bytes:
+        if not isinstance(given, Event):
+            return super()._piece_of(given)
+        name = given.name.partition("|")[0]
+        if name == events.METADATA:
+            # Whoever goes on with the run begins anew with what it says.
+            self._message = None
+            if self._task.state == "working":
+                return b""
+            self._task = replace(self._task, state="working", at=now())
+            return self._frame(self._dialect.status_update(self._task, final=False))
+        if name == "messages":
+            return self._token(given.data)
+        if name == events.END and not self._is_over:
+            self._end()
+        return b""
+
+    def _token(self, data: bytes) -> bytes:
+        message, _ = json.loads(data)
+        text = text_of(message.get("content"))
+        if message.get("type") not in ("ai", "AIMessageChunk") or not text:
+            return b""
+        append = message.get("id") == self._message
+        self._message, self._text = message.get("id"), (self._text if append else "") + text
+        return self._artifact(self._task, [Text(text)], append=append, last=False)
+
+    def _pieces_at_end(self) -> Iterator[bytes]:
+        task = self._tasks.task(self._tasks.find(self._task.task_id))
+        if task.result:
+            # All of it was told already, as a rule.
+            told = self._message is not None and [*task.result] == [Text(self._text)]
+            parts = [Text("")] if told else task.result
+            yield self._artifact(task, parts, append=told, last=True)
+        yield self._frame(self._dialect.status_update(task, final=True))
+
+    def _artifact(self, task: Task, parts: Sequence[Part], *, append: bool, last: bool) -> bytes:
+        return self._frame(self._dialect.artifact_update(task, parts, append=append, last=last))
+
+    def _frame(self, result: Json) -> bytes:
+        return frame(self._place, result)
+
+
+def frame(place: Place, result: Json) -> bytes:
+    """A result as an event of a stream."""
+    return frame_of("message", dumps({"jsonrpc": "2.0", "id": place, "result": result}), "")
