@@ -135,9 +135,9 @@ class TestIds:
     def test_that_are_words_of_another_method_count_for_no_method(self, app, ids):
         app.add_url_rule("/search/all", view_func=str, methods=["POST"])
         response = app.test_client().put("/search/all")
-        assert (response.status_code, response.headers["Allow"]) == (405, "OPTIONS, POST")
+        assert (response.status_code, {*response.allow}) == (405, {"OPTIONS", "POST"})
         response = app.test_client().put("/search/some")
-        assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert (response.status_code, {*response.allow}) == (405, {"GET", "HEAD", "OPTIONS"})
 
     def test_are_all_named_at_once(self, ids):
         assert ids("x", "y") == "thread_id: must be a UUID; run_id: must be a UUID"

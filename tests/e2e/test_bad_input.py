@@ -580,7 +580,6 @@ class TestPaths:
     @pytest.mark.parametrize(
         "path",
         [
-            "/",
             "/nope",
             "/runs/wait/",
             "/runs//wait",

@@ -17,6 +17,9 @@ import os, resource, signal, sys, tempfile, threading
 from typing import Any, TypedDict
 from langgraph.graph import START, StateGraph
 
+# What each server has of its own.
+OWN = {"PORT", "DATA_DIR", "PROMETHEUS_MULTIPROC_DIR"}
+
 class State(TypedDict, total=False):
     seen: Any
 
@@ -27,7 +30,8 @@ def look(state):
         "main": getattr(main.__spec__, "name", None),
         "path": sys.path,
         "safe_path": sys.flags.safe_path,
-        "environment": {k: v for k, v in os.environ.items() if k not in ("PORT", "DATA_DIR")},
+        "environment": {k: v for k, v in os.environ.items() if k not in OWN},
+        "own": sorted(OWN & os.environ.keys()),
         "folder": os.getcwd(),
         "temporary": tempfile.gettempdir(),
         "umask": os.popen("umask").read(),

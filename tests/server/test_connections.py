@@ -171,12 +171,12 @@ class TestRequests:
 
     def test_that_are_no_http_are_answered_with_a_400(self, service):
         client = Client(service, b"nonsense\r\n\r\n")
-        assert b"400 Bad Request" in client.until(b"</html>\n")
+        assert b"400 Bad Request" in client.until(b"}")
         assert client.ends()
 
     def test_that_make_a_graph_exit_are_answered_with_a_500(self, service):
         client = Client(service, GET.replace(b" / ", b" /exit "))
-        assert b"500 Internal Server Error" in client.until(b"</html>\n")
+        assert b"500 Internal Server Error" in client.until(b"}")
         assert client.ends()
 
     def test_after_a_stop_are_answered_once_more_and_end_the_connection(self, service):

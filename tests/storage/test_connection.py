@@ -229,7 +229,7 @@ def test_all_commands_of_the_scripts_are_tried():
     tried = set(re.findall(r"^([A-Z]+)(?: |$)|'([A-Z]+)'", rights, re.M))
     words = set(re.findall(r"'([A-Z]+)'", "".join(texts.values())))
     options = {"WEIGHTS", "WITHSCORES", "LIMIT", "LARGE", "PX", "EX", "MATCH", "COUNT"}
-    options |= {"MAXLEN"}
+    options |= {"MAXLEN", "XX"}
     used = words - options - {each for pair in tried for each in pair}
     assert used == {"SCAN"}  # of all threads, for which the service has no use
 
