@@ -23,7 +23,6 @@ from runwait.api.a2a.answers import Updates, Whole, frame
 from runwait.api.a2a.dialects import NEW, OLD, Data, Dialect, Json, Message, Task, Text, wrong
 from runwait.api.a2a.tasks import AGENT, MESSAGE, TASK, WITHDRAWN, TaskRuns, Tasks
 from runwait.api.answers import answer
-from runwait.api.auth import caller
 from runwait.api.edge import here
 from runwait.api.errors import InvalidRequest, problems
 from runwait.api.jsonrpc import Call, RpcError
@@ -192,7 +191,6 @@ class _Agent:
             metadata=metadata,
             if_not_exists="create",
             on_completion="keep",
-            user=caller(),
             **said_by_headers(),
             **asked,
         )
