@@ -13,7 +13,10 @@ from runwait.runs.run import Run
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.outbox import NewWebhook
 from runwait.storage.records import Verdict
+from runwait.webhooks.options import WebhookOptions
+from runwait.webhooks.targets import WebhookRules
 from tests.runs.records import a_record
 
 
@@ -79,3 +82,18 @@ def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
     token = None if redis_is_away else 7
     assert recorded == ["end with None", "start", f"end with {token}"]
     assert runner.get("r") is None
+
+
+@pytest.mark.parametrize("off", [False, True])
+def test_where_webhooks_are_off_no_end_is_told_however_it_was_accepted(monkeypatch, off):
+    service = Service(Settings(), {}, webhooks=WebhookOptions(WebhookRules(off=off)))
+    told = []
+
+    def finish(*args: Any, webhook: NewWebhook | None, **kwargs: Any) -> bool:
+        told.append(webhook is not None)
+        return True
+
+    monkeypatch.setattr(service._records, "finish", finish)
+    request = RunRequest(assistant_id="g", request_id="", webhook="https://a.example")
+    service._runner.finish_lost(Run(a_record(), request))
+    assert told == [not off]

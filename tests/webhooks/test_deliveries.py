@@ -899,3 +899,15 @@ class TestARedisThatGoesAway:
         valkey.start()
         eventually(lambda: is_empty(valkey))
         assert [each.id for each in receiver.received] == ["r"]
+
+
+def test_where_webhooks_are_off_what_is_to_be_delivered_waits(
+    start: Start, outbox: Outbox, receiver: Receiver, shared_valkey: RedisServer
+) -> None:
+    outbox.add("r", receiver.url, BODY)
+    before = threading.active_count()
+    start(WebhookRules(allowed_hosts=LOCAL.allowed_hosts, off=True)).wake()
+    assert (threading.active_count(), receiver.received) == (before, [])
+    start()
+    eventually(lambda: is_empty(shared_valkey))
+    assert [each.id for each in receiver.received] == ["r"]

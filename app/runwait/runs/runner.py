@@ -77,8 +77,14 @@ class Runner:
         hub: Hub,
         event_log: EventLog,
         observer: Observer,
+        *,
+        calls_webhooks: bool = True,
     ) -> None:
-        """Prepare; nothing executes before the executor is started."""
+        """Prepare; nothing executes before the executor is started.
+
+        `calls_webhooks` is false where nobody is told of a run's end, whatever it asked when it
+        was accepted.
+        """
         self._settings = settings
         self._graphs = graphs
         self._storage = storage
@@ -90,6 +96,7 @@ class Runner:
         self._hub = hub
         self._event_log = event_log
         self._observer = observer
+        self._calls_webhooks = calls_webhooks
         self._runs: dict[str, Run] = {}
         self._unrecorded: dict[str, Run] = {}
         # Runs that are to be cancelled and are not here, or not yet.
@@ -451,7 +458,7 @@ class Runner:
             token=run.token,
             undone=made.rolled_back,
             thread=made.thread,
-            webhook=made.webhook,
+            webhook=made.webhook if self._calls_webhooks else None,
             rewritten=run.unreadable,
             attempt=run.attempt,
             events=made.events if made.ids and made.ids[0] is not None else (),

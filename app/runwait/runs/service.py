@@ -220,6 +220,7 @@ class Service:
             self._hub,
             self._event_log,
             observer,
+            calls_webhooks=not webhooks.rules.off,
         )
         self._leases = Leases(
             settings, storage, records, savers, executor, self._runner, self._hub, observer

@@ -221,7 +221,9 @@ class Deliveries:
         self._trust: ssl.SSLContext | None = None
 
     def start(self) -> None:
-        """Deliver from now on, on a thread of its own."""
+        """Deliver from now on, on a thread of its own; nothing where the rules say so."""
+        if self._rules.off:
+            return
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
         self._thread.start()
 
