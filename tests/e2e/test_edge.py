@@ -193,6 +193,11 @@ class TestHeadersOfARequest:
         answer = http.post("/runs/wait", json=body, headers={"X-User-Id": "ada"})
         assert answer.json() == {"seen": {"x-user-id": "ada"}}
 
+    def test_reach_a_graph_that_is_called_as_a_tool(self, http: httpx.Client) -> None:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "seen"}}
+        answer = http.post("/mcp", json=body, headers={"X-User-Id": "ada"})
+        assert answer.json()["result"]["structuredContent"] == {"seen": {"x-user-id": "ada"}}
+
     def test_are_no_place_to_say_who_the_client_is(self, edge: Server, http: httpx.Client) -> None:
         headers = {**FORGED, "X-Request-ID": "forged"}
         answer = http.post("/runs/wait", json={"assistant_id": "seen"}, headers=headers)

@@ -299,11 +299,13 @@ class TestShapes:
     def test_params_that_do_not_fit_are_refused(
         self, zoo: Server, method: str, params: Any
     ) -> None:
-        assert refused(ask(zoo, method, params)) == -32602
+        response = ask(zoo, method, params)
+        assert (refused(response), response.json()["id"]) == (-32602, 7)
 
     def test_a_foreign_origin_is_refused(self, zoo: Server) -> None:
         assert ask(zoo, "ping", Origin="http://elsewhere.example").status_code == 403
         assert ask(zoo, "ping", Origin="null").status_code == 403
+        assert ask(zoo, "ping", Origin="http://[").status_code == 403
         assert result(ask(zoo, "ping", Origin=zoo.url)) == {}
 
     @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "*/*"])

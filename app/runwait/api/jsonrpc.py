@@ -33,6 +33,8 @@ class RpcError(Exception):
         self.code = code
         self.data = data
         self.status = status
+        # The request's id, where that is known although the request is none.
+        self.place: str | int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,16 @@ def call() -> Call:
     if not isinstance(body, dict) or body.get("jsonrpc") != "2.0":
         raise _invalid('must be an object with "jsonrpc": "2.0"')
     method, params, place = body.get("method"), body.get("params", {}), body.get("id")
-    if not isinstance(method, str):
-        raise _invalid("method: must be a string")
     if "id" in body and type(place) not in (str, int):
         raise _invalid("id: must be a string or an integer")
-    if not isinstance(params, dict):
-        raise RpcError(INVALID_PARAMS, "params: must be an object")
+    try:
+        if not isinstance(method, str):
+            raise _invalid("method: must be a string")
+        if not isinstance(params, dict):
+            raise RpcError(INVALID_PARAMS, "params: must be an object")
+    except RpcError as error:
+        error.place = place
+        raise
     return Call(method, params, place)
 
 
@@ -86,6 +92,7 @@ def problem(place: str | int | None, error: Exception) -> Response:
         status, text = errors.described(error)
         code = INVALID_PARAMS if status < HTTPStatus.INTERNAL_SERVER_ERROR else INTERNAL_ERROR
         error = RpcError(code, text, status=status if code == INTERNAL_ERROR else HTTPStatus.OK)
+    place = error.place if place is None else place
     response = Response(error_message(place, error), mimetype="application/json")
     response.status_code = error.status
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:

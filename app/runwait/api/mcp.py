@@ -20,7 +20,6 @@ from functools import partial
 from http import HTTPStatus
 from secrets import token_urlsafe
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
@@ -30,6 +29,7 @@ from runwait.api.auth import authorize, caller, permit_thread, permitted_assista
 from runwait.api.errors import problems
 from runwait.api.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, RpcError
 from runwait.api.operation import Answer, operation
+from runwait.api.request import said_by_headers
 from runwait.api.stream import Stream, frame_of, pause
 from runwait.assistants.assistants import GraphNotMade
 from runwait.assistants.tools import INPUT, OUTPUT, Tool, Tools
@@ -100,7 +100,7 @@ def post() -> Response:
 def _check_origin() -> None:
     """Refuse what a page of another site has a browser send."""
     origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc == request.host:
+    if origin is None or origin.partition("://")[2] == request.host:
         return
     runwait = current_app.extensions["runwait"]
     cors, allowed = runwait.http.cors, runwait.settings.mcp_allowed_origins or []
@@ -312,12 +312,11 @@ def _started(tool: Tool, given: Any, call: _Running) -> RunRequest:
 def _run(tool: Tool, call: _Running, **asked: Any) -> RunRequest:
     return RunRequest(
         assistant_id=tool.assistant.assistant_id,
-        request_id=g.request_id,
+        **said_by_headers(),
         thread_id=call.thread_id,
         stream_mode=["updates"],
         on_disconnect="cancel",
         multitask_strategy="reject",
-        user=caller(),
         **asked,
     )
 
