@@ -386,15 +386,14 @@ class _Running:
         for name in (ending.ERROR, ending.INTERRUPT):
             if b'"%b"' % name.encode() in document:
                 held = json.loads(document)
-                if isinstance(held, dict) and name in held:
-                    if name == ending.ERROR:
-                        error = held[name]
-                        return self._message(
-                            _text(f"{error['error']}: {error['message']}"), b"", failed=True
-                        )
-                    if self.asks:
-                        self._waits = True
-                        return self._asking(held[name])
+                told = held.get(name) if isinstance(held, dict) else None
+                # A graph may give anything under these names.
+                if name == ending.ERROR and _has(told, "error", "message"):
+                    text = f"{told['error']}: {told['message']}"
+                    return self._message(_text(text), b"", failed=True)
+                if name == ending.INTERRUPT and self.asks and _are_interrupts(told):
+                    self._waits = True
+                    return self._asking(told)
         is_object = document[:1] == b"{"
         structured = document if is_object else b'{"%b":%b}' % (OUTPUT.encode(), document)
         return self._message(_text(document.decode()), structured)
@@ -423,6 +422,21 @@ class _Running:
         state = f"{self.thread_id}.{self.proof}"
         asked = {**_COMPLETE, "resultType": "input_required", "inputRequests": requests}
         return self._head + dumps({**asked, "requestState": state})[1:-1] + b"}}"
+
+
+def _has(value: Any, *names: str) -> bool:
+    return isinstance(value, dict) and all(name in value for name in names)
+
+
+def _are_interrupts(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and value != []
+        and all(
+            _has(each, "id", "value", "response_schema") and isinstance(each["id"], str)
+            for each in value
+        )
+    )
 
 
 def _forget(service: Service, thread_id: str) -> None:
