@@ -24,7 +24,13 @@ INTERNAL_ERROR = -32603
 
 
 class RpcError(Exception):
-    """What a request is answered with in place of a result; the text is its message."""
+    """What a request is answered with in place of a result; the text is its message.
+
+    Attributes:
+        place: the id of the request, where that is known and nothing else of it.
+    """
+
+    place: str | int | None = None
 
     def __init__(
         self, code: int, message: str, data: Any = None, status: int = HTTPStatus.OK
@@ -57,6 +63,15 @@ def call() -> Call:
         body = json_body()
     except InvalidRequest as error:
         raise RpcError(PARSE_ERROR, str(error), status=HTTPStatus.BAD_REQUEST) from None
+    place = body.get("id") if isinstance(body, dict) else None
+    try:
+        return _call(body)
+    except RpcError as error:
+        error.place = place if type(place) in (str, int) else None
+        raise
+
+
+def _call(body: Any) -> Call:
     if isinstance(body, list):
         raise _invalid("a batch is not supported: send one request at a time")
     if not isinstance(body, dict) or body.get("jsonrpc") != "2.0":

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
@@ -23,6 +24,7 @@ from runwait.api.a2a.answers import Updates, Whole, frame
 from runwait.api.a2a.dialects import NEW, OLD, Data, Dialect, Json, Message, Task, Text, wrong
 from runwait.api.a2a.tasks import AGENT, MESSAGE, TASK, WITHDRAWN, TaskRuns, Tasks
 from runwait.api.answers import answer
+from runwait.api.auth import authorize, permit_thread
 from runwait.api.edge import here
 from runwait.api.errors import InvalidRequest, problems
 from runwait.api.jsonrpc import Call, RpcError
@@ -94,13 +96,11 @@ def post(assistant_id: str) -> Response:
     try:
         asked = jsonrpc.call()
         place = asked.id
-        if place is None:
-            raise RpcError(jsonrpc.INVALID_REQUEST, "id: is required")
         dialects.check_version(request.headers.get("A2A-Version"))
         dialect, method = _METHODS.get(asked.method, (None, None))
         if dialect is None or method is None:
             raise RpcError(jsonrpc.METHOD_NOT_FOUND, f"method {asked.method!r} not found")
-        return method(_Agent(_service().assistants.resolve(assistant_id)), asked, dialect)
+        return method(_agent(assistant_id), asked, dialect)
     except Exception as error:
         response = jsonrpc.problem(place, _refusal(error))
         # Clients look at the body alone.
@@ -110,8 +110,25 @@ def post(assistant_id: str) -> Response:
 
 def _refusal(error: Exception) -> Exception:
     if isinstance(error, (ThreadBusy, NothingToResume)):
-        return RpcError(dialects.UNSUPPORTED, "the task was answered meanwhile, or is at work")
+        return dialects.refusal(
+            dialects.UNSUPPORTED, "the task was answered meanwhile, or is at work"
+        )
     return error
+
+
+def _agent(assistant_id: str) -> _Agent:
+    """An agent, which may not be there for the caller.
+
+    Raises:
+        AssistantNotFound, UnknownGraph: it is not.
+        Refused, AuthFailed, AuthBusy.
+    """
+    assistants = _service().assistants
+    assistant = assistants.resolve(assistant_id)
+    shown = {"assistant_id": UUID(assistant.assistant_id), "metadata": {}}
+    if (filters := authorize("assistants", "read", shown)) is not None:
+        assistants.require(assistant.assistant_id, filters)
+    return _Agent(assistant)
 
 
 class _Agent:
@@ -198,12 +215,13 @@ class _Agent:
     def _mark(self, thread_id: str) -> None:
         """Have a thread that is there already found among the contexts of this agent."""
         try:
+            permit_thread("read", thread_id)
             metadata = self.service.threads.get(thread_id)["metadata"]
             if metadata.get(AGENT) != self.assistant.assistant_id:
                 mark = {AGENT: self.assistant.assistant_id}
                 self.service.threads.patch(thread_id, metadata=mark, minimal=True)
         except ThreadNotFound:
-            return  # it is made with the run's metadata
+            return  # it is made with the run's metadata, or refused
 
 
 def _data(message: Message) -> Any:
@@ -227,7 +245,7 @@ def _send(agent: _Agent, asked: Call, dialect: Dialect, *, streams: bool = False
     if not isinstance(configuration, dict):
         raise wrong("configuration: must be an object")
     if configuration.keys() & {"pushNotificationConfig", "taskPushNotificationConfig"}:
-        raise RpcError(dialects.NO_PUSH, "push notifications are not supported")
+        raise dialects.refusal(dialects.NO_PUSH, "push notifications are not supported")
     history = dialects.number(configuration, "historyLength", 0)
     at_once = dialect.returns_at_once(configuration)
     found = _answered(agent, message) if message.task_id is not None else None
@@ -264,13 +282,13 @@ def _answered(agent: _Agent, message: Message) -> TaskRuns:
     Raises:
         RpcError: there is no such task, or it takes no message.
     """
-    found = agent.tasks.find(message.task_id)
+    found = _permitted(agent, message.task_id)
     if message.context_id not in (None, found.latest.thread_id):
         raise wrong("message.contextId: is not that of the task")
     state = agent.tasks.task(found).state
     if state != "input-required":
         text = f"task {found.task_id} is {state}; only one that requires input takes a message"
-        raise RpcError(dialects.UNSUPPORTED, text)
+        raise dialects.refusal(dialects.UNSUPPORTED, text)
     return found
 
 
@@ -288,13 +306,32 @@ def _found(agent: _Agent, asked: Call) -> TaskRuns:
     task_id = asked.params.get("id")
     if not isinstance(task_id, str) or not task_id:
         raise wrong("id: must be a string that is not empty")
-    return agent.tasks.find(task_id)
+    return _permitted(agent, task_id)
+
+
+def _permitted(agent: _Agent, task_id: Any) -> TaskRuns:
+    """A task, which may not be there for the caller.
+
+    Raises:
+        RpcError: it is not.
+        Refused, AuthFailed, AuthBusy.
+    """
+    found = agent.tasks.find(task_id)
+    try:
+        permit_thread("read", found.latest.thread_id)
+    except ThreadNotFound:
+        raise dialects.unknown_task(task_id) from None
+    return found
 
 
 def _cancel(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     """Stop a task; answered once it is."""
     found = _found(agent, asked)
     latest, task = found.latest, agent.tasks.task(found)
+    try:
+        permit_thread("update", latest.thread_id, action="interrupt")
+    except ThreadNotFound:
+        raise dialects.unknown_task(found.task_id) from None
     if task.is_over:
         raise _not_cancelable(task)
     service = agent.service
@@ -322,7 +359,7 @@ def _cancelled(tasks: Tasks, task_id: str, dialect: Dialect) -> Json:
 
 
 def _not_cancelable(task: Task) -> RpcError:
-    return RpcError(dialects.NOT_CANCELABLE, f"task {task.task_id} is {task.state} already")
+    return dialects.refusal(dialects.NOT_CANCELABLE, f"task {task.task_id} is {task.state} already")
 
 
 def _subscribe(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
@@ -331,7 +368,7 @@ def _subscribe(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     latest, task = found.latest, agent.tasks.task(found)
     if task.is_over:
         text = f"task {found.task_id} is {task.state}; there is nothing to come of it"
-        raise RpcError(dialects.UNSUPPORTED, text)
+        raise dialects.refusal(dialects.UNSUPPORTED, text)
     if task.state == "input-required":
         only = frame(asked.id, dialect.sent(dialect.task(task)))
         return Response(only, mimetype=Updates.mimetype)
@@ -356,25 +393,29 @@ def _list(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     state = dialect.state_of(status) if status not in (None, "", _UNSPECIFIED) else None
     since = dialects.time(params, "statusTimestampAfter")
     before = _place(params.get("pageToken"))
+    shown: Json = {"metadata": {}}
+    filters = authorize("threads", "search", shown) or {}
+    tasks = agent.tasks
     found = sorted(
-        ((each.latest.updated_at, each.task_id, each) for each in agent.tasks.all(context_id)),
-        key=lambda each: each[:2],
-        reverse=True,
-    )
+        (each.latest.updated_at, each.task_id, place, each)
+        for place, each in enumerate(tasks.all(context_id, {**shown["metadata"], **filters}))
+    )[::-1]
     matching = [
         each
         for each in found
         if (since is None or dialects.instant(each[0]) >= since)
-        and (state is None or agent.tasks.state(each[2]) == state)
+        and (state is None or tasks.state(each[3]) == state)
     ]
     left = [each for each in matching if before is None or each[:2] < before]
     page = left[:size]
     following = _token(*page[-1][:2]) if len(left) > size else ""
-    tasks = [agent.tasks.task(each) for _, _, each in page]
     return _result(
         asked,
         {
-            "tasks": [dialect.task(each, history, artifacts=wants_artifacts) for each in tasks],
+            "tasks": [
+                dialect.task(tasks.task(each[3]), history, artifacts=wants_artifacts)
+                for each in page
+            ],
             "nextPageToken": following,
             "pageSize": size,
             "totalSize": len(matching),
@@ -405,12 +446,12 @@ def _place(token: Any) -> tuple[str, str] | None:
 
 
 def _push(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
-    raise RpcError(dialects.NO_PUSH, "push notifications are not supported")
+    raise dialects.refusal(dialects.NO_PUSH, "push notifications are not supported")
 
 
 def _extended_card(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     code = dialects.UNSUPPORTED if dialect is NEW else dialects.NO_EXTENDED_CARD
-    raise RpcError(code, "there is no extended card")
+    raise dialects.refusal(code, "there is no extended card")
 
 
 _Method = Callable[[_Agent, Call, Dialect], Response]
@@ -442,7 +483,7 @@ _UNSPECIFIED = "TASK_STATE_UNSPECIFIED"
 
 
 def _card(assistant_id: str) -> Response:
-    agent = _Agent(_service().assistants.resolve(assistant_id))
+    agent = _agent(assistant_id)
     assistant = agent.assistant
     settings = current_app.extensions["runwait"].settings
     root = (settings.public_url or request.host_url).rstrip("/")

@@ -19,6 +19,15 @@ from runwait.graphs.assistants import is_uuid
 
 TASK_NOT_FOUND, NOT_CANCELABLE, NO_PUSH, UNSUPPORTED = -32001, -32002, -32003, -32004
 WRONG_CONTENT, NO_EXTENDED_CARD, UNKNOWN_VERSION = -32005, -32007, -32009
+_REASONS = {
+    TASK_NOT_FOUND: "TASK_NOT_FOUND",
+    NOT_CANCELABLE: "TASK_NOT_CANCELABLE",
+    NO_PUSH: "PUSH_NOTIFICATION_NOT_SUPPORTED",
+    UNSUPPORTED: "UNSUPPORTED_OPERATION",
+    WRONG_CONTENT: "CONTENT_TYPE_NOT_SUPPORTED",
+    NO_EXTENDED_CARD: "EXTENDED_AGENT_CARD_NOT_CONFIGURED",
+    UNKNOWN_VERSION: "VERSION_NOT_SUPPORTED",
+}
 
 Json = dict[str, Any]
 _VERSION = re.compile(r"(0\.3|1\.0)(\.[0-9]+)?")
@@ -120,7 +129,7 @@ class Dialect:
             return Text(given["text"])
         if held == ["data"]:
             return Data(given["data"])
-        raise RpcError(WRONG_CONTENT, f"{path}: files are not taken; send text or data")
+        raise refusal(WRONG_CONTENT, f"{path}: files are not taken; send text or data")
 
     def returns_at_once(self, configuration: Json) -> bool:
         """Whether a client does not wait for what becomes of its message."""
@@ -179,8 +188,8 @@ class Dialect:
         }
         if artifacts and task.result:
             shown["artifacts"] = [self.artifact(task, task.result)]
-        said = task.history if history is None else task.history[len(task.history) - history :]
-        if history != 0 and said:
+        said = task.history[-(history or 0) :] if history != 0 else ()
+        if said:
             shown["history"] = [self.message("user", name, parts, task) for name, parts in said]
         return shown
 
@@ -273,6 +282,21 @@ def wrong(text: str) -> RpcError:
     return RpcError(INVALID_PARAMS, text)
 
 
+def refusal(code: int, text: str) -> RpcError:
+    """One of the protocol's own errors."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": _REASONS[code],
+        "domain": "a2a-protocol.org",
+    }
+    return RpcError(code, text, [info])
+
+
+def unknown_task(task_id: Any) -> RpcError:
+    """The error for a task that is not there, or not for whom it is asked."""
+    return refusal(TASK_NOT_FOUND, f"task {task_id!r} not found")
+
+
 def check_version(header: str | None) -> None:
     """Refuse a version of the protocol that is not spoken here.
 
@@ -280,7 +304,7 @@ def check_version(header: str | None) -> None:
         RpcError: it is not.
     """
     if header and not _VERSION.fullmatch(header.strip()):
-        raise RpcError(UNKNOWN_VERSION, f"A2A-Version: must be 1.0 or 0.3, not {header!r}")
+        raise refusal(UNKNOWN_VERSION, f"A2A-Version: must be 1.0 or 0.3, not {header!r}")
 
 
 def number(params: Json, name: str, lowest: int, highest: int = _LARGEST) -> int | None:

@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from runwait.api.a2a.dialects import TASK_NOT_FOUND, Data, Part, Task, Text
-from runwait.api.jsonrpc import RpcError
+from runwait.api.a2a.dialects import Data, Part, Task, Text, unknown_task
+from runwait.auth.filters import Filters
 from runwait.graphs.assistants import is_uuid
 from runwait.runs import ending
 from runwait.runs.events import End, RunNotFound
@@ -78,7 +78,7 @@ class Tasks:
         Raises:
             RpcError: the agent has no such task.
         """
-        gone = RpcError(TASK_NOT_FOUND, f"task {task_id!r} not found")
+        gone = unknown_task(task_id)
         if not isinstance(task_id, str) or not is_uuid(task_id):
             raise gone
         try:
@@ -101,16 +101,20 @@ class Tasks:
         withdrawn = thread["metadata"].get(WITHDRAWN)
         return TaskRuns(runs, latest in (None, runs[0].run_id), withdrawn)
 
-    def all(self, context_id: str | None) -> Iterator[TaskRuns]:
-        """The tasks of a context, or of those that were used last."""
-        if context_id is None:
-            query = ThreadQuery(metadata={AGENT: self._agent}, limit=MOST_THREADS)
-            threads, _, _ = self._service.threads.search(query, select=("thread_id", "metadata"))
-        else:
-            try:
-                threads = [self._service.threads.get(context_id)]
-            except ThreadNotFound:
-                return
+    def all(self, context_id: str | None, filters: Filters) -> Iterator[TaskRuns]:
+        """The tasks of a context, or of those that were used last.
+
+        Args:
+            context_id: the context; None for all.
+            filters: what the metadata of theirs must contain besides.
+        """
+        query = ThreadQuery(
+            ids=None if context_id is None else [context_id],
+            metadata={AGENT: self._agent} if context_id is None else {},
+            permitted=filters,
+            limit=MOST_THREADS,
+        )
+        threads, _, _ = self._service.threads.search(query, select=("thread_id", "metadata"))
         for thread in threads:
             try:
                 records = list(self._runs(thread["thread_id"]))
