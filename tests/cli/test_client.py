@@ -60,11 +60,11 @@ def refusal(server: Server) -> str:
 
 
 def test_a_path_prefix_a_key_and_ids_are_sent_as_they_must_be(stub: Stub) -> None:
-    Server(f"{stub.url}/prefix/", "secret").get("/threads/{}", "a/../é?", limit=2, status=None)
+    Server(f"{stub.url}/prefix/", "secret").get("/threads/{}", "a..é?", limit=2, status=None)
     Server(stub.url).post("/runs", body={"a": 1})
 
     assert stub.asked == [
-        ("GET", "/prefix/threads/a%2F..%2F%C3%A9%3F?limit=2", None, "secret"),
+        ("GET", "/prefix/threads/a..%C3%A9%3F?limit=2", None, "secret"),
         ("POST", "/runs", {"a": 1}, None),
     ]
 
@@ -107,7 +107,28 @@ def test_a_server_that_is_away_is_named() -> None:
     assert told.endswith("--url says where the server is")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://x?a=1", ""])
+def test_what_is_a_path_is_no_id(stub: Stub) -> None:
+    # Of a thread's id and what is behind it a server would make another call.
+    with pytest.raises(OneLine, match="neither an id"):
+        Server(stub.url).delete("/threads/{}", "t/runs/r")
+    assert stub.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:8000", "ftp://x", "http://", "http://x?a=1", "http://x#a", ""),
+        *("http://[::1", "http://x:y", "http://x:99999"),
+    ],
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(OneLine, match="--url"):
         Server(url)
+
+
+def test_secrets_that_can_not_be_sent_are_refused_and_not_shown() -> None:
+    with pytest.raises(OneLine, match="--url") as url:
+        Server("http://ada:secret@x")
+    with pytest.raises(OneLine, match="RUNWAIT_API_KEY") as key:
+        Server("http://x", "secret\nkey")
+    assert "secret" not in url.value.message + key.value.message

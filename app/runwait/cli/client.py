@@ -40,11 +40,14 @@ class Server:
             key: sent with each call; None: none is.
 
         Raises:
-            OneLine: that is no URL of a server.
+            OneLine: that is no URL of a server, or no key.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-            raise OneLine(f"--url: must be like https://host or http://host:8000, not {url!r}")
+        if not _is_server(url):
+            # A password is not repeated.
+            shown = repr(url) if "@" not in url else "one with a name or a password"
+            raise OneLine(f"--url: must be like https://host or http://host:8000, not {shown}")
+        if key and not (key.isascii() and key.isprintable()):
+            raise OneLine("RUNWAIT_API_KEY: must be of visible ASCII")
         self._url = url.rstrip("/")
         self._headers = {"Accept": "application/json", "User-Agent": "runwait"}
         if key:
@@ -78,6 +81,10 @@ class Server:
     def _call(
         self, method: str, path: str, ids: tuple[str, ...], query: dict[str, Any], body: Any = None
     ) -> Any:
+        for each in ids:
+            # Servers take an encoded slash for one, and so the id for a path.
+            if "/" in each:
+                raise OneLine(f"{each!r} is neither an id nor a name")
         url = self._url + path.format(*(quote(each, safe="") for each in ids))
         given = [f"{name}={quote(str(each))}" for name, each in query.items() if each is not None]
         if given:
@@ -99,6 +106,16 @@ class Server:
             return json.loads(text) if text.strip() else None
         except ValueError:
             raise OneLine(f"{self._url}: what answers there is no Runwait") from None
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and plain
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
