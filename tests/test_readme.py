@@ -24,7 +24,7 @@ from runwait.settings import Settings
 from runwait.storage.events import _QUIET_MS
 from runwait.storage.records import DELIVERED_SECONDS
 from runwait.version import __version__
-from tests.e2e.programs import javascript_sdk, require
+from tests.e2e.programs import client, javascript_sdk, require
 from tests.servers import COMMAND, PATIENCE, ROOT, Server
 
 README = (ROOT / "README.md").read_text()
@@ -154,6 +154,18 @@ def test_the_auth_that_is_shown_says_who_owns_what() -> None:
     asked = {"namespace": ("a",)}
     access.authorize(bob, "store", "get", asked)
     assert asked == {"namespace": ("bob", "a")}
+
+
+def test_the_calls_of_the_page_on_mcp_print_what_is_said(examples: Server) -> None:
+    found = blocks((ROOT / "docs" / "mcp.md").read_text())
+    texts = [text.replace("http://localhost:8000", examples.url) for _, text in found]
+    (kind, _), (_, _), (shell, _), _ = found
+    require("curl")
+
+    assert (kind, shell) == ("python", "sh")
+    python, _ = client("adapters")
+    assert printed_by([python, "-c", texts[0]]) == texts[1]
+    assert printed_by(["sh", "-c", texts[2]]) == texts[3]
 
 
 def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
