@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import logging
@@ -20,6 +19,7 @@ from runwait.auth.filters import Filters, filters_of
 from runwait.auth.keys import ApiKeys
 from runwait.auth.request import Request
 from runwait.auth.user import User
+from runwait.pool import Loop
 from runwait.serialization import dumps, loads
 
 log = logging.getLogger("runwait.auth")
@@ -31,15 +31,6 @@ ANSWER_SECONDS = 10.0
 PLACES = 16
 TURN_SECONDS = 1.0
 
-_ARGUMENTS = (
-    "request",
-    "path",
-    "method",
-    "path_params",
-    "query_params",
-    "headers",
-    "authorization",
-)
 _USER = ("identity", "display_name", "is_authenticated", "permissions")
 
 
@@ -97,7 +88,7 @@ class CustomAccess:
         elif keys is None:
             raise ValueError("it has no handler for authenticate, and there are no API_KEYS")
         self._remembered = _Remembered(cache) if cache else None
-        self._loop = _Loop()
+        self._loop = Loop("auth")
         self._places = threading.BoundedSemaphore(PLACES)
         self._warned = False
 
@@ -168,7 +159,7 @@ class CustomAccess:
         with self._place():
             try:
                 found = handler(**given)
-                return self._loop.run(found) if inspect.isawaitable(found) else found
+                return self._awaited(found) if inspect.isawaitable(found) else found
             except (Refused, AuthBusy):
                 raise
             except AssertionError as error:
@@ -181,30 +172,9 @@ class CustomAccess:
                     raise Refused(status, _text(error.detail), headers) from error
                 raise AuthFailed(f"auth.path: the handler for {what} raised") from error
 
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(timeout=TURN_SECONDS):
-            raise AuthBusy("too many requests wait to be authenticated")
-        try:
-            yield
-        finally:
-            self._places.release()
-
-
-class _Loop:
-    """An event loop on a thread of its own, from the first time that it is needed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self, work: Awaitable[Any]) -> Any:
-        """What an awaitable comes to; blocks until it does.
-
-        Raises:
-            AuthBusy: it takes too long.
-        """
-        future = asyncio.run_coroutine_threadsafe(_guarded(work), self._started())
+    def _awaited(self, found: Awaitable[Any]) -> Any:
+        """What an awaitable comes to; blocks until it does, but not for ever."""
+        future = self._loop.submit(lambda: found)
         try:
             return future.result(ANSWER_SECONDS)
         except TimeoutError:
@@ -214,19 +184,14 @@ class _Loop:
             log.warning("auth.path: a handler did not answer within %.0f s", ANSWER_SECONDS)
             raise AuthBusy("authentication takes too long") from None
 
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="auth", daemon=True).start()
-            return self._loop
-
-
-async def _guarded(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise RuntimeError(f"it raised {type(error).__name__}") from error  # would end the loop
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(timeout=TURN_SECONDS):
+            raise AuthBusy("too many requests wait to be authenticated")
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 class _Remembered:
@@ -298,11 +263,11 @@ def _arguments_of(handler: Callable[..., Any]) -> list[str]:
         each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
     for each in named:
-        if each.name not in _ARGUMENTS and each.default is each.empty:
+        if each.name not in _ARGUMENT and each.default is each.empty:
             raise ValueError(
-                f"authenticate wants {each.name!r}; it can be given: {', '.join(_ARGUMENTS)}"
+                f"authenticate wants {each.name!r}; it can be given: {', '.join(_ARGUMENT)}"
             )
-    return [each.name for each in named if each.name in _ARGUMENTS]
+    return [each.name for each in named if each.name in _ARGUMENT]
 
 
 _ARGUMENT: dict[str, Callable[[Request], Any]] = {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import math
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base.embed import EmbeddingsLambda
 
-from runwait.pool import Pool
+from runwait.pool import Loop, Pool
 
 log = logging.getLogger("runwait.store")
 
@@ -60,8 +58,7 @@ class Embedder:
         self._seconds = seconds
         self._is_async = isinstance(embeddings, EmbeddingsLambda) and hasattr(embeddings, "afunc")
         self._pool = Pool(THREADS, "embedding")
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
+        self._loop = Loop("embeddings")
 
     def documents(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vectors of these texts, each of length 1, or of zeros alone.
@@ -74,7 +71,7 @@ class Embedder:
         for start in range(0, len(texts), TEXTS):
             page = list(texts[start : start + TEXTS])
             if self._is_async:
-                answer = self._answer(self._on_loop(partial(model.aembed_documents, page)))
+                answer = self._answer(self._loop.submit(partial(model.aembed_documents, page)))
             else:
                 answer = self._answer(self._pool.submit(model.embed_documents, page))
             vectors += self._checked(answer, len(page))
@@ -88,7 +85,7 @@ class Embedder:
         """
         model = self._embeddings
         if self._is_async:
-            answer = self._answer(self._on_loop(partial(model.aembed_query, text)))
+            answer = self._answer(self._loop.submit(partial(model.aembed_query, text)))
         else:
             answer = self._answer(self._pool.submit(model.embed_query, text))
         return self._checked([answer], 1)[0]
@@ -107,15 +104,6 @@ class Embedder:
             raise EmbeddingFailed(text) from error
         return future.result()
 
-    def _on_loop(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Future[Any]:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name="embeddings", daemon=True
-                ).start()
-        return asyncio.run_coroutine_threadsafe(_guarded(make), self._loop)
-
     def _checked(self, answer: Any, count: int) -> list[list[float]]:
         try:
             vectors = [[float(number) for number in vector] for vector in answer]
@@ -131,13 +119,6 @@ class Embedder:
             if not all(map(math.isfinite, vector)):
                 raise _no_vectors("a vector with a number that is not finite")
         return [_of_length_1(vector) for vector in vectors]
-
-
-async def _guarded(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    try:
-        return await make()
-    except (SystemExit, KeyboardInterrupt) as error:  # would end the loop
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _no_vectors(what: str) -> EmbeddingFailed:
