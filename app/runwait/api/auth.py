@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flask import Flask, current_app, g, request
-from werkzeug.exceptions import NotFound
 
+from runwait.api import own_routes
 from runwait.auth import request as asked
 from runwait.auth.access import Access
 from runwait.auth.filters import Filters
@@ -32,7 +32,7 @@ def register(app: Flask, access: Access | None) -> None:
     def authenticate() -> None:
         g.caller = None
         CALLER.set(None)
-        if is_open(request.path) or (_is_of_the_project() and not access.guards_own_routes):
+        if is_open(request.path) or (own_routes.is_asked() and not access.guards_own_routes):
             return
         g.caller = access.caller(_asked())
         CALLER.set(g.caller)
@@ -133,12 +133,6 @@ def permit_run(action: str, thread_id: str | None, run_id: str, /, **more: Any) 
         ids = {"thread_id": UUID(thread_id) if thread_id else None, "run_id": UUID(run_id)}
         filters = authorize("threads", action, {**ids, **more})
         _service().require_run(thread_id, run_id, filters)
-
-
-def _is_of_the_project() -> bool:
-    """Whether the path is none of the service's, so that the project's own app is asked for it."""
-    has_own = current_app.extensions["runwait"].http.app is not None
-    return has_own and isinstance(request.routing_exception, NotFound)
 
 
 def _asked() -> asked.Request:

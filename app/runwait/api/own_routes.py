@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
-from flask import Blueprint, Flask, Response, g, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from runwait.api import errors
@@ -74,8 +74,9 @@ def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
 
 
 def is_asked() -> bool:
-    """Whether the request is for the user's own app, or for nobody."""
-    return isinstance(request.routing_exception, NotFound)
+    """Whether the request is for the user's own app: there is one, and the API has no such path."""
+    has_own = current_app.extensions["runwait"].http.app is not None
+    return has_own and isinstance(request.routing_exception, NotFound)
 
 
 def register(app: Flask, own: App) -> None:

@@ -13,7 +13,6 @@ from runwait.api.schemas import AN_ID, Body
 from runwait.storage.records import RunStatus
 
 A_TIME = "2026-11-27T08:30:00.123456+00:00"
-ANYTHING: dict[str, Any] = {}
 
 # Headers, each with a sentence on it.
 LOCATION = {"Location": "Where to go on if the connection breaks."}

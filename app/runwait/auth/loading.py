@@ -51,7 +51,7 @@ def access_of(settings: Settings, config: LanggraphConfig) -> Access | None:
 def notes(settings: Settings, config: LanggraphConfig) -> Iterator[str]:
     """What whoever starts the service should know of who is let in."""
     auth = config.section("auth")
-    if not settings.api_keys and not auth.get("path") and not _is_loopback(settings.host):
+    if not settings.api_keys and not auth.get("path") and not is_loopback(settings.host):
         yield (
             f"WHOEVER REACHES {settings.host}:{settings.port} CAN RUN GRAPHS AND READ ALL THREADS: "
             "nothing says who is let in; set API_KEYS (`runwait keys` makes one), or auth.path in "
@@ -68,7 +68,8 @@ def notes(settings: Settings, config: LanggraphConfig) -> Iterator[str]:
         yield f"{config.path}: auth.disable_studio_auth: nobody is let in for using Studio"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what is served at a host, a name or an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

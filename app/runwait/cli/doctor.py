@@ -212,9 +212,11 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 
 def _callers(settings: Settings, file: LanggraphConfig | None) -> Iterator[Finding]:
     """Who can call."""
-    if os.environ.get("API_KEYS") or (file is not None and file.section("auth").get("path")):
+    from runwait.auth.loading import is_loopback
+
+    if settings.api_keys or (file is not None and file.section("auth").get("path")):
         yield Finding("ok", "auth", "callers have to say who they are")
-    elif settings.host in ("127.0.0.1", "::1", "localhost"):
+    elif is_loopback(settings.host):
         yield Finding("ok", "auth", f"only this machine reaches {settings.host}")
     else:
         text = f"whoever reaches {settings.host}:{settings.port} can run graphs"
