@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -100,6 +101,7 @@ def post(assistant_id: str) -> Response:
         dialect, method = _METHODS.get(asked.method, (None, None))
         if dialect is None or method is None:
             raise RpcError(jsonrpc.METHOD_NOT_FOUND, f"method {asked.method!r} not found")
+        asked = replace(asked, params=dialect.params(asked.params))
         return method(_agent(assistant_id), asked, dialect)
     except Exception as error:
         response = jsonrpc.problem(place, _refusal(error))

@@ -31,6 +31,7 @@ _REASONS = {
 
 Json = dict[str, Any]
 _VERSION = re.compile(r"(0\.3|1\.0)(\.[0-9]+)?")
+_UNDERSCORE = re.compile(r"_([a-z])")
 _CONTENTS = ("text", "data", "raw", "url", "file")
 _LARGEST = 2**31 - 1
 
@@ -94,6 +95,14 @@ class Dialect:
     """How a version of the protocol puts things; this is the newer one, in strict ProtoJSON."""
 
     version: ClassVar[str] = "1.0"
+
+    def params(self, given: Json) -> Json:
+        """A request's params by the names of JSON: ProtoJSON takes those of the schema as well."""
+        named = {_UNDERSCORE.sub(lambda each: each[1].upper(), name): given[name] for name in given}
+        for name in ("message", "configuration"):
+            if isinstance(named.get(name), dict):
+                named[name] = self.params(named[name])
+        return named
 
     def read(self, given: Any) -> Message:
         """A message that a client sent.
@@ -221,6 +230,10 @@ class OlderDialect(Dialect):
     """The version before, 0.3, where each object says of what kind it is."""
 
     version = "0.3"
+
+    def params(self, given: Json) -> Json:
+        """A request's params; they have one name each."""
+        return given
 
     def _read_part(self, path: str, given: Any) -> Part:
         part = super()._read_part(path, given)

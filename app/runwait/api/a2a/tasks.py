@@ -29,6 +29,8 @@ AGENT, TASK, MESSAGE, WITHDRAWN = "a2a_agent", "a2a_task", "a2a_message", "a2a_w
 # How many runs of a thread are read at once, and how many threads a list of tasks looks through.
 _AT_ONCE = 100
 MOST_THREADS = 1000
+# Time for the recording of an end.
+END_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ class Tasks:
             return _STATES[latest.status], ()
         if interrupted and (not found.is_latest or found.withdrawn == latest.run_id):
             return "canceled", ()
-        values = json.loads(self._document(latest))
+        if (document := self._document(latest)) is None:
+            return "working", ()
+        values = json.loads(document)
         held = values if isinstance(values, dict) else {}
         if interrupted:
             asked = [_question(each) for each in held.get(ending.INTERRUPT, ())]
@@ -180,12 +184,12 @@ class Tasks:
         error = held.get(ending.ERROR) or {"error": "Error", "message": "nobody knows why"}
         return state, [Text(f"{error['error']}: {error['message']}")]
 
-    def _document(self, record: RunRecord) -> bytes:
+    def _document(self, record: RunRecord) -> bytes | None:
+        """The document of a run that ended; None if it is not there yet."""
         with closing(self._service.join(record.thread_id, record.run_id)) as follower:
-            for given in follower.take():
-                if isinstance(given, End):
-                    return given.document
-        raise RunNotFound(record.run_id)
+            # Where the end is just being recorded here, it follows at once.
+            follower.wait(END_SECONDS)
+            return next((each.document for each in follower.take() if isinstance(each, End)), None)
 
 
 _STATES = {
