@@ -34,7 +34,7 @@ from runwait.api.request import said_by_headers
 from runwait.api.schemas import Texts
 from runwait.api.stream import pause
 from runwait.assistants.tools import INPUT, Tool
-from runwait.graphs.assistants import Assistant, is_uuid
+from runwait.graphs.assistants import Assistant
 from runwait.runs.events import RunNotFound
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import NothingToResume
@@ -383,9 +383,7 @@ def _subscribe(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
 def _list(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     """A page of the tasks that match, those first that changed last."""
     params = asked.params
-    context_id = params.get("contextId") or None
-    if not (context_id is None or (isinstance(context_id, str) and is_uuid(context_id))):
-        raise wrong("contextId: must be a UUID")
+    context_id = dialects.text(params, "contextId")
     size = dialects.number(params, "pageSize", 1, LARGEST_PAGE) or PAGE
     history = dialects.number(params, "historyLength", 0)
     wants_artifacts = params.get("includeArtifacts", False)

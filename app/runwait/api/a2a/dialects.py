@@ -117,7 +117,7 @@ class Dialect:
         message_id = given.get("messageId")
         if not isinstance(message_id, str) or not message_id:
             raise wrong("message.messageId: must be a string that is not empty")
-        context_id, task_id = (_text(given, f"message.{name}") for name in ("contextId", "taskId"))
+        context_id, task_id = (text(given, f"message.{name}") for name in ("contextId", "taskId"))
         if context_id is not None and not is_uuid(context_id):
             raise wrong("message.contextId: must be a UUID")
         parts = given.get("parts")
@@ -360,8 +360,12 @@ def _flag(given: Json, name: str, default: bool) -> bool:
     return value
 
 
-def _text(given: Json, path: str) -> str | None:
-    """A string of an object; as in ProtoJSON, an empty one is none."""
+def text(given: Json, path: str) -> str | None:
+    """A string of an object, by its path; as in ProtoJSON, an empty one is none.
+
+    Raises:
+        RpcError: it is no string.
+    """
     value = given.get(path.rpartition(".")[2])
     if value is not None and not isinstance(value, str):
         raise wrong(f"{path}: must be a string")
