@@ -40,7 +40,7 @@ class _Sections(click.Group):
     """Lists its commands by what they are for."""
 
     sections: ClassVar = {
-        "Serving": ["serve", "work", "check", "openapi", "doctor"],
+        "Serving": ["serve", "work", "check", "openapi", "doctor", "keys"],
         "Asking a server": ["graphs", "runs", "threads", "crons", "webhooks", "schedule"],
     }
 
