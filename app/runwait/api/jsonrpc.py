@@ -106,7 +106,9 @@ def problem(place: str | int | None, error: Exception) -> Response:
     if not isinstance(error, RpcError):
         status, text = errors.described(error)
         code = INVALID_PARAMS if status < HTTPStatus.INTERNAL_SERVER_ERROR else INTERNAL_ERROR
-        error = RpcError(code, text, status=status if code == INTERNAL_ERROR else HTTPStatus.OK)
+        # Of what could not even be read no request is known, that the answer could be to.
+        told = code == INTERNAL_ERROR or place is None
+        error = RpcError(code, text, status=status if told else HTTPStatus.OK)
     place = error.place if place is None else place
     response = Response(error_message(place, error), mimetype="application/json")
     response.status_code = error.status

@@ -78,13 +78,13 @@ def metrics(format: str) -> Response:
 @operation(gives=Answer("What it is.", Info), stored=False)
 def info() -> Response:
     """Versions, and what this server can do, as the SDKs read it."""
-    settings = current_app.extensions["runwait"].settings
+    runwait = current_app.extensions["runwait"]
     return jsonify(
         version=__version__,
         langgraph_py_version=version("langgraph"),
         flags={
-            "assistants": True,
-            "crons": settings.cron_enabled,
+            "assistants": runwait.http.has("/assistants"),
+            "crons": runwait.settings.cron_enabled and runwait.http.has("/runs/crons"),
             "langsmith": False,
             "strict_resume": True,
         },
