@@ -178,6 +178,11 @@ class TestEnv:
             {"graphs": {"a": TARGET}, "env": []},
             "env: must be the path of an env file, or an object",
         ),
+        *[
+            ({"graphs": {"a": TARGET}, key: value}, f"{key}: must be an object")
+            for key in ("http", "store", "auth", "checkpointer", "webhooks")
+            for value in ("./auth.py:auth", [], False)
+        ],
         ({"graphs": {"a": TARGET}, "env": {"PORT": 1}}, "env: PORT: must be a string"),
         ({"graphs": {"a": TARGET}, "env": "missing.env"}, "env: there is no file missing.env"),
     ],

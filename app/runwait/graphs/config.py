@@ -146,7 +146,7 @@ def read(path: Path) -> LanggraphConfig:
         dependencies=_dependencies(path, document.get("dependencies", [])),
         env=_env(path, document.get("env", {})),
         unsupported=tuple(_unsupported(document)),
-        sections={key: value for key, value in document.items() if isinstance(value, dict)},
+        sections=_sections(path, document),
     )
 
 
@@ -155,6 +155,15 @@ def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
     if asked := [key for key in ("encryption",) if document.get(key)]:
         reason = "not supported yet, and without it more would be let in than is meant: remove it"
         raise GraphLoadError(path, ", ".join(asked), reason)
+
+
+def _sections(path: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The objects in the file; of those that mean something here, none may be anything else."""
+    for key in _KNOWN:
+        # Passed over, `auth` would let everybody in.
+        if not isinstance(document.get(key), dict | None):
+            raise GraphLoadError(path, key, "must be an object")
+    return {key: value for key, value in document.items() if isinstance(value, dict)}
 
 
 def _unsupported(document: dict[str, Any]) -> list[str]:
