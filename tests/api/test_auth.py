@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from flask.testing import FlaskClient
 
 import runwait
 from runwait.api import auth
+from runwait.api.jsonrpc import INVALID_PARAMS
 from runwait.auth import loading
 from runwait.auth.errors import Refused
 from runwait.auth.filters import Filters
 from runwait.auth.request import Request
 from runwait.auth.user import CALLER, User
+from runwait.graphs.assistants import AssistantNotFound
 from runwait.settings import Settings
 from tests.servers import RedisServer
 
@@ -134,6 +137,8 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.answer: Filters | Exception | None = None
+        # To what one action is answered otherwise.
+        self.filters: dict[str, Filters] = {}
 
     def caller(self, request: Request) -> User:
         if request.headers.get("x-api-key") != "ada's":
@@ -147,7 +152,7 @@ class Recorder:
         self.asked.append(f"{resource}.{action}")
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        return self.filters.get(f"{resource}.{action}", self.answer)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +218,17 @@ def test_what_is_open_is_answered_to_whom_nobody_knows(http):
     assert http.get("/docs/../threads").status_code == 404
 
 
+def test_what_the_project_answers_is_not_open_for_how_its_path_begins(app, http, monkeypatch):
+    runwait_ = app.extensions["runwait"]
+    with_own = replace(runwait_, http=replace(runwait_.http, app="./own.py:app"))
+    monkeypatch.setitem(app.extensions, "runwait", with_own)
+    for path in ("/docs/../a", "/workbench/../a", "/workbench/", "/docs/a/b"):
+        assert http.get(path).status_code == 401, path
+        assert http.get(path, headers={"X-Api-Key": "ada's"}).status_code == 404, path
+    assert http.get("/docs/nothing.css").status_code == 404
+    assert http.get("/ok").status_code == 200
+
+
 @pytest.mark.parametrize("more", [False, True])
 def test_every_route_asks_whether_the_caller_may(http, recorder, more):
     for route, (given, asked) in (ALSO if more else ROUTES).items():
@@ -230,6 +246,19 @@ def test_every_route_asks_all_that_there_is_to_be_asked(http, recorder, more):
         recorder.answer = None
         call(http, route, given, **{"X-Api-Key": "ada's"})
         assert recorder.asked == asked, route
+
+
+def test_a_tool_whose_assistant_may_not_be_read_is_not_called(app, http, recorder, monkeypatch):
+    def require(assistant_id: str, filters: Filters) -> None:
+        assert filters == {"owner": "ada"}
+        raise AssistantNotFound(assistant_id)
+
+    monkeypatch.setattr(app.extensions["runwait"].service.assistants, "require", require)
+    monkeypatch.setitem(recorder.filters, "assistants.read", {"owner": "ada"})
+    recorder.answer = None
+    answer = call(http, "POST /mcp", ROUTES["POST /mcp"][0], **{"X-Api-Key": "ada's"})
+    assert answer.json["error"]["code"] == INVALID_PARAMS
+    assert recorder.asked == ["assistants.search", "assistants.read"]
 
 
 def test_nobody_calls_once_a_request_is_over(http, recorder):

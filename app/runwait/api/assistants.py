@@ -12,13 +12,18 @@ from flask import Blueprint, Response, current_app
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.auth import authorize, authorize_body, permitted_assistants
+from runwait.api.auth import (
+    authorize,
+    authorize_body,
+    permit_assistant,
+    permitted_assistants,
+)
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
 from runwait.api.resources import Assistant as AssistantAnswer
 from runwait.api.schemas import AN_ID, Body, ConfigBody, Texts
 from runwait.assistants.assistants import AssistantRequest, Assistants
-from runwait.graphs.assistants import Assistant, uuid_of
+from runwait.graphs.assistants import Assistant
 from runwait.storage.assistants import AssistantQuery
 
 DEFAULT_LIMIT = 10
@@ -195,7 +200,7 @@ def count(body: dict[str, Any]) -> Response:
 @operation(gives=AN_ASSISTANT, refuses=[NOT_FOUND])
 def get(assistant_id: str) -> Response:
     """The assistant."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     return answer(_assistants().get(assistant_id).public())
 
 
@@ -203,7 +208,7 @@ def get(assistant_id: str) -> Response:
 @operation(body=AssistantBody(), gives=AN_ASSISTANT, refuses=CHANGES)
 def patch(assistant_id: str, body: dict[str, Any]) -> Response:
     """Change the assistant, by a new version; answered with it."""
-    _permit("update", assistant_id, body, _SHOWN)
+    permit_assistant("update", assistant_id, body, _SHOWN)
     return answer(_assistants().patch(assistant_id, AssistantRequest(**body)).public())
 
 
@@ -215,7 +220,7 @@ def patch(assistant_id: str, body: dict[str, Any]) -> Response:
 )
 def delete(assistant_id: str, delete_threads: bool) -> Response:
     """Delete the assistant."""
-    _permit("delete", assistant_id)
+    permit_assistant("delete", assistant_id)
     filters = authorize("threads", "delete", {}) if delete_threads else None
     _assistants().delete(assistant_id, delete_threads=delete_threads, filters=filters)
     return Response(status=HTTPStatus.NO_CONTENT)
@@ -229,7 +234,7 @@ def delete(assistant_id: str, delete_threads: bool) -> Response:
 )
 def versions(assistant_id: str, body: dict[str, Any]) -> Response:
     """The assistant's versions, newest first."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     found = _assistants().versions(assistant_id, **body)
     # A version is never changed.
     shown = [name for name in FIELDS if name != "updated_at"]
@@ -240,7 +245,7 @@ def versions(assistant_id: str, body: dict[str, Any]) -> Response:
 @operation(body=LatestBody(), gives=AN_ASSISTANT, refuses=CHANGES)
 def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
     """Make a version the current one; answered with the assistant."""
-    _permit("update", assistant_id, body, ["version"])
+    permit_assistant("update", assistant_id, body, ["version"])
     return answer(_assistants().set_latest(assistant_id, **body).public())
 
 
@@ -248,7 +253,7 @@ def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
 @operation(gives=Answer("The schemas.", GraphSchemas), refuses=LOOKS)
 def schemas(assistant_id: str) -> Response:
     """JSON schemas of the assistant's graph."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     return answer(_assistants().schemas(assistant_id))
 
 
@@ -256,7 +261,7 @@ def schemas(assistant_id: str) -> Response:
 @operation(query=GraphQuery(), gives=Answer("The drawing.", Drawing), refuses=LOOKS)
 def graph(assistant_id: str, xray: int | bool) -> Response:
     """The nodes and edges of the assistant's graph."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     return answer(_assistants().graph(assistant_id, xray))
 
 
@@ -264,7 +269,7 @@ def graph(assistant_id: str, xray: int | bool) -> Response:
 @operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
 def subgraphs(assistant_id: str, recurse: bool) -> Response:
     """The schemas of the graphs in the assistant's graph, by namespace."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     return answer(_assistants().subgraphs(assistant_id, recurse=recurse))
 
 
@@ -272,18 +277,8 @@ def subgraphs(assistant_id: str, recurse: bool) -> Response:
 @operation(query=SubgraphsQuery(), gives=SUBGRAPHS, refuses=LOOKS)
 def subgraph(assistant_id: str, namespace: str, recurse: bool) -> Response:
     """The same, of one namespace."""
-    _permit("read", assistant_id)
+    permit_assistant("read", assistant_id)
     return answer(_assistants().subgraphs(assistant_id, namespace, recurse=recurse))
-
-
-def _permit(
-    action: str, assistant_id: str, body: dict[str, Any] | None = None, names: Sequence[str] = ()
-) -> None:
-    """Ask whether the caller may do this to an assistant, which may not be there for it."""
-    given: dict[str, Any] = {"assistant_id": uuid_of(assistant_id), "metadata": {}}
-    filters = authorize_body("assistants", action, {} if body is None else body, names, **given)
-    if filters is not None:
-        _assistants().require(assistant_id, filters)
 
 
 def _selected(assistant: Assistant, names: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from runwait.auth import request as asked
 from runwait.auth.access import Access
 from runwait.auth.filters import Filters
 from runwait.auth.user import CALLER, User
+from runwait.graphs.assistants import uuid_of
 
 if TYPE_CHECKING:
     from runwait.runs.service import Service
@@ -32,7 +33,7 @@ def register(app: Flask, access: Access | None) -> None:
     def authenticate() -> None:
         g.caller = None
         CALLER.set(None)
-        if is_open(request.path) or (own_routes.is_asked() and not access.guards_own_routes):
+        if everybody_may() or (own_routes.is_asked() and not access.guards_own_routes):
             return
         g.caller = access.caller(_asked())
         CALLER.set(g.caller)
@@ -44,8 +45,14 @@ def register(app: Flask, access: Access | None) -> None:
     app.teardown_request(forget)
 
 
+def everybody_may() -> bool:
+    """Whether it does not matter who sent this request."""
+    # /docs/../a begins like an open path, and is the project's own where that answers for it.
+    return is_open(request.path) and not own_routes.is_asked()
+
+
 def is_open(path: str) -> bool:
-    """Whether everybody may ask for it."""
+    """Whether everybody may ask for a path of the service."""
     return path in OPEN or path.startswith(OPEN_UNDER)
 
 
@@ -108,6 +115,25 @@ def permitted_assistants(body: dict[str, Any]) -> Filters:
     # What a handler adds to what was asked for is a condition too, but not for the system's.
     added, body["metadata"] = body.get("metadata", {}), asked
     return filters if added == asked else {**added, **filters}
+
+
+def permit_assistant(
+    action: str, assistant_id: str, body: dict[str, Any] | None = None, names: Sequence[str] = ()
+) -> None:
+    """Ask whether the caller may do this to an assistant, which may not be there for it.
+
+    Args:
+        action, body, names: as of `authorize_body`.
+        assistant_id: its UUID, or its graph's name.
+
+    Raises:
+        AssistantNotFound: it is not.
+        Refused, AuthFailed, AuthBusy, StorageUnavailable.
+    """
+    given: dict[str, Any] = {"assistant_id": uuid_of(assistant_id), "metadata": {}}
+    filters = authorize_body("assistants", action, {} if body is None else body, names, **given)
+    if filters is not None:
+        _service().assistants.require(assistant_id, filters)
 
 
 def permit_thread(action: str, thread_id: str, /, **more: Any) -> None:

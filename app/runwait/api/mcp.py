@@ -20,12 +20,17 @@ from functools import partial
 from http import HTTPStatus
 from secrets import token_urlsafe
 from typing import Any
-from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
 from runwait.api import jsonrpc
-from runwait.api.auth import authorize, caller, permit_thread, permitted_assistants
+from runwait.api.auth import (
+    authorize,
+    caller,
+    permit_assistant,
+    permit_thread,
+    permitted_assistants,
+)
 from runwait.api.errors import problems
 from runwait.api.jsonrpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, RpcError
 from runwait.api.operation import Answer, operation
@@ -266,7 +271,7 @@ def _call(asked: Call, *, modern: bool = False, asks: bool = False) -> Response:
         raise _wrong(f"name: there is no tool {name!r}; tools/list lists them", modern)
     if not isinstance(arguments, dict):
         raise _wrong("arguments: must be an object", modern)
-    authorize("assistants", "read", {"assistant_id": UUID(tool.assistant.assistant_id)})
+    permit_assistant("read", tool.assistant.assistant_id)
     call = _Running(asked.id, modern, asks)
     try:
         if modern and "requestState" in asked.params:

@@ -75,8 +75,9 @@ def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
 
 def is_asked() -> bool:
     """Whether the request is for the user's own app: there is one, and the API has no such path."""
-    has_own = current_app.extensions["runwait"].http.app is not None
-    return has_own and isinstance(request.routing_exception, NotFound)
+    if not isinstance(request.routing_exception, NotFound):
+        return False
+    return current_app.extensions["runwait"].http.app is not None
 
 
 def register(app: Flask, own: App) -> None:

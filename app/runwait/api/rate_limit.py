@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 
 from runwait.api import errors
-from runwait.api.auth import caller, is_open
+from runwait.api.auth import caller, everybody_may
 from runwait.storage.connection import StorageUnavailable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(app: Flask, limit: str, counters: Storage) -> None:
     limiter, items = FixedWindowRateLimiter(counters), parse_many(limit)
 
     def check() -> Response | None:
-        if is_open(request.path):
+        if everybody_may():
             return None
         user = caller()
         who = ("user", user.identity) if user else ("address", request.remote_addr or "")
