@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from runwait.auth.errors import AuthBusy, AuthFailed, Refused
 from runwait.auth.keys import ApiKeys
 from runwait.auth.request import URL, Address, Headers, QueryParams, Request
 from runwait.auth.user import User
+from tests.servers import PATIENCE
 
 
 def request(**headers: str) -> Request:
@@ -42,6 +44,18 @@ def of(authenticate: Any, **options: Any) -> CustomAccess:
 def known(auth: Auth) -> CustomAccess:
     auth.authenticate(lambda: "ada")
     return CustomAccess(auth)
+
+
+class Panic(BaseException):
+    """As libraries that are written in Rust raise it."""
+
+
+class Panics:
+    """A user that is not to be looked at."""
+
+    @property
+    def identity(self) -> str:
+        raise Panic("secret")
 
 
 ADA = User({"identity": "ada", "permissions": ["threads:read"]})
@@ -181,7 +195,13 @@ class TestAuthenticate:
 
     @pytest.mark.parametrize(
         "error",
-        [ValueError("secret"), SystemExit(), Auth.exceptions.HTTPException(200), TimeoutError("s")],
+        [
+            ValueError("secret"),
+            SystemExit(),
+            Panic("secret"),
+            Auth.exceptions.HTTPException(200),
+            TimeoutError("s"),
+        ],
     )
     def test_that_raises_anything_else_lets_nobody_in(self, error):
         async def later() -> Any:
@@ -194,7 +214,9 @@ class TestAuthenticate:
             assert "secret" not in str(failed.value)
             assert failed.value.__cause__ is not None
 
-    @pytest.mark.parametrize("found", [5, {}, {"id": "ada"}, {"identity": ""}, {"identity": 5}])
+    @pytest.mark.parametrize(
+        "found", [5, {}, {"id": "ada"}, {"identity": ""}, {"identity": 5}, Panics()]
+    )
     def test_that_returns_no_user_lets_nobody_in(self, found):
         with pytest.raises(AuthFailed):
             of(lambda: found).caller(request())
@@ -236,6 +258,13 @@ class TestAuthenticate:
             hanging.acquire()
         with pytest.raises(AuthBusy, match="too many"):
             access.caller(request())
+        # A crowd would keep all threads waiting, each of them for a while: one is enough.
+        monkeypatch.setattr(custom, "TURN_SECONDS", PATIENCE)
+        began = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(AuthBusy, match="too many"):
+                access.caller(request())
+        assert time.monotonic() - began < PATIENCE
         free.set()
 
     def test_that_wants_what_no_request_has_is_refused_at_the_start(self):

@@ -26,10 +26,11 @@ log = logging.getLogger("runwait.auth")
 
 # How long a handler that is async may take.
 ANSWER_SECONDS = 10.0
-# How many requests may be asking at once, and how long another one waits for its turn: so that
-# some threads always answer those that need nobody's leave.
+# How many requests may be asking at once, and how long another one waits for its turn. Once one has
+# waited in vain, none waits for a while: their threads answer those that need nobody's leave.
 PLACES = 16
 TURN_SECONDS = 1.0
+CROWDED_SECONDS = 10.0
 
 _USER = ("identity", "display_name", "is_authenticated", "permissions")
 
@@ -90,6 +91,7 @@ class CustomAccess:
         self._remembered = _Remembered(cache) if cache else None
         self._loop = Loop("auth")
         self._places = threading.BoundedSemaphore(PLACES)
+        self._crowded_until = 0.0
         self._warned = False
 
     def caller(self, request: Request) -> User:
@@ -105,7 +107,7 @@ class CustomAccess:
             raise Refused(401, "Unauthorized")
         try:
             user = user_of(found)
-        except Exception as error:
+        except BaseException as error:  # of its properties, which are the project's code too
             raise AuthFailed("auth.path: authenticate returned no user") from error
         if self._remembered:
             self._remembered.put(request, user)
@@ -164,7 +166,7 @@ class CustomAccess:
                 raise
             except AssertionError as error:
                 raise Refused(refusal, str(error) or _PHRASES[refusal]) from error
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # a library's panic is no Exception either
                 # Those of other frameworks are alike.
                 status = getattr(error, "status_code", None)
                 if isinstance(status, int) and hasattr(error, "detail") and 300 <= status <= 599:
@@ -186,7 +188,10 @@ class CustomAccess:
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        if not self._places.acquire(timeout=TURN_SECONDS):
+        crowded = time.monotonic() < self._crowded_until
+        if not self._places.acquire(timeout=0 if crowded else TURN_SECONDS):
+            if not crowded:
+                self._crowded_until = time.monotonic() + CROWDED_SECONDS
             raise AuthBusy("too many requests wait to be authenticated")
         try:
             yield
