@@ -61,22 +61,19 @@ def create_app(settings: Settings) -> Flask:
         workbench,
     )
     from runwait.api.options import http_options
-    from runwait.auth.loading import access_of
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.metrics import Metrics
+    from runwait.options import options_of
     from runwait.runs.service import Service
-    from runwait.store import store_options
     from runwait.tracing import Traces
-    from runwait.webhooks.options import webhook_options
 
     config = read(settings.langgraph_config)
     graphs = load(config, settings.state_modules or ())
-    settings = settings.completed_by(config)
-    webhooks = webhook_options(settings, config)
-    access = access_of(settings, config)
+    options = options_of(settings, config)
+    settings, access = options.settings, options.access
     metrics, traces = Metrics(graphs), Traces()
-    service = Service(settings, graphs, store_options(config), webhooks, [traces, metrics], access)
+    service = Service(settings, graphs, options.store, options.webhooks, [traces, metrics], access)
     http = http_options(settings, config)
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.

@@ -34,13 +34,13 @@ from gunicorn.errors import HaltServer
 from runwait import aliases, logs, tracing
 from runwait.api.options import http_options
 from runwait.api.own_routes import own_app
-from runwait.auth.loading import access_of, notes
+from runwait.auth.loading import notes
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import files
+from runwait.options import options_of
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
-from runwait.store import store_options
 from runwait.webhooks.options import webhook_options
 
 # Connections of a process beyond those that wait for a run.
@@ -191,14 +191,12 @@ def _tell_what_is_wrong(pipe: Any) -> None:
         settings = Settings.from_env()
         settings.enter_project()
         config = read(settings.langgraph_config)
-        load(config)
-        access_of(settings, config)
-        store_options(config)
-        webhook_options(settings.completed_by(config), config)
+        load(config, settings.state_modules or ())
+        options_of(settings, config)
         own_app(config, http_options(settings, config))
     except GraphLoadError as error:
         pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
-    except SettingsError as error:
+    except (SettingsError, ValueError) as error:
         pipe.send(str(error))
     else:
         pipe.send(None)

@@ -14,17 +14,15 @@ import threading
 from logging.config import dictConfig
 
 from runwait import aliases, logs, tracing
-from runwait.auth.loading import access_of
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import Metrics, files
+from runwait.options import options_of
 from runwait.runs.service import Service
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
-from runwait.store import store_options
 from runwait.tracing import Traces
-from runwait.webhooks.options import webhook_options
 
 log = logging.getLogger("runwait.runs")
 
@@ -45,12 +43,15 @@ def work() -> None:
         # Where a folder is given, which the web processes have too.
         name = files.enter_apart()
         graphs = load(config, settings.state_modules or ())
-        settings = settings.completed_by(config)
-        webhooks = webhook_options(settings, config)
-        access = access_of(settings, config)
+        options = options_of(settings, config)
         traces, metrics = Traces(), Metrics(graphs)
         service = Service(
-            settings, graphs, store_options(config), webhooks, [traces, metrics], access
+            options.settings,
+            graphs,
+            options.store,
+            options.webhooks,
+            [traces, metrics],
+            options.access,
         )
         if problem := tracing.problem():
             log.warning(problem)
