@@ -1,4 +1,4 @@
-"""What an answer to a tool's call is made of; how it is asked is tested in tests/e2e/test_mcp.py."""
+"""What a tool's call is answered with; how it is asked is tested in tests/e2e/test_mcp.py."""
 
 from __future__ import annotations
 

@@ -391,7 +391,7 @@ class _Running:
         for name in (ending.ERROR, ending.INTERRUPT):
             if b'"%b"' % name.encode() in document:
                 held = json.loads(document)
-                told = held.get(name) if isinstance(held, dict) else None
+                told: Any = held.get(name) if isinstance(held, dict) else None
                 # A graph may give anything under these names.
                 if name == ending.ERROR and _has(told, "error", "message"):
                     text = f"{told['error']}: {told['message']}"
