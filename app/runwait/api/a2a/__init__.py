@@ -97,7 +97,9 @@ def post(assistant_id: str) -> Response:
     try:
         asked = jsonrpc.call()
         place = asked.id
-        dialects.check_version(request.headers.get("A2A-Version"))
+        dialects.check_version(
+            request.headers.get("A2A-Version") or request.args.get("A2A-Version")
+        )
         dialect, method = _METHODS.get(asked.method, (None, None))
         if dialect is None or method is None:
             raise RpcError(jsonrpc.METHOD_NOT_FOUND, f"method {asked.method!r} not found")

@@ -171,7 +171,11 @@ class Tasks:
             return _STATES[latest.status], ()
         if interrupted and (not found.is_latest or found.withdrawn == latest.run_id):
             return "canceled", ()
-        if (document := self._document(latest)) is None:
+        try:
+            document = self._document(latest)
+        except RunNotFound:  # what it came to is gone
+            return _STATES.get(latest.status, "canceled"), ()
+        if document is None:
             return "working", ()
         values = json.loads(document)
         held = values if isinstance(values, dict) else {}
