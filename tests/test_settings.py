@@ -63,6 +63,8 @@ def test_a_setting_is_read_from_the_variable_of_its_name(monkeypatch, name, text
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("CORS_ALLOW_ORIGINS", "https://a.example/"),
+        ("MCP_ALLOWED_ORIGINS", "a.example"),
         ("PORT", "abc"),
         ("PORT", "0"),
         ("PORT", "65536"),

@@ -220,7 +220,9 @@ class Settings:
                 "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)
             ),
             "mount_prefix": env.str("MOUNT_PREFIX", None, validate=_mount_prefix),
-            "cors_allow_origins": env.list("CORS_ALLOW_ORIGINS", None, subcast=str.strip),
+            "cors_allow_origins": env.list(
+                "CORS_ALLOW_ORIGINS", None, subcast=str.strip, validate=_origins
+            ),
             "forwarded_hops": env.int("FORWARDED_HOPS", cls.forwarded_hops, validate=Range(0, 10)),
             "forwarded_headers": env.list(
                 "FORWARDED_HEADERS",
@@ -232,7 +234,9 @@ class Settings:
             "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
             "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
             "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
-            "mcp_allowed_origins": env.list("MCP_ALLOWED_ORIGINS", None, subcast=str.strip),
+            "mcp_allowed_origins": env.list(
+                "MCP_ALLOWED_ORIGINS", None, subcast=str.strip, validate=_origins
+            ),
             "public_url": env.str("PUBLIC_URL", None, validate=_public_url),
             "workbench": env.bool("WORKBENCH", cls.workbench),
             "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
@@ -318,6 +322,17 @@ def _mount_prefix(value: str) -> None:
 def _public_url(value: str) -> None:
     if not _PUBLIC_URL.fullmatch(value):
         raise ValidationError("Must be a URL such as https://agents.example.com.")
+
+
+def is_origin(text: str) -> bool:
+    """Whether a page's origin may be this, as browsers send it; `*` stands for all."""
+    return text in ("*", "null") or re.fullmatch(r"[^/\s]+://[^/\s]+", text) is not None
+
+
+def _origins(given: list[str]) -> None:
+    for each in given:
+        if not is_origin(each):
+            raise ValidationError(f"Must be origins such as https://a.example, not {each!r}.")
 
 
 def prefix_problem(value: str) -> str | None:

@@ -98,6 +98,14 @@ def test_the_prefix_of_the_environment_comes_before_that_of_the_file():
         ({"cors": ["*"]}, "http.cors: must be an object"),
         ({"cors": {"allow_origins": "*"}}, "http.cors.allow_origins: must be a list of strings"),
         ({"cors": {"allow_origins": [1]}}, "http.cors.allow_origins: must be a list of strings"),
+        (
+            {"cors": {"allow_origins": ["https://a.example/"]}},
+            "http.cors.allow_origins: must be such as https://a.example",
+        ),
+        (
+            {"cors": {"allow_origins": ["a.example"]}},
+            "http.cors.allow_origins: must be such as https://a.example",
+        ),
         ({"cors": {"allow_origin_regex": "("}}, "http.cors.allow_origin_regex: must be a regular"),
         (
             {"cors": {"allow_origins": ["*"], "max_age": True}},

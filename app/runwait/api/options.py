@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
-from runwait.settings import Settings, prefix_problem
+from runwait.settings import Settings, is_origin, prefix_problem
 
 # What can be turned off, by `disable_...`.
 GROUPS = ("assistants", "threads", "runs", "store", "mcp", "a2a", "meta", "webhooks", "ui")
@@ -172,6 +172,9 @@ def _cors(settings: Settings, http: _Section) -> Cors | None:
         origins = settings.cors_allow_origins
         return Cors(origins) if origins else None
     origins, regex = section.texts("allow_origins"), section.text("allow_origin_regex")
+    if wrong := [each for each in origins if not is_origin(each)]:
+        problem = f"must be such as https://a.example, without a path or a slash, not {wrong[0]!r}"
+        raise section.wrong("allow_origins", problem)
     if not (origins or regex):
         return None
     try:
