@@ -11,9 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import runwait
+from runwait import options
 from runwait.api import auth
 from runwait.api.jsonrpc import INVALID_PARAMS
-from runwait.auth import loading
 from runwait.auth.errors import Refused
 from runwait.auth.filters import Filters
 from runwait.auth.request import Request
@@ -100,6 +100,23 @@ ROUTES: dict[str, tuple[Any, list[str]]] = {
         },
         ["assistants.search", "assistants.read", "threads.create_run"],
     ),
+    "GET /.well-known/agent-card.json": ("?assistant_id=mapreduce", ["assistants.read"]),
+    "GET /a2a/<assistant_id>/.well-known/agent-card.json": (None, ["assistants.read"]),
+    "POST /a2a/<assistant_id>": (
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "message/send",
+            "params": {
+                "message": {
+                    "messageId": "m",
+                    "role": "user",
+                    "parts": [{"kind": "data", "data": {"documents": ["a"]}}],
+                }
+            },
+        },
+        ["assistants.read", "threads.create_run"],
+    ),
     "GET /webhooks/dead": (None, ["threads.search"]),
     "POST /webhooks/dead/<run_id>/retry": (None, ["threads.update"]),
 }
@@ -167,7 +184,7 @@ def app(
     server: RedisServer = running("valkey-server")
     settings = Settings(redis_url=server.url, redis_prefix="routes")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "access_of", lambda *_: recorder)
+        patch.setattr(options, "access_of", lambda *_: recorder)
         app = runwait.create_app(settings)
     yield app
 
@@ -189,6 +206,7 @@ def routes(app: Flask) -> list[str]:
 
 def call(http: FlaskClient, route: str, given: Any = None, **headers: str) -> Any:
     method, _, path = route.partition(" ")
+    path = path.replace("/a2a/<assistant_id>", "/a2a/mapreduce")
     for name in ("thread_id", "run_id", "checkpoint_id", "assistant_id", "cron_id"):
         path = path.replace(f"<{name}>", ID)
     path = path.replace("<namespace>", "a")

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
@@ -25,7 +24,7 @@ from runwait.api.a2a.answers import Updates, Whole, frame
 from runwait.api.a2a.dialects import NEW, OLD, Data, Dialect, Json, Message, Task, Text, wrong
 from runwait.api.a2a.tasks import AGENT, MESSAGE, TASK, WITHDRAWN, TaskRuns, Tasks
 from runwait.api.answers import answer
-from runwait.api.auth import authorize, permit_thread
+from runwait.api.auth import authorize, permit_assistant, permit_thread
 from runwait.api.edge import here
 from runwait.api.errors import InvalidRequest, problems
 from runwait.api.jsonrpc import Call, RpcError
@@ -127,12 +126,8 @@ def _agent(assistant_id: str) -> _Agent:
         AssistantNotFound, UnknownGraph: it is not.
         Refused, AuthFailed, AuthBusy.
     """
-    assistants = _service().assistants
-    assistant = assistants.resolve(assistant_id)
-    shown = {"assistant_id": UUID(assistant.assistant_id), "metadata": {}}
-    if (filters := authorize("assistants", "read", shown)) is not None:
-        assistants.require(assistant.assistant_id, filters)
-    return _Agent(assistant)
+    permit_assistant("read", assistant_id)
+    return _Agent(_service().assistants.resolve(assistant_id))
 
 
 class _Agent:
