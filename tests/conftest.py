@@ -120,3 +120,8 @@ def in_thread() -> Iterator[Callable[..., threading.Thread]]:
     for thread in started:
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

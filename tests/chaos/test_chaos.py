@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 60
 
 
 @pytest.mark.timeout(SECONDS + PATIENCE_SECONDS + 60)
+@pytest.mark.long
 def test_no_answer_is_lost_and_none_is_given_twice_whatever_dies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,6 +282,7 @@ def test_the_python_sdk_has_its_answer_although_the_worker_was_killed(
         assert answer.result(PATIENCE)["steps"] == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_a_run_of_90_seconds_passes_a_proxy_that_waits_for_30(
     serve: ServerFactory, valkey: RedisServer, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_page_shows_each_call_and_makes_one(served: Server, tmp_path: Path) 
 
 
 @pytest.mark.timeout(1800)  # however slow the machine is
+@pytest.mark.long
 def test_thousands_of_requests_are_answered_as_it_says(served: Server, tmp_path: Path) -> None:
     # All that its coverage phase makes of the description, the same each time.
     done = fuzz(
