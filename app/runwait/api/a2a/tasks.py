@@ -180,7 +180,10 @@ class Tasks:
         values = json.loads(document)
         held = values if isinstance(values, dict) else {}
         if interrupted:
-            asked = [_question(each) for each in held.get(ending.INTERRUPT, ())]
+            told = held.get(ending.INTERRUPT)
+            # A graph that was stopped may have given anything under this name.
+            interrupts = told if isinstance(told, list) else []
+            asked = [_question(each) for each in interrupts if _is_interrupt(each)]
             return ("input-required" if asked else "canceled"), asked
         state = _STATES[latest.status]
         if state == "completed":
@@ -221,6 +224,10 @@ def text_of(content: Any) -> str:
     blocks = content if isinstance(content, list) else []
     texts = [each if isinstance(each, str) else each.get("text") for each in blocks if each]
     return "".join(each for each in texts if isinstance(each, str))
+
+
+def _is_interrupt(value: Any) -> bool:
+    return isinstance(value, dict) and {"id", "value"} <= value.keys()
 
 
 def _question(interrupt: dict[str, Any]) -> Part:
