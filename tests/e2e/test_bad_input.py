@@ -478,6 +478,20 @@ class TestWhatIsNotHttp:
             assert answer.headers["connection"] == "close"
             assert wire.closed()
 
+    def test_is_not_in_the_log_where_it_may_have_a_key(self, zoo: Server) -> None:
+        for data in (
+            request("GET", "/ok", "X-Api-Key the-key"),
+            request("GET", "/ok", "the-key : x"),
+            b"X-Api-Key: the-key\r\n\r\n",
+            b"GET /ok?api_key=the-key HTTP/1.1 x\r\n\r\n",
+        ):
+            with Wire(zoo) as wire:
+                wire.send(data)
+                request_id = wire.answer().headers["x-request-id"]
+            # Logged before it is answered.
+            (line,) = [each for each in zoo.log.read_text().splitlines() if request_id in each]
+            assert "Invalid request from" in line and "the-key" not in line
+
     def test_may_be_any_bytes(self, zoo: Server) -> None:
         noise = random.Random(1)
         for size in [1, 2, 3, 10, 100, 1000, 10_000, 100_000]:

@@ -6,6 +6,7 @@ What gunicorn calls its hooks with is documented in its own settings reference.
 # ruff: noqa: E402  (what comes before the other imports has to)
 
 import os
+import re
 import sys
 
 # gunicorn puts the working folder first on the path, where a project's `calendar.py` or `redis.py`
@@ -46,6 +47,7 @@ from runwait.webhooks.options import webhook_options
 # Connections of a process beyond those that wait for a run.
 IDLE_CONNECTIONS = 5000
 # What gunicorn says of the start and of each worker; the workers say when they serve.
+_QUOTED = re.compile(r"(Invalid request from ip=\S*: [^:]*).*", re.DOTALL)
 _STARTS = ("Starting gunicorn", "Listening at", "Using worker", "Booting worker", "Worker exiting")
 
 
@@ -55,6 +57,15 @@ class GunicornLogger(gunicorn.glogging.Logger):
     def info(self, msg: Any, *args: Any, **kwargs: Any) -> None:
         """Called for what is not wrong."""
         (super().debug if msg.startswith(_STARTS) else super().info)(msg, *args, **kwargs)
+
+    def warning(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Called for what is no valid HTTP, too, which is quoted: it may be a key, or have one."""
+        super().warning(_QUOTED.sub(r"\1", msg), *args, **kwargs)
+
+    def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
+        """Called for faults, with the request's method and its URL, whose query may have a key."""
+        args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in args)
+        super().exception(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
         """Called for each request."""
