@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
 import re
 import shlex
 import subprocess
@@ -166,6 +167,22 @@ def test_the_calls_of_the_page_on_mcp_print_what_is_said(examples: Server) -> No
     python, _ = client("adapters")
     assert printed_by([python, "-c", texts[0]]) == texts[1]
     assert printed_by(["sh", "-c", texts[2]]) == texts[3]
+
+
+def test_the_calls_of_the_page_on_a2a_are_answered_as_it_says(examples: Server) -> None:
+    require("curl")
+    card, asks, answers = [
+        text.replace("http://localhost:8000", examples.url)
+        for _, text in blocks((ROOT / "docs" / "a2a.md").read_text())
+    ]
+
+    assert json.loads(printed_by(["sh", "-c", card]))["name"] == "chat"
+    task = json.loads(printed_by(["sh", "-c", asks]))["result"]["task"]
+    assert task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    assert "Send this?" in json.dumps(task["status"]["message"])
+    answers = answers.replace("THE TASK", task["id"])
+    done = json.loads(printed_by(["sh", "-c", answers]))["result"]["task"]
+    assert (done["id"], done["status"]["state"]) == (task["id"], "TASK_STATE_COMPLETED")
 
 
 def test_the_javascript_client_prints_what_is_said(examples: Server) -> None:
