@@ -16,7 +16,8 @@ from marshmallow.validate import ContainsOnly, OneOf, Range, Regexp
 
 from runwait import aliases
 from runwait.auth.keys import ApiKeys, UnfitKeys
-from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.config import LanggraphConfig
+from runwait.graphs.section import Section
 from runwait.server import embedded
 from runwait.webhooks.signatures import signing_key
 
@@ -121,17 +122,11 @@ class Settings:
         Raises:
             GraphLoadError: it says what cannot be done.
         """
-        ttl = config.section("checkpointer").get("ttl") or {}
-        if not isinstance(ttl, dict):
-            raise GraphLoadError(config.path, "checkpointer.ttl", "must be an object")
-        strategy, minutes = ttl.get("strategy", "delete"), ttl.get("default_ttl")
+        ttl = Section.of(config, "checkpointer").inner("ttl")
+        strategy = ttl.given.get("strategy", "delete")
         if strategy not in get_args(TTLStrategy):
-            reason = "must be one of: delete, keep_latest"
-            raise GraphLoadError(config.path, "checkpointer.ttl.strategy", reason)
-        number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if minutes is not None and not (number and 0 < minutes <= MOST_MINUTES):
-            reason = f"must be minutes above 0, at most {MOST_MINUTES}, or null"
-            raise GraphLoadError(config.path, "checkpointer.ttl.default_ttl", reason)
+            raise ttl.wrong("strategy", "must be one of: delete, keep_latest")
+        minutes = ttl.minutes("default_ttl", MOST_MINUTES)
         if minutes is None or self.thread_ttl_seconds is not None:
             return self
         return replace(self, thread_ttl_seconds=minutes * 60, thread_ttl_strategy=strategy)

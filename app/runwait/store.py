@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,13 @@ from langgraph.store.base.embed import ensure_embeddings
 
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.graphs.loader import load_object
+from runwait.graphs.section import Section
 from runwait.storage.embedding import Embedder
 from runwait.storage.store import MAX_TTL_MINUTES
 from runwait.storage.vectors import TEXTS_MAX, Index
 
 DIMS_MAX = 16_384
+_DIMS = f"an integer from 1 to {DIMS_MAX}"
 
 
 @dataclass(frozen=True)
@@ -33,31 +34,23 @@ def store_options(config: LanggraphConfig) -> StoreOptions:
     Raises:
         GraphLoadError: it is not as it must be, or the function cannot be imported.
     """
-    section = config.section("store")
-    return StoreOptions(_index(config, section.get("index")), _ttl(config, section.get("ttl")))
+    section = Section.of(config, "store")
+    return StoreOptions(_index(config, section.inner("index")), _ttl(section.inner("ttl")))
 
 
-def _index(config: LanggraphConfig, given: Any) -> Index | None:
-    if given is None:
+def _index(config: LanggraphConfig, given: Section) -> Index | None:
+    if not given.is_there:
         return None
-    where = (config.path, "store.index")
-    if not isinstance(given, Mapping):
-        raise GraphLoadError(*where, "must be an object with embed, dims and, if need be, fields")
-    embed, dims, fields = given.get("embed"), given.get("dims"), given.get("fields")
-    if not isinstance(dims, int) or isinstance(dims, bool) or not 1 <= dims <= DIMS_MAX:
-        reason = f"must be an integer from 1 to {DIMS_MAX}"
-        raise GraphLoadError(config.path, "store.index.dims", reason)
-    fields = ["$"] if fields is None else fields
-    if (
-        not isinstance(fields, list)
-        or not 1 <= len(fields) <= TEXTS_MAX
-        or not all(isinstance(each, str) and each for each in fields)
-    ):
+    dims = given.whole("dims", _DIMS, 1, 0)
+    if not 1 <= dims <= DIMS_MAX:
+        raise given.wrong("dims", f"must be {_DIMS}")
+    fields = given.texts("fields") if given.given.get("fields") is not None else ["$"]
+    if not 1 <= len(fields) <= TEXTS_MAX:
         reason = f"must be a list of 1 to {TEXTS_MAX} paths, such as text, or $ for the whole value"
-        raise GraphLoadError(config.path, "store.index.fields", reason)
-    if not isinstance(embed, str) or ":" not in embed:
-        reason = "must be like ./folder/file.py:function, or provider:model"
-        raise GraphLoadError(config.path, "store.index.embed", reason)
+        raise given.wrong("fields", reason)
+    embed = given.text("embed") or ""
+    if ":" not in embed:
+        raise given.wrong("embed", "must be like ./folder/file.py:function, or provider:model")
     return Index(Embedder(_embeddings(config, embed), dims), embed, dims, fields)
 
 
@@ -83,18 +76,8 @@ def _missing(embed: str, error: Exception) -> str:
     return f"{embed}: {type(error).__name__}: {error}"
 
 
-def _ttl(config: LanggraphConfig, given: Any) -> TTLConfig | None:
-    if given is None:
+def _ttl(given: Section) -> TTLConfig | None:
+    if not given.is_there:
         return None
-    if not isinstance(given, Mapping):
-        raise GraphLoadError(
-            config.path, "store.ttl", "must be an object, such as one with default_ttl"
-        )
-    default, refresh = given.get("default_ttl"), given.get("refresh_on_read", True)
-    number = isinstance(default, int | float) and not isinstance(default, bool)
-    if default is not None and not (number and 0 < default <= MAX_TTL_MINUTES):
-        reason = f"must be minutes above 0, at most {MAX_TTL_MINUTES:.0f}, or null"
-        raise GraphLoadError(config.path, "store.ttl.default_ttl", reason)
-    if not isinstance(refresh, bool):
-        raise GraphLoadError(config.path, "store.ttl.refresh_on_read", "must be true or false")
-    return TTLConfig(default_ttl=default, refresh_on_read=refresh)
+    default = given.minutes("default_ttl", MAX_TTL_MINUTES)
+    return TTLConfig(default_ttl=default, refresh_on_read=given.flag("refresh_on_read", True))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.config import LanggraphConfig
+from runwait.graphs.section import Section
 from runwait.settings import Settings, is_origin, prefix_problem
 
 # What can be turned off, by `disable_...`.
@@ -100,7 +101,7 @@ def http_options(settings: Settings, config: LanggraphConfig) -> HttpOptions:
     Raises:
         GraphLoadError: langgraph.json says what cannot be done.
     """
-    section = _Section(config, "http", config.section("http"))
+    section = Section.of(config, "http")
     return HttpOptions(
         disabled=frozenset(each for each in GROUPS if section.flag(f"disable_{each}")),
         app=section.text("app"),
@@ -111,53 +112,7 @@ def http_options(settings: Settings, config: LanggraphConfig) -> HttpOptions:
     )
 
 
-class _Section:
-    """An object of langgraph.json, of which each value is asked for by its type."""
-
-    def __init__(self, config: LanggraphConfig, key: str, given: dict[str, Any]) -> None:
-        self._config = config
-        self._key = key
-        self._given = given
-
-    def inner(self, name: str) -> _Section | None:
-        """An object in it."""
-        given = self._of(name, dict, "an object")
-        return None if given is None else _Section(self._config, f"{self._key}.{name}", given)
-
-    def flag(self, name: str) -> bool:
-        """A boolean; false if it is not there."""
-        return bool(self._of(name, bool, "true or false"))
-
-    def text(self, name: str) -> str | None:
-        """A string that is not empty."""
-        return self._of(name, str, "a string") or None
-
-    def texts(self, name: str) -> list[str]:
-        """A list of strings; empty if it is not there."""
-        given = self._of(name, list, "a list of strings") or []
-        if not all(isinstance(each, str) and each for each in given):
-            raise self.wrong(name, "must be a list of strings")
-        return list(given)
-
-    def seconds(self, name: str, default: int) -> int:
-        """A whole number of seconds."""
-        given = self._of(name, int, "a number of seconds, whole and not negative")
-        if isinstance(given, bool) or (given is not None and given < 0):
-            raise self.wrong(name, "must be a number of seconds, whole and not negative")
-        return default if given is None else given
-
-    def wrong(self, name: str, problem: str) -> GraphLoadError:
-        """The error for what cannot be done."""
-        return GraphLoadError(self._config.path, f"{self._key}.{name}", problem)
-
-    def _of(self, name: str, kind: type, must: str) -> Any:
-        given = self._given.get(name)
-        if given is not None and not isinstance(given, kind):
-            raise self.wrong(name, f"must be {must}")
-        return given
-
-
-def _prefix(section: _Section) -> str:
+def _prefix(section: Section) -> str:
     prefix = section.text("mount_prefix")
     if prefix is None or prefix == "/":
         return ""
@@ -166,9 +121,9 @@ def _prefix(section: _Section) -> str:
     return prefix
 
 
-def _cors(settings: Settings, http: _Section) -> Cors | None:
+def _cors(settings: Settings, http: Section) -> Cors | None:
     section = http.inner("cors")
-    if section is None:
+    if not section.is_there:
         origins = settings.cors_allow_origins
         return Cors(origins) if origins else None
     origins, regex = section.texts("allow_origins"), section.text("allow_origin_regex")
@@ -194,14 +149,12 @@ def _cors(settings: Settings, http: _Section) -> Cors | None:
         section.texts("allow_headers") or ["*"],
         credentials,
         section.texts("expose_headers"),
-        section.seconds("max_age", Cors.max_age),
+        section.whole("max_age", "a number of seconds, whole and not negative", 0, Cors.max_age),
     )
 
 
-def _headers(http: _Section) -> Headers:
+def _headers(http: Section) -> Headers:
     section = http.inner("configurable_headers")
-    if section is None:
-        return Headers()
     # LangGraph's pages have both forms of the names.
     include, exclude = (
         tuple(each.lower() for name in (f"{verb}s", verb) for each in section.texts(name))

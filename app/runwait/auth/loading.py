@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from runwait.auth.access import Access, KeyAccess
 from runwait.auth.keys import ApiKeys
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.section import Section
 from runwait.settings import Settings
 
 
@@ -79,18 +80,12 @@ def is_loopback(host: str) -> bool:
 def _cache(config: LanggraphConfig) -> Any:
     from runwait.auth.custom import CacheOptions
 
-    given = config.section("auth").get("cache")
-    if not given:
+    given = Section.of(config, "auth").inner("cache")
+    if not given.given:
         return None
-    where = (config.path, "auth.cache")
-    if not isinstance(given, Mapping):
-        raise GraphLoadError(*where, "must be an object with cache_keys and ttl_seconds")
-    names = given.get("cache_keys")
-    if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
-        raise GraphLoadError(config.path, "auth.cache.cache_keys", "must be a list of header names")
-    seconds, most = given.get("ttl_seconds", 60), given.get("max_size", CacheOptions.most)
-    for name, value in (("ttl_seconds", seconds), ("max_size", most)):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or value <= 0:
-            raise GraphLoadError(config.path, f"auth.cache.{name}", "must be a number above 0")
+    names = given.items("cache_keys", "header names", lambda each: isinstance(each, str))
+    if not names:
+        raise given.wrong("cache_keys", "must be a list of header names")
+    seconds = given.number("ttl_seconds", "a number above 0", 60)
+    most = given.number("max_size", "a number above 0", CacheOptions.most)
     return CacheOptions([each.lower() for each in names], seconds, int(most))
