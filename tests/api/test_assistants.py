@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import pytest
@@ -119,11 +120,11 @@ class TestOne:
             description="D",
         )
         which = {"assistant_id": ID, "if_exists": "do_nothing"}
-        assert asked.calls == [("create", (request,), {**which, "filters": None})]
+        assert asked.calls == [("create", (request,), {**which, "is_there": ANY})]
 
     def test_is_made_of_a_graph_alone(self, http: FlaskClient, asked: Asked) -> None:
         http.post("/assistants", json={"graph_id": "echo"})
-        assert asked.calls == [("create", (AssistantRequest(graph_id="echo"),), {"filters": None})]
+        assert asked.calls == [("create", (AssistantRequest(graph_id="echo"),), {"is_there": ANY})]
 
     def test_is_changed(self, http: FlaskClient, asked: Asked) -> None:
         assert http.patch(ONE, json={"context": {}}).get_json() == SHOWN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from runwait.auth.request import Request
 from runwait.auth.user import CALLER, User
 from runwait.graphs.assistants import AssistantNotFound
 from runwait.settings import Settings
+from runwait.storage.threads import ThreadExists
 from tests.servers import RedisServer
 
 ID = "00000000-0000-0000-0000-00000000000a"
@@ -277,6 +278,25 @@ def test_a_tool_whose_assistant_may_not_be_read_is_not_called(app, http, recorde
     answer = call(http, "POST /mcp", ROUTES["POST /mcp"][0], **{"X-Api-Key": "ada's"})
     assert answer.json["error"]["code"] == INVALID_PARAMS
     assert recorder.asked == ["assistants.search", "assistants.read"]
+
+
+@pytest.mark.parametrize("resource", ["threads", "assistants"])
+def test_what_was_there_before_it_is_made_is_no_answer_unless_it_may_be_read(
+    app, http, recorder, monkeypatch, resource
+):
+    known: list[bool] = []
+
+    def create(*_: Any, is_there: Callable[[dict[str, str]], bool], **given: Any) -> None:
+        known.extend(is_there({"owner": name}) for name in ("ada", "bob"))
+        raise ThreadExists(ID)
+
+    monkeypatch.setattr(getattr(app.extensions["runwait"].service, resource), "create", create)
+    monkeypatch.setitem(recorder.filters, f"{resource}.read", {"owner": "ada"})
+    recorder.answer = None
+    made = {"graph_id": "mapreduce", "assistant_id": ID} if resource == "assistants" else {}
+    call(http, f"POST /{resource}", {**made, "if_exists": "do_nothing"}, **{"X-Api-Key": "ada's"})
+    assert known == [True, False]
+    assert recorder.asked[:2] == [f"{resource}.create", f"{resource}.read"]
 
 
 def test_nobody_calls_once_a_request_is_over(http, recorder):

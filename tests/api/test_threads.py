@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 from uuid import UUID
 
 import pytest
@@ -101,7 +102,7 @@ class TestCreate:
         answer = http.post("/threads", json={"unknown": 1})
         assert (answer.status_code, answer.content_type) == (200, "application/json")
         assert answer.get_data() == b'{"values":{"n":100000000000000000000,"s":[1]}}'
-        assert asked.calls == [("create", (), {"filters": None})]
+        assert asked.calls == [("create", (), {"is_there": ANY})]
 
     def test_takes_all_that_the_sdk_sends(self, http, asked):
         command = {"update": None, "resume": None, "goto": "n"}
@@ -123,7 +124,7 @@ class TestCreate:
             "if_exists": "do_nothing",
             "ttl": 90_000,
             "supersteps": [{"updates": [update]}],
-            "filters": None,
+            "is_there": ANY,
         }
 
     @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ class TestCreate:
     )
     def test_takes_minutes(self, http, asked, ttl, ms):
         assert http.post("/threads", json={"ttl": ttl}).status_code == 200
-        assert asked.calls == [("create", (), {"ttl": ms, "filters": None})]
+        assert asked.calls == [("create", (), {"ttl": ms, "is_there": ANY})]
 
     @pytest.mark.parametrize(
         "ttl",

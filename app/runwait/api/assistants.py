@@ -17,6 +17,7 @@ from runwait.api.auth import (
     authorize_body,
     permit_assistant,
     permitted_assistants,
+    reads,
 )
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
@@ -167,7 +168,8 @@ def create(body: dict[str, Any]) -> Response:
     which = {name: body.pop(name) for name in ("assistant_id", "if_exists") if name in body}
     given = {"assistant_id": UUID(which["assistant_id"])} if "assistant_id" in which else {}
     filters = authorize_body("assistants", "create", body, _SHOWN, **given)
-    made = _assistants().create(AssistantRequest(**body), **which, filters=filters)
+    is_there = reads("assistants", filters, **given)
+    made = _assistants().create(AssistantRequest(**body), **which, is_there=is_there)
     return answer(made.public())
 
 

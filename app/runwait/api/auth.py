@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from flask import Flask, current_app, g, request
 from runwait.api import own_routes
 from runwait.auth import request as asked
 from runwait.auth.access import Access
-from runwait.auth.filters import Filters
+from runwait.auth.filters import Filters, permits
 from runwait.auth.user import CALLER, User
 from runwait.graphs.assistants import uuid_of
 
@@ -105,6 +105,24 @@ def authorize_body(
     filters = authorize(resource, action, value)
     body.update((name, value[name]) for name in names if name in value)
     return filters
+
+
+def reads(
+    resource: str, filters: Filters | None, **given: Any
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether something that was there before it was to be made is an answer, by its metadata.
+
+    Args:
+        resource: threads or assistants.
+        filters: the condition under which the caller may make it; it must be one to be read, too.
+        given: which it is.
+    """
+
+    def is_there(metadata: Mapping[str, Any]) -> bool:
+        asked = {**given, "metadata": {}}
+        return permits(filters, metadata) and permits(authorize(resource, "read", asked), metadata)
+
+    return is_there
 
 
 def permitted_assistants(body: dict[str, Any]) -> Filters:

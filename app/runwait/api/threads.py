@@ -13,7 +13,7 @@ from marshmallow.validate import Equal
 
 from runwait.api import fields
 from runwait.api.answers import answer, page
-from runwait.api.auth import authorize, authorize_body, permit_thread
+from runwait.api.auth import authorize, authorize_body, permit_thread, reads
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
 from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
@@ -254,7 +254,7 @@ def create(body: dict[str, Any]) -> Response:
     """Make a thread."""
     given = {"thread_id": UUID(body["thread_id"])} if "thread_id" in body else {}
     filters = authorize_body("threads", "create", body, ["metadata", "if_exists"], **given)
-    return answer(_threads().create(**body, filters=filters))
+    return answer(_threads().create(**body, is_there=reads("threads", filters, **given)))
 
 
 @blueprint.get("/threads/<thread_id>")

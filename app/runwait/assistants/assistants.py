@@ -203,7 +203,7 @@ class Assistants:
         request: AssistantRequest,
         assistant_id: str | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
-        filters: Filters | None = None,
+        is_there: Callable[[Mapping[str, Any]], bool] = lambda metadata: True,
     ) -> Assistant:
         """Make an assistant.
 
@@ -211,7 +211,7 @@ class Assistants:
             request: what it is to be; it names the graph.
             assistant_id: its UUID; None for a new one.
             if_exists: whether an assistant that is there already is an error or the answer.
-            filters: what its metadata must contain to be that.
+            is_there: whether one with such metadata, but for the system's, is there for who asks.
 
         Raises:
             GraphNotFound: the graph isn't there.
@@ -226,9 +226,9 @@ class Assistants:
         found, made = self._by_id.get(assistant_id), False
         if found is None:
             found, made = self._records.create(wanted)
-        if not made and (if_exists == "raise" or not _is_there_for(found, filters)):
-            raise AssistantExists(f"assistant {assistant_id} is there already")
-        return found
+        if made or (if_exists == "do_nothing" and (found.is_of_system or is_there(found.metadata))):
+            return found
+        raise AssistantExists(f"assistant {assistant_id} is there already")
 
     def patch(self, assistant_id: str, request: AssistantRequest) -> Assistant:
         """Change an assistant by making a new version.

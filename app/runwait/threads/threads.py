@@ -11,7 +11,6 @@ from typing import Any, Literal
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from uuid_utils.compat import uuid7
 
-from runwait.auth.filters import Filters, permits
 from runwait.serialization import dumps, loads
 from runwait.storage.checkpoint import Fenced, RedisSaver
 from runwait.storage.connection import StorageUnavailable
@@ -89,7 +88,7 @@ class Threads:
         if_exists: str = "raise",
         ttl: int | None = None,
         supersteps: Sequence[Mapping[str, Any]] = (),
-        filters: Filters | None = None,
+        is_there: Callable[[Mapping[str, Any]], bool] = lambda metadata: True,
     ) -> dict[str, Any]:
         """Make a thread.
 
@@ -99,7 +98,7 @@ class Threads:
             if_exists: "do_nothing" to be answered with the thread that is there.
             ttl: ms that it lives without use; by default as the service has it.
             supersteps: updates to build its state from; see `States.supersteps`.
-            filters: what the metadata of one that is there must contain to be an answer.
+            is_there: whether a thread with such metadata is there for who asks, to be the answer.
 
         Raises:
             ThreadExists: there is one, and `if_exists` is "raise".
@@ -126,7 +125,7 @@ class Threads:
                 if if_exists == "raise":
                     raise
                 with contextlib.suppress(ThreadNotFound):
-                    if filters and not permits(filters, self._records.metadata(new_id)):
+                    if not is_there(self._records.metadata(new_id)):
                         raise
                     return self.get(new_id)
         raise ThreadBusy(new_id)
