@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from tests.servers import PROJECTS, ROOT, Server
@@ -23,8 +25,8 @@ def server(folder: Path, valkey_url: str) -> Server:
 def fuzz(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Have Schemathesis test a server by its description; its report is the output.
 
-    Each answer has a status, a type, headers and a body that are described, and is no 5xx; what the
-    description has nothing against is taken, and what it forbids refused.
+    Each answer has a status, a type, headers and a body that are described, and is no 5xx but a
+    503; what the description has nothing against is taken, and what it forbids refused.
     """
     schemathesis = [
         Path(sys.executable).parent / "st",
@@ -42,3 +44,20 @@ def fuzz(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[s
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def busy(metrics: str) -> dict[tuple[str, str], float]:
+    """The share of 503s among the answers to each method and route that had some, by /metrics."""
+    answers: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for labels, count in _REQUESTS.findall(metrics):
+        said = dict(_LABEL.findall(labels))
+        answers[said["method"], said["route"]][said["status"]] += float(count)
+    return {
+        call: statuses["503"] / statuses.total()
+        for call, statuses in answers.items()
+        if statuses["503"]
+    }
+
+
+_REQUESTS = re.compile(r"^runwait_http_requests_total\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
