@@ -31,7 +31,11 @@ CARD = "/.well-known/agent-card.json"
 def client(folder: Path, http: dict[str, Any] | None = None, **settings: Any) -> FlaskClient:
     """A client of a project with one graph; nothing is started."""
     (folder / "the_only_agent.py").write_text(GRAPH)
-    config = {"dependencies": ["."], "graphs": {"one": "./the_only_agent.py:graph"}, "http": http or {}}
+    config = {
+        "dependencies": ["."],
+        "graphs": {"one": "./the_only_agent.py:graph"},
+        "http": http or {},
+    }
     (folder / "langgraph.json").write_text(json.dumps(config))
     return create_app(
         Settings(langgraph_config=folder / "langgraph.json", **settings)

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from flask import Flask, Response, abort, jsonify
 from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
+import runwait
 from runwait.api import access_log, errors, own_routes
+from runwait.api.openapi import describe
 from runwait.api.options import HttpOptions
 from runwait.api.own_routes import AHEAD_BYTES, Relay, own_app
 from runwait.graphs.config import GraphLoadError, read
@@ -53,6 +56,25 @@ class Asgi:
         await asgi(scope, receive, send)
 
 asgi_object = Asgi()
+asgi_object.openapi = lambda: {
+    "paths": {
+        "/own/last": {"get": {"operationId": "get", "security": [{"x": []}], "responses": {
+            "200": {"description": "It.", "content": {"application/json": {
+                "schema": {"$ref": "#/components/schemas/Run"}}}}}}},
+        "/ok": {"get": {"responses": {"200": {"description": "Not ours."}}}},
+    },
+    "components": {"schemas": {"Run": {"type": "object"}}, "securitySchemes": {"x": {}}},
+}
+
+@flask.post("/own/<path:name>")
+def change(name):
+    '''Change
+    it.
+
+    In some way.
+    '''
+    return {}
+
 nothing = 5
 """
 
@@ -302,3 +324,40 @@ def test_all_that_wsgi_lets_an_app_do_is_passed_on():
     client = client_of(own)
     assert client.get("/own").status_code == 204
     assert client.head("/json").headers["Content-Length"] == "2"
+
+
+class TestDescription:
+    """What /openapi.json has of it."""
+
+    @pytest.fixture
+    def described(self, found):
+        def of(name: str) -> dict[str, Any]:
+            app = runwait.create_app(Settings())
+            app.extensions["openapi.own"] = found(name)
+            document = describe(app)
+            assert [str(each) for each in OpenAPIV31SpecValidator(document).iter_errors()] == []
+            return document
+
+        return of
+
+    def test_of_a_flask_app_has_its_routes(self, described):
+        paths = described("flask")["paths"]
+        assert paths["/own"]["get"]["tags"] == ["own"]
+        changed = paths["/own/{name}"]["post"]
+        assert (changed["summary"], changed["operationId"]) == ("Change it.", "own_change_post")
+        assert [each["name"] for each in changed["parameters"]] == ["name"]
+        assert "/runs/wait" in paths
+
+    def test_of_an_asgi_app_is_what_it_says_and_hides_nothing(self, described):
+        document = described("asgi_object")
+        answer = document["paths"]["/own/last"]["get"]["responses"]["200"]
+        reference = answer["content"]["application/json"]["schema"]["$ref"]
+        assert reference == "#/components/schemas/own_Run"
+        schemas = document["components"]["schemas"]
+        assert schemas["own_Run"] == {"type": "object"}
+        assert schemas["Run"] != schemas["own_Run"]
+        assert document["paths"]["/ok"]["get"]["summary"] == "The process is alive."
+        assert "security" not in document["paths"]["/own/last"]["get"]
+
+    def test_of_any_other_app_has_nothing(self, described):
+        assert described("wsgi")["paths"] == describe(runwait.create_app(Settings()))["paths"]

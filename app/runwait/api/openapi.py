@@ -4,6 +4,8 @@ page that shows it."""
 from __future__ import annotations
 
 import inspect
+import json
+import logging
 import re
 from http import HTTPStatus
 from pathlib import Path
@@ -13,15 +15,17 @@ from flask import Blueprint, Flask, Response, current_app, request, send_from_di
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
-from runwait.api import fields
+from runwait.api import fields, own_routes
 from runwait.api.answers import answer
 from runwait.api.operation import Answer, Operation, declared_by, operation
 from runwait.api.resources import Error
 from runwait.api.schemas import AN_ID, Batch, Texts
 from runwait.graphs.config import LanggraphConfig
+from runwait.serialization import dumps
 from runwait.version import __version__
 
 blueprint = Blueprint("openapi", __name__)
+log = logging.getLogger("runwait.requests")
 
 ABOUT = """\
 Runs LangGraph graphs. What this server takes and gives is as LangGraph's SDKs have it.
@@ -182,7 +186,32 @@ def describe(app: Flask) -> dict[str, Any]:
         schemes = guard.get("securitySchemes", {})
         made["components"]["securitySchemes"] = schemes
         made["security"] = guard.get("security") or [{name: []} for name in schemes]
+    if (own := app.extensions.get("openapi.own")) is not None:
+        _add_own(made, own)
     return made
+
+
+def _add_own(made: dict[str, Any], own: own_routes.App) -> None:
+    """Add the user's own routes, as far as the app says what it has. What it calls its components
+    and operations is told from ours."""
+    try:
+        text = dumps(own_routes.described(own)).decode()
+        said = json.loads(re.sub(r'("#/components/\w+/)', r"\1own_", text))
+    except Exception:
+        log.warning("http.app does not say what it has", exc_info=True)
+        return
+    for kind, parts in said.get("components", {}).items():
+        if kind != "securitySchemes":
+            named = {f"own_{name}": part for name, part in parts.items()}
+            made["components"].setdefault(kind, {}).update(named)
+    for path, operations in said.get("paths", {}).items():
+        for each in operations.values() if isinstance(operations, dict) else ():
+            if isinstance(each, dict):
+                each.pop("security", None)
+                each["tags"] = ["own"]
+                if "operationId" in each:
+                    each["operationId"] = f"own_{each['operationId']}"
+        made["paths"].setdefault(path, operations)
 
 
 def _operation(app: Flask, rule: Rule, declared: Operation) -> dict[str, Any]:

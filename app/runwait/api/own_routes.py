@@ -12,6 +12,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -83,6 +84,7 @@ def is_asked() -> bool:
 def register(app: Flask, own: App) -> None:
     """Have the app ask the user's own for paths that it lacks."""
     room = threading.BoundedSemaphore(OWN_AT_ONCE)
+    app.extensions["openapi.own"] = own
 
     def ask(error: NotFound) -> Response:
         if request.routing_exception is not error:
@@ -356,4 +358,48 @@ def _of_asgi(app: Any) -> App:
         wrapped: App = ASGIMiddleware(careful)  # type: ignore[assignment]
         return wrapped
 
-    return lambda environ, start_response: made()(environ, start_response)
+    return _OfAsgi(made, getattr(app, "openapi", None))
+
+
+class _OfAsgi:
+    """An ASGI app as a WSGI app, which still says what it has, if it does so as FastAPI's do."""
+
+    def __init__(self, made: Callable[[], App], openapi: Callable[[], Any] | None) -> None:
+        self._made = made
+        self.openapi = openapi
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
+        return self._made()(environ, start_response)
+
+
+def described(own: App) -> dict[str, Any]:
+    """What the user's own app has, as an OpenAPI document: by its `openapi`, as FastAPI's have one;
+    of a Flask app each route, with its docstring; of any other nothing."""
+    if isinstance(own, Flask):
+        return {"paths": _paths(own)}
+    says = getattr(own, "openapi", None)
+    said = says() if callable(says) else {}
+    return said if isinstance(said, dict) else {}
+
+
+def _paths(own: Flask) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for rule in own.url_map.iter_rules():
+        about = inspect.getdoc(own.view_functions[rule.endpoint]) or rule.endpoint
+        operation = {
+            "operationId": rule.endpoint.replace(".", "_"),
+            "summary": " ".join(about.partition("\n\n")[0].split()),
+            "parameters": [
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in sorted(rule.arguments)
+            ],
+            "responses": {"default": {"description": "As the app has it."}},
+        }
+        path = paths.setdefault(re.sub(r"<(?:[^<>:]+:)?(\w+)>", r"{\1}", rule.rule), {})
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            path[method.lower()] = {
+                **operation,
+                "operationId": f"{operation['operationId']}_{method.lower()}",
+            }
+    return paths
