@@ -88,7 +88,7 @@ class Threads:
         if_exists: str = "raise",
         ttl: int | None = None,
         supersteps: Sequence[Mapping[str, Any]] = (),
-        is_there: Callable[[Mapping[str, Any]], bool] = lambda metadata: True,
+        is_there: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> dict[str, Any]:
         """Make a thread.
 
@@ -98,7 +98,8 @@ class Threads:
             if_exists: "do_nothing" to be answered with the thread that is there.
             ttl: ms that it lives without use; by default as the service has it.
             supersteps: updates to build its state from; see `States.supersteps`.
-            is_there: whether a thread with such metadata is there for who asks, to be the answer.
+            is_there: whether a thread with such metadata is there for who asks, to be the answer;
+                None: it is, whatever its metadata.
 
         Raises:
             ThreadExists: there is one, and `if_exists` is "raise".
@@ -125,7 +126,8 @@ class Threads:
                 if if_exists == "raise":
                     raise
                 with contextlib.suppress(ThreadNotFound):
-                    if not is_there(self._records.metadata(new_id)):
+                    # Who may not see it does not put off its end either.
+                    if is_there is not None and not is_there(self._records.metadata(new_id)):
                         raise
                     return self.get(new_id)
         raise ThreadBusy(new_id)
