@@ -109,14 +109,18 @@ def authorize_body(
 
 def reads(
     resource: str, filters: Filters | None, **given: Any
-) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether something that was there before it was to be made is an answer, by its metadata.
+) -> Callable[[Mapping[str, Any]], bool] | None:
+    """Whether something that was there before it was to be made is an answer, by its metadata; None
+    where it always is.
 
     Args:
         resource: threads or assistants.
         filters: the condition under which the caller may make it; it must be one to be read, too.
         given: which it is.
     """
+
+    if _access() is None:
+        return None
 
     def is_there(metadata: Mapping[str, Any]) -> bool:
         asked = {**given, "metadata": {}}

@@ -203,7 +203,7 @@ class Assistants:
         request: AssistantRequest,
         assistant_id: str | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
-        is_there: Callable[[Mapping[str, Any]], bool] = lambda metadata: True,
+        is_there: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> Assistant:
         """Make an assistant.
 
@@ -211,7 +211,8 @@ class Assistants:
             request: what it is to be; it names the graph.
             assistant_id: its UUID; None for a new one.
             if_exists: whether an assistant that is there already is an error or the answer.
-            is_there: whether one with such metadata, but for the system's, is there for who asks.
+            is_there: whether one with such metadata, but for the system's, is there for who asks;
+                None: it is, whatever its metadata.
 
         Raises:
             GraphNotFound: the graph isn't there.
@@ -226,7 +227,8 @@ class Assistants:
         found, made = self._by_id.get(assistant_id), False
         if found is None:
             found, made = self._records.create(wanted)
-        if made or (if_exists == "do_nothing" and (found.is_of_system or is_there(found.metadata))):
+        shown = is_there is None or found.is_of_system or is_there(found.metadata)
+        if made or (if_exists == "do_nothing" and shown):
             return found
         raise AssistantExists(f"assistant {assistant_id} is there already")
 
