@@ -51,7 +51,6 @@ class Browser:
         self._read = b""
         self._ids = itertools.count(1)
         self._session: str | None = None
-        self._locked: tuple[str, str] | None = None
         # Of the page that `go` opened: what it and the browser complain of, and the URLs it asks.
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -117,16 +116,6 @@ class Browser:
         self._call("Input.dispatchKeyEvent", type="keyDown", **event, **text)
         self._call("Input.dispatchKeyEvent", type="keyUp", **event)
 
-    def lock(self, url: str, key: str) -> None:
-        """Have each call of the API at this URL refused that does not have this key."""
-        self._locked = (url, key)
-        self._call("Fetch.enable", patterns=[{"urlPattern": f"{url}/*", "resourceType": "Fetch"}])
-
-    def unlock(self) -> None:
-        """Have all calls answered by their server."""
-        self._locked = None
-        self._call("Fetch.disable")
-
     def reload(self) -> None:
         """Load the page again, as a person would."""
         self.run("window.isOld = true")
@@ -169,9 +158,6 @@ class Browser:
                 self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url')}")
 
     def _fulfil(self, paused: dict[str, Any]) -> None:
-        if self._locked is not None:
-            self._check_key(paused, self._locked[1])
-            return
         page = self._pages[paused["request"]["url"].partition("?")[0]]
         answer = {
             "requestId": paused["requestId"],
@@ -180,15 +166,6 @@ class Browser:
             "body": base64.b64encode(page).decode(),
         }
         self._send("Fetch.fulfillRequest", answer)
-
-    def _check_key(self, paused: dict[str, Any], key: str) -> None:
-        asked = {"requestId": paused["requestId"]}
-        given = {name.lower(): value for name, value in paused["request"]["headers"].items()}
-        if given.get("x-api-key") == key:
-            self._send("Fetch.continueRequest", asked)
-            return
-        body = base64.b64encode(b'{"detail": "a key is needed"}').decode()
-        self._send("Fetch.fulfillRequest", {**asked, "responseCode": 401, "body": body})
 
     def _send(self, method: str, params: dict[str, Any]) -> int:
         message: dict[str, Any] = {"id": next(self._ids), "method": method, "params": params}
