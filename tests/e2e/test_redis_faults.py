@@ -212,3 +212,27 @@ def test_a_process_opens_no_more_connections_than_it_may(serve, valkey):
     ours = str(valkey.client.client_id())
     others = [each for each in valkey.client.client_list() if each["id"] != ours]
     assert len(others) == 2 * 2
+
+
+def test_two_machines_of_two_processes_open_at_most_18(serve, valkey):
+    """Small plans of managed Redis allow 20; all else is as it is without a setting."""
+    servers = [serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO) for _ in range(2)]
+    kinds = [
+        ("wait", {"input": {"value": "x"}}),
+        # More than is sent beside others; and kept, so that Redis has it.
+        ("wait", {"input": {"value": "x" * 200_000}, "on_completion": "keep"}),
+        ("stream", {"input": {"value": "x"}, "stream_resumable": True}),
+    ]
+
+    def ask(number: int) -> int:
+        path, body = kinds[number % len(kinds)]
+        url = f"{servers[number % 2].url}/runs/{path}"
+        return httpx.post(url, json={"assistant_id": "echo", **body}, timeout=PATIENCE).status_code
+
+    with ThreadPoolExecutor(30) as pool:
+        answers = {*pool.map(ask, range(240))}
+
+    # A busy machine may tell some to come again.
+    assert 200 in answers <= {200, 503}
+    ours = str(valkey.client.client_id())
+    assert 4 < len([each for each in valkey.client.client_list() if each["id"] != ours]) <= 18
