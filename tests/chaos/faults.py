@@ -19,6 +19,7 @@ GRACE_SECONDS = 1
 GRAPHS = Path(__file__).with_name("langgraph.json")
 # A master ends its workers this long after their grace period.
 STOP_SECONDS = GRACE_SECONDS + 30
+CAUGHT_UP = "Redis was told of what it missed"
 
 
 class DurableRedis(RedisServer):
@@ -210,6 +211,8 @@ class Faults:
     def _restart_redis(self, *, hard: bool) -> None:
         self._rest()
         redis = self._house.redis
+        eventually(lambda: all(self._said("worker serves", pid) for pid in self._workers()))
+        workers = {pid: self._said(CAUGHT_UP, pid) for pid in self._workers()}
         if hard:
             redis.kill()
         else:
@@ -217,8 +220,14 @@ class Faults:
         time.sleep(self._rng.uniform(0.2, 1.5 * self._house.lease))
         redis.start()
         self.struck["Redis restarted"] += 1
-        # A few beats, so that every process has said what it has.
-        time.sleep(1.5 * self._house.lease)
+        eventually(
+            lambda: all(self._said(CAUGHT_UP, pid) > before for pid, before in workers.items())
+        )
+
+    def _said(self, text: str, pid: int) -> int:
+        """How often a worker logged that."""
+        lines = (line for each in self._house.servers for line in each.log.read_text().splitlines())
+        return sum(text in line and f'"pid":{pid}' in line for line in lines)
 
     def _help(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work)

@@ -357,6 +357,26 @@ def test_a_redis_that_is_slow_within_the_time_limit_only_takes_longer(start, net
     assert not server.logged("Redis is away")
 
 
+def test_a_run_that_redis_was_not_told_of_yet_is_not_said_to_be_none(
+    start, serve, valkey, network, post
+):
+    first = start(60)
+    second = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, RUN_LEASE_SECONDS=60)
+    with network.refusing():
+        with stopped(valkey):
+            answer = post(first, assistant_id="echo", input={"value": 1}).result()
+            assert answer.status_code == 200
+        # The second has found Redis again, before the first has.
+        eventually(lambda: is_well(second))
+        join = f"{second.url}{answer.headers['Content-Location']}/join"
+        early = httpx.get(join)
+        assert early.status_code == 503
+        assert "was away a moment ago" in early.json()["detail"]
+        assert "Retry-After" in early.headers
+    eventually(lambda: httpx.get(join).status_code == 200)
+    assert httpx.get(join).json() == answer.json()
+
+
 def test_an_end_that_redis_does_not_take_for_long_is_recorded_all_the_same(
     start, valkey, post, tmp_path
 ):

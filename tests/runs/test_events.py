@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -37,6 +39,7 @@ class Redis:
         self.answers = list(answers)
         self.reads = 0
         self.gone = False
+        self.back_since = -math.inf
 
     def read(self, run_id: str, *, follow: bool = False, streams: bool = False) -> StoredRun | None:
         assert follow
@@ -76,7 +79,7 @@ def stored(document: bytes | None, *, status: str = "success", thread_id: str = 
     return StoredRun(record, document)
 
 
-def hub_of(redis: Redis | None = None, places: int = 100) -> Hub:
+def hub_of(redis: Redis | None = None, places: int = 100, patience: float = 60.0) -> Hub:
     def document_of(stored: StoredRun) -> bytes:
         raise AssertionError("the result is there")
 
@@ -87,7 +90,7 @@ def hub_of(redis: Redis | None = None, places: int = 100) -> Hub:
         cast(Executor, fakes[1]),
         cast(Timers, fakes[1]),
         places,
-        60.0,
+        patience,
         document_of,
     )
 
@@ -197,6 +200,16 @@ class TestReading:
         early = hub.follow("t", "r")
         hub.look("r")
         assert given(early) == [End(b"1")]
+        with pytest.raises(RunNotFound):
+            hub.read(hub.follow("t", "r"))
+
+    def test_a_run_is_said_to_be_none_a_lease_after_redis_was_away(self):
+        redis = Redis()
+        hub = hub_of(redis, patience=60)
+        redis.back_since = time.monotonic() - 1
+        with pytest.raises(StorageUnavailable, match="away a moment ago"):
+            hub.read(hub.follow("t", "r"))
+        redis.back_since = time.monotonic() - 61
         with pytest.raises(RunNotFound):
             hub.read(hub.follow("t", "r"))
 

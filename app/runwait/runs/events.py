@@ -17,6 +17,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -438,7 +439,9 @@ class Hub:
         """
         # The follower is listed: an end that comes after this reading is not missed.
         stored = self._records.read(follower.run_id, follow=True)
-        if stored is None or stored.record.thread_id != follower.thread_id:
+        if stored is None:
+            raise self.missing(follower.run_id)
+        if stored.record.thread_id != follower.thread_id:
             raise RunNotFound(follower.run_id)
         if (document := self._document(stored)) is not None:
             # To all of this process: it may have been there for this reading alone.
@@ -448,6 +451,18 @@ class Hub:
                 raise RunNotFound(follower.run_id)
         elif stored.record.status.ended:
             raise RunNotFound(follower.run_id)
+
+    def missing(self, run_id: str) -> RunNotFound | StorageUnavailable:
+        """What to say of a run that Redis does not know.
+
+        While Redis is away, runs on threads of their own are served, and their clients know their
+        ids; what Redis missed it is told within a lease of when it is back.
+        """
+        if time.monotonic() < self._records.back_since + self._patience:
+            return StorageUnavailable(
+                f"Redis was away a moment ago, and may not have been told of run {run_id} yet"
+            )
+        return RunNotFound(run_id)
 
     def read_stream(self, follower: Follower, after: EventId | None) -> None:
         """Have a follower given the events of a run from its log, and what follows.
@@ -462,7 +477,9 @@ class Hub:
         """
         run_id = follower.run_id
         found = self._logs.follow(run_id, after)
-        if found is None or found.run.record.thread_id != follower.thread_id:
+        if found is None:
+            raise self.missing(run_id)
+        if found.run.record.thread_id != follower.thread_id:
             raise RunNotFound(run_id)
         stored, ended = found.run, found.run.record.status.ended
         # The first event begins a log, even where it is still on its way there.

@@ -213,6 +213,12 @@ class Runner:
             if run.ending is not None:
                 self._unrecorded[run.run_id] = run
 
+    def record_starts(self) -> None:
+        """Record the runs under way that Redis was not told of."""
+        for run in self.executing:
+            if run.token is None:
+                self.record_start(run)
+
     def record_again(self, run: Run) -> bool:
         """Tell Redis of a run that it lost; whether the run is this process's, again or still."""
         admission = self._records.admit(
@@ -497,9 +503,7 @@ class Runner:
 
     def hand_back(self) -> None:
         """Have others go on with all runs, from their last checkpoint or from the start."""
-        for run in self.executing:
-            if run.token is None:
-                self.record_start(run)
+        self.record_starts()
         given = [run for run in self.executing if run.decide(Phase.LEFT)]
         for run in given:
             if run.execution is not None:

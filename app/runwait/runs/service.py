@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -690,7 +691,8 @@ class Service:
 
         Raises:
             RunNotFound: there is none.
-            StorageUnavailable: the run is not this process's, and Redis cannot be asked.
+            StorageUnavailable: the run is not this process's, and Redis cannot be asked, or may
+                not know of it yet.
         """
         if run := self._runner.get(run_id):
             record = run.record
@@ -698,7 +700,7 @@ class Service:
         else:
             stored = self._records.read(run_id)
             if stored is None:
-                raise RunNotFound(run_id)
+                raise self._hub.missing(run_id)
             record, gone = stored.record, False
         if gone or thread_id not in (None, record.thread_id):
             raise RunNotFound(run_id)
@@ -793,7 +795,7 @@ class Service:
             raise StorageUnavailable("its end is not recorded yet")
         # One whose result nobody is to have any more went with its end.
         if removed is None and not cancelled:
-            raise RunNotFound(run_id)
+            raise self._hub.missing(run_id)
 
     def dead_webhooks(self, limit: int, offset: int, filters: Filters) -> list[DeadLetter]:
         """Webhooks that were given up, the last one first, of runs that pass the filters."""
@@ -879,6 +881,7 @@ class Service:
 
     def _catch_up(self) -> None:
         """Redis is back, or takes calls again of which it refused some."""
+        self._runner.record_starts()
         self._runner.record_ends()
         self._leases.give_back()
         if not self._admission.withdraw_doubtful():
@@ -887,6 +890,7 @@ class Service:
         for run_id in left:
             self._cancel_for_the_gone(run_id)
         self._look_again()
+        log.info("Redis was told of what it missed", extra={"pid": os.getpid()})
 
     def _sweep_for_ever(self) -> None:
         """Remove what expired, and look after what waits for what is not there any more."""

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import random
 import re
 import threading
@@ -146,6 +147,7 @@ class ClusterStorage(Storage):
         self._reason = "not connected yet"
         self._look_again = threading.Event()
         self._stopped = False
+        self._changed_at = -math.inf
         self.faults = 0
         self.on_up: Callable[[], None] = lambda: None
         self.on_down: Callable[[], None] = lambda: None
@@ -194,6 +196,13 @@ class ClusterStorage(Storage):
     def clock(self, value: tuple[int, float] | None) -> None:
         with contextlib.suppress(StorageUnavailable):
             self._node(()).clock = value
+
+    @property
+    def back_since(self) -> float:
+        """When the keys of runs were found again last, on the monotonic clock."""
+        with contextlib.suppress(StorageUnavailable):
+            return max(self._changed_at, self._node(()).back_since)
+        return self._changed_at
 
     def call(self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """`Storage.call`, where the keys are."""
@@ -283,6 +292,7 @@ class ClusterStorage(Storage):
         for each in gone:
             each.stop()
         if changed:
+            self._changed_at = time.monotonic()
             log.warning("the cluster has other primaries: %s", ", ".join(sorted(nodes)))
             self.on_up()
 

@@ -22,6 +22,7 @@ import functools
 import hashlib
 import itertools
 import logging
+import math
 import re
 import socket
 import threading
@@ -315,6 +316,8 @@ class Storage:
         self.clock: tuple[int, float] | None = None
         # How many calls failed; who remembers it knows whether some have since.
         self.faults = 0
+        # When Redis was found again last, on the monotonic clock.
+        self._back_since = -math.inf
         self.on_up: Callable[[], None] = lambda: None
         self.on_down: Callable[[], None] = lambda: None
 
@@ -342,6 +345,11 @@ class Storage:
     def problem(self) -> str | None:
         """Why Redis cannot be used now, or None."""
         return None if self._up.is_set() else self._reason
+
+    @property
+    def back_since(self) -> float:
+        """When Redis was found again last, on the monotonic clock; -inf if it was never away."""
+        return self._back_since
 
     def call(self, script: AnyScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script and return its answer.
@@ -581,6 +589,7 @@ class Storage:
                     time.sleep(next(waiting))
             with self._changed:
                 self._reconnect.clear()
+                self._back_since = time.monotonic()
                 self._up.set()
             while held:
                 self._pass_on(held.pop())

@@ -417,6 +417,11 @@ class RunRecords:
         self._claims = {False: uuid4().hex, True: uuid4().hex}
 
     @property
+    def back_since(self) -> float:
+        """When Redis was found again last, on the monotonic clock; -inf if it was never away."""
+        return self._storage.back_since
+
+    @property
     def channels(self) -> list[str]:
         """The channels on which this process is told of runs."""
         return [f"{self._tag}:told:{self._process_id}", f"{self._tag}:told:all"]
