@@ -454,6 +454,7 @@ class _Whole(Stream):
 
     heartbeat = b"\n"  # JSON parsers skip it
     mimetype = "application/json"
+    in_one_piece = True
 
     def __init__(self, follower: Any, pause: float, call: _Running, progress: Any) -> None:
         super().__init__(follower, pause)
@@ -480,6 +481,7 @@ class _Events(_Whole):
 
     heartbeat = b": heartbeat\r\n\r\n"
     mimetype = "text/event-stream"
+    in_one_piece = False
 
     def _piece_of(self, given: Given) -> bytes:
         if isinstance(given, Event):

@@ -19,10 +19,12 @@ from typing import Any
 from flask import Response, current_app
 
 from runwait.runs import events
-from runwait.runs.events import Cut, Event, Follower, Given
+from runwait.runs.events import AT_ONCE_SECONDS, Cut, Event, Follower, Given
 from runwait.serialization import dumps
 from runwait.storage.events import text_of
 
+# In the environ of a server that takes a body which is not whole yet, and comes back for the rest.
+DEFERS = "runwait.defers"
 # What keeps caches and proxies from holding back a piece.
 _UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -38,6 +40,12 @@ class _Response(Response):
 
     _closed = False
 
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Called by the server, or by what stands before it."""
+        if isinstance(self.response, Stream) and not environ.get(DEFERS):
+            self.response.wait_at_once(self)
+        return super().__call__(environ, start_response)
+
     def close(self) -> None:
         """Close the body, and do what is to be done then."""
         if not self._closed:
@@ -51,12 +59,15 @@ class Stream:
     Attributes:
         heartbeat: what is sent to keep the connection from looking idle; no parser sees it.
         mimetype: of the body.
+        in_one_piece: nothing of it is there before all of it is: it is worth waiting for, and has
+            a length where that takes no longer than AT_ONCE_SECONDS.
         is_whole: there is nothing to come after what there is.
         is_cut: it will not become whole here.
     """
 
     heartbeat = b""
     mimetype = ""
+    in_one_piece = False
 
     def __init__(self, follower: Follower, pause: float) -> None:
         """Prepare.
@@ -79,9 +90,21 @@ class Stream:
         # Passed on as it is, the body reaches the server unwrapped. Its closing is the response's.
         headers = {**headers, **_UNBUFFERED}
         response = self._passed_on(headers=headers, mimetype=self.mimetype)
+        self._note_length(response)
+        return response
+
+    def _note_length(self, response: Response) -> None:
         if self.is_whole:
             response.headers["Content-Length"] = str(sum(map(len, self._pieces)))
-        return response
+
+    def wait_at_once(self, response: Response) -> None:
+        """Wait on this thread for an answer in one piece, as the loop would."""
+        if self.in_one_piece and not self.is_whole:
+            self._follower.wait(AT_ONCE_SECONDS)
+            self._pieces += self._taken()
+            self._note_length(response)
+            if not self.is_whole:
+                self.lasts()
 
     def _passed_on(self, **options: Any) -> Response:
         """A response that has this body as it is."""
@@ -110,6 +133,10 @@ class Stream:
     def listen(self, wake: Callable[[], None]) -> None:
         """Have `wake` called, from any thread, whenever there is something to be taken."""
         self._follower.listen(wake)
+
+    def lasts(self) -> None:
+        """It did not become whole at once: its headers are about to be sent. May block."""
+        self._follower.on_lasting()
 
     def go_on(self) -> None:
         """What is left to do on the thread of its request, once the loop sends the pieces."""
@@ -153,6 +180,7 @@ class Document(Stream):
 
     heartbeat = b"\n"  # JSON parsers skip it
     mimetype = "application/json"
+    in_one_piece = True
 
     def _piece_of(self, given: Given) -> bytes:
         if isinstance(given, events.End):

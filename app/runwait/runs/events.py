@@ -35,6 +35,8 @@ from runwait.storage.records import RunRecords, StoredRun, UnreadableRecord
 
 log = logging.getLogger("runwait.runs")
 
+# A run that ends within this time is recorded once, as ended: nobody has been told of it before.
+AT_ONCE_SECONDS = 0.02
 # How much of its events a client may leave unread, in bytes.
 BACKLOG_BYTES = 4 * 1024 * 1024
 
@@ -101,6 +103,7 @@ class Follower:
         on_gone: called when the client closed its connection.
         on_close: called once, when the request is over.
         on_delivered: called when all was written to the client.
+        on_lasting: called when a run did not end at once, before its client is told of it.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Follower:
         self.on_gone: Callable[[], None] = lambda: None
         self.on_close: Callable[[], None] = lambda: None
         self.on_delivered: Callable[[], None] = lambda: None
+        self.on_lasting: Callable[[], None] = lambda: None
         self._open = threading.Lock()
 
     def give(self, given: Given) -> None:

@@ -36,6 +36,7 @@ from runwait.runs import ending
 from runwait.runs.admission import Admission, Replay
 from runwait.runs.event_log import EventLog
 from runwait.runs.events import (
+    AT_ONCE_SECONDS,
     Cut,
     End,
     Event,
@@ -90,8 +91,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("runwait.runs")
 
-# A run that ends within this time is recorded once, as ended: nobody has been told of it before.
-AT_ONCE_SECONDS = 0.02
 # Time for ends that are just being recorded, when the process stops.
 LAST_SECONDS = 1.0
 # Time for webhooks that are under way, when the process stops; the rest is for other processes.
@@ -431,13 +430,12 @@ class Service:
             if isinstance(admitted, Replay):
                 follower.close()
                 return replay(admitted), True
-            if admitted is not None and not streams:
-                over = follower.wait(AT_ONCE_SECONDS)
-                if not over and admitted.token is None:
-                    self._runner.record_start(admitted)
-            elif admitted is not None and admitted.token is None:
+            if admitted is not None and admitted.token is None:
                 record_start = partial(self._record_start, admitted)
-                self.timers.after(AT_ONCE_SECONDS, partial(self._executor.help, record_start))
+                if streams:
+                    self.timers.after(AT_ONCE_SECONDS, partial(self._executor.help, record_start))
+                else:
+                    follower.on_lasting = record_start
         except BaseException:
             follower.close()
             raise

@@ -25,6 +25,7 @@ import logging
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -41,9 +42,10 @@ from gunicorn.http.errors import (
 )
 from gunicorn.http.wsgi import Response
 
-from runwait.api.stream import Stream
+from runwait.api.stream import DEFERS, Stream
 from runwait.logs import about
 from runwait.pool import Pool
+from runwait.runs.events import AT_ONCE_SECONDS
 from runwait.serialization import dumps
 from runwait.server.arrival import PIECE_BYTES, Arrival, Limits
 
@@ -142,7 +144,8 @@ class Connections:
         self.closing = Deadlines(LINGER_SECONDS, Connection.close)
         self.unread = Deadlines(seconds, Connection.check_progress)
         self.beating = Deadlines(heartbeat_seconds, Connection.beat)
-        self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating)
+        self.early = Deadlines(AT_ONCE_SECONDS, Connection.check_early)
+        self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating, self.early)
         self._timer: asyncio.TimerHandle | None = None
         self._most = rules.connections
 
@@ -178,6 +181,10 @@ class Connections:
     def give_to_thread(self, connection: Connection, arrival: Arrival) -> None:
         """Have a request answered."""
         self._threads.submit(self._handle, connection, arrival)
+
+    def on_thread(self, work: Callable[[], None]) -> None:
+        """Do something short that may block."""
+        self._threads.submit(work)
 
     def until_due(self, deadlines: Deadlines, connection: Connection) -> None:
         """Look after a connection that is to leave a state in time."""
@@ -269,8 +276,10 @@ class Connection:
         "_answering",
         "_arrival",
         "_closing",
+        "_early",
         "_gone",
         "_left",
+        "_lock",
         "_out",
         "_outlet",
         "_reading",
@@ -305,6 +314,9 @@ class Connection:
         self._response: Response | None = None
         self._outlet: Outlet | None = None
         self._reusable = False
+        # One that may be whole in a moment, and is sent by whoever makes it so.
+        self._early: Early | None = None
+        self._lock = threading.Lock()
         self._closing = False
         self._gone = False
         self._reading = True
@@ -394,9 +406,10 @@ class Connection:
         assert arrival is not None
         self._all.arriving.discard(self)
         self._answering = True
+        self._all.until_due(self._all.early, self)
         self._all.give_to_thread(self, arrival)
 
-    # Answers. The first two are called by threads.
+    # Answers. The first four are called by threads.
 
     def answer(
         self, data: bytes, ahead: bytes, *, keep: bool, stream: Stream | None = None
@@ -427,6 +440,52 @@ class Connection:
         self._answering = False
         if self._ahead or self._gone:
             self._all.loop.call_soon_threadsafe(self._go_on)
+
+    def answer_soon(
+        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
+    ) -> None:
+        """Send an answer in one piece: by the thread that makes it whole, if that is soon."""
+        self._early = Early(response, outlet, stream, ahead, keep, time.monotonic())
+        stream.listen(self._answer_if_whole)
+
+    def _answer_if_whole(self) -> None:
+        """Called by any thread when there is something of an answer in one piece."""
+        with self._lock:
+            if (early := self._early) is None:
+                return  # it is left to the loop
+            pieces = early.stream.take()
+            if not (early.stream.is_whole or early.stream.is_cut):
+                return
+            self._early = None
+        if early.stream.is_cut:
+            self._leave_to_loop(early)
+            return
+        body, response = b"".join(pieces), early.response
+        response.response_length, response.chunked = len(body), False
+        response.headers = [*response.headers, ("Content-Length", str(len(body)))]
+        response.write(body)
+        keep = early.keep and not response.should_close()
+        self.answer(early.outlet.take(), early.ahead, keep=keep, stream=early.stream)
+
+    def check_early(self) -> None:
+        """It was time for an answer at once."""
+        early = self._early
+        if early is not None and time.monotonic() >= early.since + AT_ONCE_SECONDS:
+            self._all.on_thread(self._give_up_early)
+        elif self._answering and self._stream is None:
+            self._all.until_due(self._all.early, self)
+
+    def _give_up_early(self) -> None:
+        with self._lock:
+            early, self._early = self._early, None
+        if early is not None:
+            early.stream.lasts()
+            self._leave_to_loop(early)
+
+    def _leave_to_loop(self, early: Early) -> None:
+        self.answer_in_pieces(
+            early.response, early.outlet, early.stream, early.ahead, keep=early.keep
+        )
 
     def answer_in_pieces(
         self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
@@ -651,6 +710,22 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
 
+@dataclass(frozen=True)
+class Early:
+    """An answer that may be whole in a moment: see `Connection.answer_soon`.
+
+    Attributes:
+        since: when it began to be waited for, on the monotonic clock.
+    """
+
+    response: Response
+    outlet: Outlet
+    stream: Stream
+    ahead: bytes
+    keep: bool
+    since: float
+
+
 class Outlet:
     """What gunicorn takes for the client's socket, while it makes an answer."""
 
@@ -705,11 +780,13 @@ class Handler:
             response, environ = wsgi.create(
                 request, client, connection.peer, connection.local, self._cfg
             )
-            environ["wsgi.multithread"] = True
+            environ["wsgi.multithread"] = environ[DEFERS] = True
             body = self._application(environ, response.start_response)
             if isinstance(body, Stream) and not body.is_whole:
                 keep = arrival.whole and _is_read(parser)
-                connection.answer_in_pieces(response, outlet, body, arrival.rest, keep=keep)
+                soon = body.in_one_piece
+                answer = connection.answer_soon if soon else connection.answer_in_pieces
+                answer(response, outlet, body, arrival.rest, keep=keep)
                 body.go_on()
                 return
             if isinstance(body, Stream):

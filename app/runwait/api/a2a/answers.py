@@ -32,6 +32,7 @@ class Whole(Stream):
 
     heartbeat = b"\n"  # JSON parsers skip it
     mimetype = "application/json"
+    in_one_piece = True
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Updates(Whole):
 
     heartbeat = b": heartbeat\r\n\r\n"
     mimetype = "text/event-stream"
+    in_one_piece = False
 
     def __init__(
         self,
