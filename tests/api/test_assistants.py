@@ -78,6 +78,7 @@ def asked() -> Asked:
 def http(asked: Asked) -> FlaskClient:
     app = Flask("assistants")
     app.extensions["runwait"] = SimpleNamespace(
+        access=None,
         service=SimpleNamespace(assistants=asked),
         settings=SimpleNamespace(max_request_bytes=10_000),
     )

@@ -29,6 +29,7 @@ def asked() -> Asked:
 def http(asked: Asked) -> FlaskClient:
     app = Flask("crons")
     app.extensions["runwait"] = SimpleNamespace(
+        access=None,
         service=SimpleNamespace(crons=asked),
         settings=SimpleNamespace(max_request_bytes=10_000),
     )

@@ -26,7 +26,7 @@ from runwait.api import mcp
 def test_a_graph_may_give_anything_under_the_names_of_errors_and_interrupts(
     monkeypatch, output, asks
 ):
-    monkeypatch.setattr(mcp, "_service", lambda: None)
+    monkeypatch.setattr(mcp.current, "service", lambda: None)
     answer = json.loads(mcp._Running(1, True, asks).answer(json.dumps(output).encode()))
     result = answer["result"]
     assert (result["isError"], result["resultType"]) == (False, "complete")

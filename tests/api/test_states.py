@@ -52,6 +52,7 @@ def asked() -> Asked:
 def http(asked: Asked) -> FlaskClient:
     app = Flask("states")
     app.extensions["runwait"] = SimpleNamespace(
+        access=None,
         service=SimpleNamespace(states=asked),
         settings=SimpleNamespace(max_request_bytes=10_000),
     )

@@ -27,7 +27,9 @@ ITEMS, SEARCH, NAMESPACES = "/store/items", "/store/items/search", "/store/names
 def client_of(store: RedisStore) -> FlaskClient:
     app = Flask("store")
     app.extensions["runwait"] = SimpleNamespace(
-        settings=SimpleNamespace(max_request_bytes=10_000), service=SimpleNamespace(store=store)
+        access=None,
+        settings=SimpleNamespace(max_request_bytes=10_000),
+        service=SimpleNamespace(store=store),
     )
     app.register_blueprint(blueprint)
     errors.register(app)

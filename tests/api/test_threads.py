@@ -46,6 +46,7 @@ def asked() -> Asked:
 def http(asked: Asked) -> FlaskClient:
     app = Flask("threads")
     app.extensions["runwait"] = SimpleNamespace(
+        access=None,
         service=SimpleNamespace(threads=asked),
         settings=SimpleNamespace(max_request_bytes=10_000),
     )

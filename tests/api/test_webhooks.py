@@ -45,7 +45,7 @@ def outbox() -> Letters:
 @pytest.fixture
 def http(outbox: Letters) -> FlaskClient:
     app = Flask("webhooks")
-    app.extensions["runwait"] = SimpleNamespace(service=SimpleNamespace(outbox=outbox))
+    app.extensions["runwait"] = SimpleNamespace(access=None, service=SimpleNamespace(outbox=outbox))
     app.register_blueprint(webhooks.blueprint)
     errors.register(app)
     request.register(app)

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer, page
 from runwait.api.auth import (
     authorize,
@@ -23,7 +23,7 @@ from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
 from runwait.api.resources import Assistant as AssistantAnswer
 from runwait.api.schemas import AN_ID, Body, ConfigBody, Texts
-from runwait.assistants.assistants import AssistantRequest, Assistants
+from runwait.assistants.assistants import AssistantRequest
 from runwait.graphs.assistants import Assistant
 from runwait.storage.assistants import AssistantQuery
 
@@ -169,7 +169,7 @@ def create(body: dict[str, Any]) -> Response:
     given = {"assistant_id": UUID(which["assistant_id"])} if "assistant_id" in which else {}
     filters = authorize_body("assistants", "create", body, _SHOWN, **given)
     is_there = reads("assistants", filters, **given)
-    made = _assistants().create(AssistantRequest(**body), **which, is_there=is_there)
+    made = current.service().assistants.create(AssistantRequest(**body), **which, is_there=is_there)
     return answer(made.public())
 
 
@@ -184,7 +184,7 @@ def search(body: dict[str, Any]) -> Response:
     permitted = permitted_assistants(body)
     limit, offset, select = (body.pop(name) for name in ("limit", "offset", "select"))
     query = AssistantQuery(**body, permitted=permitted)
-    found, total, more = _assistants().search(query, limit, offset)
+    found, total, more = current.service().assistants.search(query, limit, offset)
     return page(
         [_selected(each, select) for each in found], total, offset + limit if more else None
     )
@@ -195,7 +195,7 @@ def search(body: dict[str, Any]) -> Response:
 def count(body: dict[str, Any]) -> Response:
     """How many assistants match."""
     permitted = permitted_assistants(body)
-    return answer(_assistants().count(AssistantQuery(**body, permitted=permitted)))
+    return answer(current.service().assistants.count(AssistantQuery(**body, permitted=permitted)))
 
 
 @blueprint.get("/assistants/<assistant_id>")
@@ -203,7 +203,7 @@ def count(body: dict[str, Any]) -> Response:
 def get(assistant_id: str) -> Response:
     """The assistant."""
     permit_assistant("read", assistant_id)
-    return answer(_assistants().get(assistant_id).public())
+    return answer(current.service().assistants.get(assistant_id).public())
 
 
 @blueprint.patch("/assistants/<assistant_id>")
@@ -211,7 +211,9 @@ def get(assistant_id: str) -> Response:
 def patch(assistant_id: str, body: dict[str, Any]) -> Response:
     """Change the assistant, by a new version; answered with it."""
     permit_assistant("update", assistant_id, body, _SHOWN)
-    return answer(_assistants().patch(assistant_id, AssistantRequest(**body)).public())
+    return answer(
+        current.service().assistants.patch(assistant_id, AssistantRequest(**body)).public()
+    )
 
 
 @blueprint.delete("/assistants/<assistant_id>")
@@ -224,7 +226,9 @@ def delete(assistant_id: str, delete_threads: bool) -> Response:
     """Delete the assistant."""
     permit_assistant("delete", assistant_id)
     filters = authorize("threads", "delete", {}) if delete_threads else None
-    _assistants().delete(assistant_id, delete_threads=delete_threads, filters=filters)
+    current.service().assistants.delete(
+        assistant_id, delete_threads=delete_threads, filters=filters
+    )
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -237,7 +241,7 @@ def delete(assistant_id: str, delete_threads: bool) -> Response:
 def versions(assistant_id: str, body: dict[str, Any]) -> Response:
     """The assistant's versions, newest first."""
     permit_assistant("read", assistant_id)
-    found = _assistants().versions(assistant_id, **body)
+    found = current.service().assistants.versions(assistant_id, **body)
     # A version is never changed.
     shown = [name for name in FIELDS if name != "updated_at"]
     return answer([_selected(each, shown) for each in found])
@@ -248,7 +252,7 @@ def versions(assistant_id: str, body: dict[str, Any]) -> Response:
 def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
     """Make a version the current one; answered with the assistant."""
     permit_assistant("update", assistant_id, body, ["version"])
-    return answer(_assistants().set_latest(assistant_id, **body).public())
+    return answer(current.service().assistants.set_latest(assistant_id, **body).public())
 
 
 @blueprint.get("/assistants/<assistant_id>/schemas")
@@ -256,7 +260,7 @@ def set_latest(assistant_id: str, body: dict[str, Any]) -> Response:
 def schemas(assistant_id: str) -> Response:
     """JSON schemas of the assistant's graph."""
     permit_assistant("read", assistant_id)
-    return answer(_assistants().schemas(assistant_id))
+    return answer(current.service().assistants.schemas(assistant_id))
 
 
 @blueprint.get("/assistants/<assistant_id>/graph")
@@ -264,7 +268,7 @@ def schemas(assistant_id: str) -> Response:
 def graph(assistant_id: str, xray: int | bool) -> Response:
     """The nodes and edges of the assistant's graph."""
     permit_assistant("read", assistant_id)
-    return answer(_assistants().graph(assistant_id, xray))
+    return answer(current.service().assistants.graph(assistant_id, xray))
 
 
 @blueprint.get("/assistants/<assistant_id>/subgraphs")
@@ -272,7 +276,7 @@ def graph(assistant_id: str, xray: int | bool) -> Response:
 def subgraphs(assistant_id: str, recurse: bool) -> Response:
     """The schemas of the graphs in the assistant's graph, by namespace."""
     permit_assistant("read", assistant_id)
-    return answer(_assistants().subgraphs(assistant_id, recurse=recurse))
+    return answer(current.service().assistants.subgraphs(assistant_id, recurse=recurse))
 
 
 @blueprint.get("/assistants/<assistant_id>/subgraphs/<namespace>")
@@ -280,14 +284,9 @@ def subgraphs(assistant_id: str, recurse: bool) -> Response:
 def subgraph(assistant_id: str, namespace: str, recurse: bool) -> Response:
     """The same, of one namespace."""
     permit_assistant("read", assistant_id)
-    return answer(_assistants().subgraphs(assistant_id, namespace, recurse=recurse))
+    return answer(current.service().assistants.subgraphs(assistant_id, namespace, recurse=recurse))
 
 
 def _selected(assistant: Assistant, names: Sequence[str]) -> dict[str, Any]:
     shown = assistant.public()
     return {name: shown[name] for name in names} if names else shown
-
-
-def _assistants() -> Assistants:
-    assistants: Assistants = current_app.extensions["runwait"].service.assistants
-    return assistants

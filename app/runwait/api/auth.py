@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from flask import Flask, current_app, g, request
+from flask import Flask, g, request
 
-from runwait.api import own_routes
+from runwait.api import current, own_routes
 from runwait.auth import request as asked
 from runwait.auth.access import Access
 from runwait.auth.filters import Filters, permits
 from runwait.auth.user import CALLER, User
 from runwait.graphs.assistants import uuid_of
-
-if TYPE_CHECKING:
-    from runwait.runs.service import Service
 
 OPEN = frozenset({"/", "/ok", "/ready", "/info", "/metrics", "/docs", "/openapi.json"})
 """The paths that everybody may ask for."""
@@ -79,7 +76,7 @@ def authorize(resource: str, action: str, value: dict[str, Any]) -> Filters | No
         Refused, AuthFailed, AuthBusy: as `Access.authorize`.
     """
     user = caller()
-    access = _access()
+    access = current.runwait().access
     if access is None or user is None:
         assert access is None  # an open path has nothing to authorize
         return None
@@ -97,7 +94,7 @@ def authorize_body(
         names: of its fields that handlers are shown, and may change.
         given: what else they are shown.
     """
-    if _access() is None:
+    if current.runwait().access is None:
         return None
     if "metadata" in names:
         body.setdefault("metadata", {})  # many a handler counts on it
@@ -119,7 +116,7 @@ def reads(
         given: which it is.
     """
 
-    if _access() is None:
+    if current.runwait().access is None:
         return None
 
     def is_there(metadata: Mapping[str, Any]) -> bool:
@@ -155,7 +152,7 @@ def permit_assistant(
     given: dict[str, Any] = {"assistant_id": uuid_of(assistant_id), "metadata": {}}
     filters = authorize_body("assistants", action, {} if body is None else body, names, **given)
     if filters is not None:
-        _service().assistants.require(assistant_id, filters)
+        current.service().assistants.require(assistant_id, filters)
 
 
 def permit_thread(action: str, thread_id: str, /, **more: Any) -> None:
@@ -165,9 +162,9 @@ def permit_thread(action: str, thread_id: str, /, **more: Any) -> None:
         ThreadNotFound: it is not.
         Refused, AuthFailed, AuthBusy, StorageUnavailable.
     """
-    if _access() is not None:
+    if current.runwait().access is not None:
         filters = authorize("threads", action, {"thread_id": UUID(thread_id), **more})
-        _service().require_thread(thread_id, filters)
+        current.service().require_thread(thread_id, filters)
 
 
 def permit_run(action: str, thread_id: str | None, run_id: str, /, **more: Any) -> None:
@@ -177,10 +174,10 @@ def permit_run(action: str, thread_id: str | None, run_id: str, /, **more: Any) 
         RunNotFound: it is not.
         Refused, AuthFailed, AuthBusy, StorageUnavailable.
     """
-    if _access() is not None:
+    if current.runwait().access is not None:
         ids = {"thread_id": UUID(thread_id) if thread_id else None, "run_id": UUID(run_id)}
         filters = authorize("threads", action, {**ids, **more})
-        _service().require_run(thread_id, run_id, filters)
+        current.service().require_run(thread_id, run_id, filters)
 
 
 def _asked() -> asked.Request:
@@ -202,14 +199,3 @@ def _asked() -> asked.Request:
         if address
         else None,
     )
-
-
-def _access() -> Access | None:
-    # An app that is put together otherwise has none.
-    access: Access | None = getattr(current_app.extensions["runwait"], "access", None)
-    return access
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service

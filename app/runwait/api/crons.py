@@ -8,10 +8,10 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from marshmallow import ValidationError, validates_schema
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer, page
 from runwait.api.auth import authorize_body, caller, permit_thread
 from runwait.api.errors import InvalidRequest
@@ -20,7 +20,7 @@ from runwait.api.resources import A_COUNT, A_TIME, PAGED, Cron
 from runwait.api.schemas import AN_ID, Body, OnThread, RunBody
 from runwait.api.threads import GONE, MOST, MOST_OFFSET, NOT_FOUND
 from runwait.auth.filters import Filters
-from runwait.crons.crons import Crons, milliseconds
+from runwait.crons.crons import milliseconds
 from runwait.crons.schedule import InvalidSchedule, UnknownTimezone, schedule_of, timezone_of
 from runwait.storage.crons import PUBLIC, SORTS, CronQuery
 
@@ -178,7 +178,7 @@ def create_on_thread(thread_id: str, body: dict[str, Any]) -> Response:
 @operation(gives=THE_CRON, refuses=[NOT_FOUND])
 def get(cron_id: str) -> Response:
     """The cron."""
-    return answer(_crons().get(cron_id, _filters("read", cron_id)))
+    return answer(current.service().crons.get(cron_id, _filters("read", cron_id)))
 
 
 @blueprint.patch("/runs/crons/<cron_id>")
@@ -186,14 +186,14 @@ def get(cron_id: str) -> Response:
 def patch(cron_id: str, body: dict[str, Any]) -> Response:
     """Change the cron."""
     filters = _filters("update", cron_id, body, ["payload", "schedule", "metadata"])
-    return answer(_crons().patch(cron_id, **body, filters=filters))
+    return answer(current.service().crons.patch(cron_id, **body, filters=filters))
 
 
 @blueprint.delete("/runs/crons/<cron_id>")
 @operation(gives=GONE, refuses=[NOT_FOUND])
 def delete(cron_id: str) -> Response:
     """Remove the cron; its runs stay."""
-    _crons().delete(cron_id, _filters("delete", cron_id))
+    current.service().crons.delete(cron_id, _filters("delete", cron_id))
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -204,7 +204,7 @@ def search(body: dict[str, Any]) -> Response:
     permitted = _permitted(body)
     names = body.pop("select", PUBLIC)
     query = CronQuery(**body, permitted=permitted)
-    crons, total = _crons().search(query)
+    crons, total = current.service().crons.search(query)
     now = {"now": datetime.now(UTC).isoformat()}
     shown = [{name: (each | now)[name] for name in names} for each in crons]
     following = query.offset + query.limit
@@ -216,7 +216,7 @@ def search(body: dict[str, Any]) -> Response:
 def count(body: dict[str, Any]) -> Response:
     """How many crons match."""
     permitted = _permitted(body)
-    return answer(_crons().count(CronQuery(**body, permitted=permitted)))
+    return answer(current.service().crons.count(CronQuery(**body, permitted=permitted)))
 
 
 def _made(body: dict[str, Any], thread_id: str | None = None) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _made(body: dict[str, Any], thread_id: str | None = None) -> dict[str, Any]:
         "end_time": body.get("end_time"),
     }
     authorize_body("crons", "create", body, ["payload", "schedule", "metadata"], **given)
-    return _crons().create(**body, thread_id=thread_id, user=user)
+    return current.service().crons.create(**body, thread_id=thread_id, user=user)
 
 
 def _filters(
@@ -243,8 +243,3 @@ def _permitted(body: dict[str, Any]) -> Filters:
     """What the metadata of the crons that are searched for must contain besides."""
     names = ["metadata", "assistant_id", "thread_id", "limit", "offset"]
     return authorize_body("crons", "search", body, names) or {}
-
-
-def _crons() -> Crons:
-    crons: Crons = current_app.extensions["runwait"].service.crons
-    return crons

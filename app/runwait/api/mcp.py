@@ -21,9 +21,9 @@ from http import HTTPStatus
 from secrets import token_urlsafe
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, g, request
 
-from runwait.api import jsonrpc
+from runwait.api import current, jsonrpc
 from runwait.api.auth import (
     authorize,
     caller,
@@ -107,7 +107,7 @@ def _check_origin() -> None:
     origin = request.headers.get("Origin")
     if origin is None or origin.partition("://")[2] == request.host:
         return
-    runwait = current_app.extensions["runwait"]
+    runwait = current.runwait()
     cors, allowed = runwait.http.cors, runwait.settings.mcp_allowed_origins or []
     if cors is not None:
         allowed = [*allowed, *cors.origins]
@@ -200,7 +200,7 @@ def _list(asked: Call) -> dict[str, Any]:
     cursor = asked.params.get("cursor", "0")
     if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdigit()):
         raise RpcError(INVALID_PARAMS, "cursor: must be one that a list was answered with")
-    start, tools = int(cursor[:10]), _tools()
+    start, tools = int(cursor[:10]), current.service().tools
     listed = list(tools.all(permitted_assistants({})))
     page = []
     for tool in listed[start : start + PAGE]:
@@ -265,7 +265,7 @@ def _call(asked: Call, *, modern: bool = False, asks: bool = False) -> Response:
     name, arguments = asked.params.get("name"), asked.params.get("arguments", {})
     if not isinstance(name, str):
         raise _wrong("name: must be a string", modern)
-    tools = _tools()
+    tools = current.service().tools
     tool = tools.find(name, permitted_assistants({}))
     if tool is None:
         raise _wrong(f"name: there is no tool {name!r}; tools/list lists them", modern)
@@ -290,7 +290,7 @@ def _call(asked: Call, *, modern: bool = False, asks: bool = False) -> Response:
     streams = progress is not None and request.accept_mimetypes["text/event-stream"]
     if not streams and request.accept_mimetypes and not request.accept_mimetypes.accept_json:
         streams = True
-    service = _service()
+    service = current.service()
     follower, _ = service.stream(followed, document=True) if streams else service.wait(followed)
     g.thread_id, g.run_id = follower.thread_id, follower.run_id
     body = _Events if streams else _Whole
@@ -309,7 +309,7 @@ def _started(tool: Tool, given: Any, call: _Running) -> RunRequest:
         metadata = {_PROOF: token_urlsafe(32), "assistant_id": tool.assistant.assistant_id}
         made = {"metadata": metadata}
         authorize("threads", "create", made)
-        thread = _service().threads.create(metadata=made["metadata"], ttl=ANSWER_TTL)
+        thread = current.service().threads.create(metadata=made["metadata"], ttl=ANSWER_TTL)
         call.thread_id, call.proof = thread["thread_id"], metadata[_PROOF]
     return _run(tool, call, input=given)
 
@@ -333,7 +333,7 @@ def _resumed(tool: Tool, asked: Call, call: _Running) -> RunRequest | Response:
     thread_id, _, token = state.partition(".") if isinstance(state, str) else ("", "", "")
     if not is_uuid(thread_id):
         raise gone
-    threads, assistant_id = _service().threads, tool.assistant.assistant_id
+    threads, assistant_id = current.service().threads, tool.assistant.assistant_id
     try:
         permit_thread("read", thread_id)
         thread = threads.get(thread_id)
@@ -343,7 +343,9 @@ def _resumed(tool: Tool, asked: Call, call: _Running) -> RunRequest | Response:
     if not isinstance(known, str) or not hmac.compare_digest(known.encode(), token.encode()):
         raise gone
     waits = thread["metadata"].get("assistant_id") == assistant_id
-    waiting = {each.id: each for each in _service().waiting_on(thread_id, assistant_id) if waits}
+    waiting = {
+        each.id: each for each in current.service().waiting_on(thread_id, assistant_id) if waits
+    }
     if not waiting:
         raise gone
     call.thread_id, call.proof = thread_id, token
@@ -379,7 +381,7 @@ class _Running:
         self.thread_id: str | None = None
         self.proof: str | None = None
         self._waits = False
-        self._service = _service()
+        self._service = current.service()
 
     def failed(self, text: str) -> Response:
         """The answer of a call that came to nothing, and whose caller may do better."""
@@ -519,12 +521,3 @@ def _wrong(text: str, modern: bool) -> RpcError:
 
 _SERVER = {"name": "runwait", "version": __version__}
 _COMPLETE = {"resultType": "complete", "_meta": {f"{_META}serverInfo": _SERVER}}
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service
-
-
-def _tools() -> Tools:
-    return _service().tools

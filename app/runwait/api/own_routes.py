@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
-from runwait.api import errors
+from runwait.api import current, errors
 from runwait.api.options import HttpOptions
 from runwait.api.request import whole_body
 from runwait.api.stream import Stream
@@ -78,7 +78,7 @@ def is_asked() -> bool:
     """Whether the request is for the user's own app: there is one, and the API has no such path."""
     if not isinstance(request.routing_exception, NotFound):
         return False
-    return current_app.extensions["runwait"].http.app is not None
+    return current.http().app is not None
 
 
 def register(app: Flask, own: App) -> None:

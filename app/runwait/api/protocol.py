@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, g, jsonify
+from flask import Blueprint, Response, g, jsonify
 from marshmallow import ValidationError, post_load, validates_schema
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.auth import authorize, permit_thread
 from runwait.api.errors import BrokenRequest, InvalidRequest
 from runwait.api.operation import operation
@@ -23,7 +23,6 @@ from runwait.runs.protocol.commands import NoSuchInterrupt
 from runwait.runs.protocol.events import CHANNELS, CUSTOM, Subscription
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import NothingToResume
-from runwait.runs.service import Service
 from runwait.serialization import dumps
 from runwait.storage.threads import ThreadBusy
 from runwait.threads.compatibility import StateIncompatible
@@ -198,7 +197,7 @@ def stream_events(thread_id: str, body: dict[str, Any]) -> Response:
     if since is None and set(body["channels"]) != _WATCHED:
         since = 0
     filters = authorize("threads", "read", {"thread_id": UUID(thread_id)})
-    follower = _service().follow_thread(thread_id, since, filters)
+    follower = current.service().follow_thread(thread_id, since, filters)
     return _ProtocolStream(follower, pause(), Subscription(**body)).response({})
 
 
@@ -225,7 +224,7 @@ class _ProtocolStream(EventStream):
 
 def _start(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
     body = _START.of(params)
-    g.run_id, through = _service().protocol.start(
+    g.run_id, through = current.service().protocol.start(
         RunRequest(**body, **said_by_headers(), thread_id=thread_id, if_not_exists="create")
     )
     return {"run_id": g.run_id}, through
@@ -238,18 +237,13 @@ def _respond(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], in
     rest = {name: value for name, value in body.items() if name not in ("interrupt_id", "response")}
     said = said_by_headers()
     rest |= {name: said[name] for name in ("headers", "user")}
-    g.run_id, through = _service().protocol.respond(thread_id, g.request_id, answers, rest)
+    g.run_id, through = current.service().protocol.respond(thread_id, g.request_id, answers, rest)
     return {}, through
 
 
 def _tree(thread_id: str, params: dict[str, Any]) -> tuple[dict[str, Any], None]:
     permit_thread("read", thread_id)
-    return {"tree": _service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, None
+    return {"tree": current.service().protocol.tree(thread_id, _TREE.of(params)["run_id"])}, None
 
 
 _DONE_BY = {"run.start": _start, "input.respond": _respond, "agent.getTree": _tree}
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service

@@ -10,9 +10,9 @@ from uuid import uuid4
 from flask import Flask, current_app, g, request
 from werkzeug.exceptions import ClientDisconnected, MethodNotAllowed
 
+from runwait.api import current
 from runwait.api.errors import BodyTooLarge, BrokenRequest, InvalidRequest, problems
 from runwait.api.json_body import InvalidJSON, parse
-from runwait.api.options import HttpOptions
 from runwait.graphs.assistants import is_uuid
 
 # Of assistants there may be a graph's name in place of the id.
@@ -44,7 +44,7 @@ def whole_body() -> bytes:
         BodyTooLarge: it is larger than MAX_REQUEST_BYTES.
         BrokenRequest: it breaks off, or its chunks are not well formed.
     """
-    most = current_app.extensions["runwait"].settings.max_request_bytes
+    most = current.settings().max_request_bytes
     too_large = BodyTooLarge(f"the body is larger than {most} bytes")
     length = request.content_length
     if length is not None and length > most:
@@ -105,11 +105,10 @@ def _methods() -> list[str]:
 
 def said_by_headers() -> dict[str, Any]:
     """What a RunRequest has of the request: its id, its trace, who calls, some headers."""
-    http: HttpOptions = current_app.extensions["runwait"].http
     return {
         "request_id": g.request_id,
         "trace": g.get("trace", {}),
-        "headers": http.configurable_headers.of(request.headers),
+        "headers": current.http().configurable_headers.of(request.headers),
         "user": g.get("caller"),
     }
 

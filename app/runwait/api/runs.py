@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.auth import authorize, permit_run, permit_thread
 from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
@@ -30,7 +30,6 @@ from runwait.api.schemas import (
 from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream, pause
 from runwait.runs.events import Follower
 from runwait.runs.request import RunRequest
-from runwait.runs.service import Service
 from runwait.runs.translation import event_names
 from runwait.storage.events import EventId
 from runwait.storage.records import PUBLIC, Action, RunStatus
@@ -87,7 +86,7 @@ class ThreadStreamQuery(Texts):
 @operation(body=_RUN, headers=_HEADERS, gives=WAITED, refuses=REFUSED)
 def create_and_wait(body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a thread of its own; answered with its final output."""
-    return _waiting(*_service().wait(_asked(body, idempotency_key)))
+    return _waiting(*current.service().wait(_asked(body, idempotency_key)))
 
 
 @blueprint.post("/threads/<thread_id>/runs/wait")
@@ -96,14 +95,14 @@ def create_on_thread_and_wait(
     thread_id: str, body: Values, idempotency_key: str | None
 ) -> Response:
     """Run a graph on a kept thread; answered with its final output."""
-    return _waiting(*_service().wait(_asked(body, idempotency_key, thread_id)))
+    return _waiting(*current.service().wait(_asked(body, idempotency_key, thread_id)))
 
 
 @blueprint.post("/runs/stream")
 @operation(body=_RUN, headers=_HEADERS, gives=STREAMED, refuses=REFUSED)
 def create_and_stream(body: Values, idempotency_key: str | None) -> Response:
     """Run a graph on a thread of its own; answered with its events as they happen."""
-    return _streaming(*_service().stream(_asked(body, idempotency_key, kind="stream")))
+    return _streaming(*current.service().stream(_asked(body, idempotency_key, kind="stream")))
 
 
 @blueprint.post("/threads/<thread_id>/runs/stream")
@@ -112,7 +111,7 @@ def create_on_thread_and_stream(
     thread_id: str, body: Values, idempotency_key: str | None
 ) -> Response:
     """Run a graph on a kept thread; answered with its events as they happen."""
-    return _streaming(*_service().stream(_asked(body, idempotency_key, thread_id, "stream")))
+    return _streaming(*current.service().stream(_asked(body, idempotency_key, thread_id, "stream")))
 
 
 @blueprint.post("/runs")
@@ -138,7 +137,7 @@ def create_on_thread(thread_id: str, body: Values, idempotency_key: str | None) 
 )
 def create_batch(body: list[Values], idempotency_key: str | None) -> Response:
     """Run graphs in the background, each on a thread of its own: all of them, or none."""
-    document, replayed = _service().start_batch(
+    document, replayed = current.service().start_batch(
         [RunRequest(**each, **said_by_headers(), waits=False) for each in body],
         *_idempotency("batch", idempotency_key),
     )
@@ -152,7 +151,7 @@ def list_of_thread(
 ) -> Response:
     """The thread's runs, newest first; of each, what `select` names."""
     permit_thread("read", thread_id)
-    records = _service().of_thread(thread_id, limit, offset, status)
+    records = current.service().of_thread(thread_id, limit, offset, status)
     shown = [each.public() for each in records]
     return jsonify([{name: each[name] for name in select or PUBLIC} for each in shown])
 
@@ -162,7 +161,7 @@ def list_of_thread(
 def get(thread_id: str, run_id: str) -> Response:
     """The run."""
     permit_run("read", thread_id, run_id)
-    record = _service().get(thread_id, run_id)
+    record = current.service().get(thread_id, run_id)
     return jsonify(record.public())
 
 
@@ -171,7 +170,7 @@ def get(thread_id: str, run_id: str) -> Response:
 def join(thread_id: str, run_id: str, cancel_on_disconnect: bool) -> Response:
     """Wait for the run; answered with its document."""
     _permit_join(thread_id, run_id, cancel_on_disconnect)
-    follower = _service().join(thread_id, run_id, cancel_on_disconnect=cancel_on_disconnect)
+    follower = current.service().join(thread_id, run_id, cancel_on_disconnect=cancel_on_disconnect)
     return _waiting(follower)
 
 
@@ -192,7 +191,7 @@ def join_stream(
 ) -> Response:
     """The run's events: from now on, or from one of them on."""
     _permit_join(thread_id, run_id, cancel_on_disconnect)
-    follower = _service().join_stream(
+    follower = current.service().join_stream(
         thread_id, run_id, last_event_id, cancel_on_disconnect=cancel_on_disconnect
     )
     return _streaming(follower, names=event_names(stream_mode or STREAM_MODES))
@@ -213,7 +212,7 @@ def stream_thread(
 ) -> Response:
     """The events of the thread's runs, one after the other."""
     filters = authorize("threads", "read", {"thread_id": UUID(thread_id)})
-    follower = _service().stream_thread(thread_id, last_event_id, filters)
+    follower = current.service().stream_thread(thread_id, last_event_id, filters)
     g.thread_id = thread_id
     modes = [*stream_modes, *stream_mode] or ["run_modes"]
     return ThreadStream(follower, pause(), modes).response({})
@@ -228,7 +227,7 @@ def stream_thread(
 def cancel(thread_id: str, run_id: str, action: Action, wait: bool) -> Response:
     """Stop the run."""
     permit_run("update", thread_id, run_id, action=action)
-    _service().cancel(thread_id, run_id, action, wait=wait)
+    current.service().cancel(thread_id, run_id, action, wait=wait)
     return Response(status=HTTPStatus.ACCEPTED)
 
 
@@ -243,7 +242,7 @@ def cancel_all(action: Action, body: Values) -> Response:
     """Stop several runs."""
     of_thread = {"thread_id": UUID(body["thread_id"])} if body["thread_id"] else {}
     filters = authorize("threads", "update", {**of_thread, "action": action})
-    _service().cancel_all(action, **body, filters=filters)
+    current.service().cancel_all(action, **body, filters=filters)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -252,7 +251,7 @@ def cancel_all(action: Action, body: Values) -> Response:
 def delete(thread_id: str, run_id: str) -> Response:
     """Remove the run."""
     permit_run("delete", thread_id, run_id)
-    _service().delete(thread_id, run_id)
+    current.service().delete(thread_id, run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -298,7 +297,7 @@ def _streaming(
 
 def _accepted(asked: RunRequest) -> Response:
     """The answer that does not wait for the run."""
-    ids, document, replayed = _service().start_in_background(asked)
+    ids, document, replayed = current.service().start_in_background(asked)
     g.thread_id, g.run_id = ids
     location = {"Content-Location": here(f"/threads/{g.thread_id}/runs/{g.run_id}")}
     return Response(
@@ -320,8 +319,3 @@ def _headers(follower: Follower, joined_by: str, replayed: bool) -> dict[str, st
 
 def _replayed(replayed: bool) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if replayed else {}
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service

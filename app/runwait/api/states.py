@@ -5,16 +5,16 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer
 from runwait.api.auth import permit_thread
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import ThreadState, Updated
 from runwait.api.schemas import AN_ID, Body, CheckpointBody, Texts
 from runwait.graphs.assistants import is_uuid
-from runwait.threads.states import LATEST, At, ThreadStates
+from runwait.threads.states import LATEST, At
 
 DEFAULT_LIMIT = 10
 MOST = 1000
@@ -111,7 +111,7 @@ class StateQuery(Texts):
 def get(thread_id: str, subgraphs: bool) -> Response:
     """The thread's latest state."""
     permit_thread("read", thread_id)
-    return answer(_states().get(thread_id, subgraphs=subgraphs))
+    return answer(current.service().states.get(thread_id, subgraphs=subgraphs))
 
 
 @blueprint.get("/threads/<thread_id>/state/<checkpoint_id>")
@@ -120,7 +120,7 @@ def get_of(thread_id: str, checkpoint_id: str, subgraphs: bool) -> Response:
     """The state of a checkpoint."""
     permit_thread("read", thread_id)
     at = At(checkpoint_id=checkpoint_id)
-    return answer(_states().get(thread_id, at, subgraphs=subgraphs))
+    return answer(current.service().states.get(thread_id, at, subgraphs=subgraphs))
 
 
 @blueprint.post("/threads/<thread_id>/state/checkpoint")
@@ -129,7 +129,7 @@ def get_at(thread_id: str, body: dict[str, Any]) -> Response:
     """The state of a checkpoint in any namespace."""
     permit_thread("read", thread_id)
     subgraphs = body.get("subgraphs", False)
-    return answer(_states().get(thread_id, _at(body), subgraphs=subgraphs))
+    return answer(current.service().states.get(thread_id, _at(body), subgraphs=subgraphs))
 
 
 @blueprint.post("/threads/<thread_id>/state")
@@ -142,7 +142,7 @@ def update(thread_id: str, body: dict[str, Any]) -> Response:
     """Change the thread's state; answered with its new checkpoint."""
     permit_thread("update", thread_id)
     values, as_node = body.get("values"), body.get("as_node")
-    return answer(_states().update(thread_id, values, as_node, _at(body)))
+    return answer(current.service().states.update(thread_id, values, as_node, _at(body)))
 
 
 @blueprint.patch("/threads/<thread_id>/state")
@@ -150,8 +150,8 @@ def update(thread_id: str, body: dict[str, Any]) -> Response:
 def annotate(thread_id: str, body: dict[str, Any]) -> Response:
     """Lay metadata over that of the thread's latest state; answered with the state."""
     permit_thread("update", thread_id)
-    _states().annotate(thread_id, body["metadata"])
-    return answer(_states().get(thread_id))
+    current.service().states.annotate(thread_id, body["metadata"])
+    return answer(current.service().states.get(thread_id))
 
 
 @blueprint.get("/threads/<thread_id>/history")
@@ -159,7 +159,7 @@ def annotate(thread_id: str, body: dict[str, Any]) -> Response:
 def history(thread_id: str, limit: int, before: str | None) -> Response:
     """The thread's states, newest first."""
     permit_thread("read", thread_id)
-    return answer(_states().history(thread_id, limit=limit, before=before))
+    return answer(current.service().states.history(thread_id, limit=limit, before=before))
 
 
 @blueprint.post("/threads/<thread_id>/history")
@@ -168,7 +168,7 @@ def search_history(thread_id: str, body: dict[str, Any]) -> Response:
     """The thread's states, newest first, of any namespace."""
     permit_thread("read", thread_id)
     before, metadata = body.get("before"), body.get("metadata")
-    found = _states().history(
+    found = current.service().states.history(
         thread_id, limit=body["limit"], before=before, metadata=metadata, at=_at(body)
     )
     return answer(found)
@@ -193,8 +193,3 @@ def _checkpoint_id(given: Any) -> str:
         inner = given.get("configurable", given)
         given = inner.get("checkpoint_id") if isinstance(inner, dict) else None
     return given if isinstance(given, str) else ""
-
-
-def _states() -> ThreadStates:
-    states: ThreadStates = current_app.extensions["runwait"].service.states
-    return states

@@ -7,18 +7,17 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from marshmallow import ValidationError, validates_schema
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer
 from runwait.api.auth import authorize
 from runwait.api.errors import InvalidRequest
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import FoundItems, Item, Namespaces
 from runwait.api.schemas import Body, Texts
-from runwait.auth.scoped_store import ScopedStore
-from runwait.storage.store import MAX_TTL_MINUTES, RedisStore
+from runwait.storage.store import MAX_TTL_MINUTES
 
 # What GET can have: gunicorn takes a request line of 4,094 bytes, and there is more in it.
 MOST_ENCODED = 3900
@@ -204,7 +203,7 @@ def put(body: dict[str, Any]) -> Response:
     # Null is what there is without it, as in all other fields.
     given = {name: value for name, value in body.items() if value is not None}
     given["namespace"] = _permitted("put", **{"index": None, **given})
-    _store().put(**given)
+    current.service().store.put(**given)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -216,7 +215,7 @@ def put(body: dict[str, Any]) -> Response:
 def get(namespace: tuple[str, ...], key: str, refresh_ttl: bool | None) -> Response:
     """The item of a namespace, its labels joined by periods, and a key; null if there is none."""
     namespace = _permitted("get", namespace=namespace, key=key)
-    item = _store().get(namespace, key, refresh_ttl=refresh_ttl)
+    item = current.service().store.get(namespace, key, refresh_ttl=refresh_ttl)
     return answer(item.dict() if item else None)
 
 
@@ -224,7 +223,7 @@ def get(namespace: tuple[str, ...], key: str, refresh_ttl: bool | None) -> Respo
 @operation(body=ItemBody(), gives=GONE)
 def delete(body: dict[str, Any]) -> Response:
     """Delete an item, if it is there."""
-    _store().delete(_permitted("delete", **body), body["key"])
+    current.service().store.delete(_permitted("delete", **body), body["key"])
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -235,7 +234,7 @@ def search(body: dict[str, Any]) -> Response:
 
     Those nearest to a query come first, if there is one.
     """
-    store = _store()
+    store = current.service().store
     if body.get("query") and not store.has_index:
         raise InvalidRequest("query: the store has no index to search by meaning")
     prefix = body.pop("namespace_prefix", None) or ()
@@ -250,7 +249,7 @@ def namespaces(body: dict[str, Any]) -> Response:
     """The namespaces that have items, a page of them."""
     asked = {name: body.get(name) for name in ("suffix", "max_depth", "limit", "offset")}
     body["prefix"] = _permitted("list_namespaces", namespace=body.get("prefix"), **asked)
-    return answer({"namespaces": _store().list_namespaces(**body)})
+    return answer({"namespaces": current.service().store.list_namespaces(**body)})
 
 
 def _permitted(action: str, **value: Any) -> Any:
@@ -267,8 +266,3 @@ def _permitted(action: str, **value: Any) -> Any:
     if isinstance(namespace, str) or not all(map(_is_label, namespace)):
         raise InvalidRequest(f"namespace: cannot be {namespace!r}, which it is for this caller")
     return tuple(namespace)
-
-
-def _store() -> RedisStore | ScopedStore:
-    store: RedisStore | ScopedStore = current_app.extensions["runwait"].service.store
-    return store

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response
 
+from runwait.api import current
 from runwait.runs import events
 from runwait.runs.events import AT_ONCE_SECONDS, Cut, Event, Follower, Given
 from runwait.serialization import dumps
@@ -31,8 +32,7 @@ _UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 def pause() -> float:
     """Seconds between heartbeats."""
-    seconds: float = current_app.extensions["runwait"].settings.heartbeat_seconds
-    return seconds
+    return current.settings().heartbeat_seconds
 
 
 class _Response(Response):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib.metadata import version
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, jsonify
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.errors import answer
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import METRICS, Info, Ok, Ready
@@ -30,7 +30,7 @@ class OkQuery(Texts):
 @operation(query=OkQuery(), gives=Answer("It is.", Ok), stored=False, refuses=[SERVICE_UNAVAILABLE])
 def ok(check_db: bool) -> Response:
     """The process is alive."""
-    asks = check_db and "meta" not in current_app.extensions["runwait"].http.disabled
+    asks = check_db and "meta" not in current.http().disabled
     return (asks and _not_ready()) or jsonify(ok=True)
 
 
@@ -38,13 +38,13 @@ def ok(check_db: bool) -> Response:
 @operation(gives=Answer("It can.", Ready))
 def ready() -> Response:
     """The process can do all its work: Redis and the graphs are there."""
-    service = current_app.extensions["runwait"].service
+    service = current.service()
     warning = {"warning": service.warning} if service.warning else {}
     return _not_ready() or jsonify(ready=True, **warning)
 
 
 def _not_ready() -> Response | None:
-    problem = current_app.extensions["runwait"].service.problem()
+    problem = current.service().problem()
     return None if problem is None else answer(SERVICE_UNAVAILABLE, problem)
 
 
@@ -62,7 +62,7 @@ class MetricsQuery(Texts):
 @operation(query=MetricsQuery(), gives=METRICS, stored=False)
 def metrics(format: str) -> Response:
     """What was counted, by all processes of this machine together."""
-    runwait = current_app.extensions["runwait"]
+    runwait = current.runwait()
     try:
         queue = runwait.service.queue()
     except StorageUnavailable:
@@ -78,7 +78,7 @@ def metrics(format: str) -> Response:
 @operation(gives=Answer("What it is.", Info), stored=False)
 def info() -> Response:
     """Versions, and what this server can do, as the SDKs read it."""
-    runwait = current_app.extensions["runwait"]
+    runwait = current.runwait()
     return jsonify(
         version=__version__,
         langgraph_py_version=version("langgraph"),

@@ -7,21 +7,20 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from marshmallow import fields as marshmallow_fields
 from marshmallow.validate import Equal
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer, page
 from runwait.api.auth import authorize, authorize_body, permit_thread, reads
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
 from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
 from runwait.auth.filters import Filters
-from runwait.runs.service import Service
 from runwait.settings import MOST_MINUTES
 from runwait.storage.threads import SORTS, STATUSES, ThreadNotFound, ThreadQuery
-from runwait.threads.threads import FIELDS, PATH, Threads
+from runwait.threads.threads import FIELDS, PATH
 
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
@@ -254,7 +253,9 @@ def create(body: dict[str, Any]) -> Response:
     """Make a thread."""
     given = {"thread_id": UUID(body["thread_id"])} if "thread_id" in body else {}
     filters = authorize_body("threads", "create", body, ["metadata", "if_exists"], **given)
-    return answer(_threads().create(**body, is_there=reads("threads", filters, **given)))
+    return answer(
+        current.service().threads.create(**body, is_there=reads("threads", filters, **given))
+    )
 
 
 @blueprint.get("/threads/<thread_id>")
@@ -262,7 +263,7 @@ def create(body: dict[str, Any]) -> Response:
 def get(thread_id: str, include: list[str]) -> Response:
     """The thread; with `include=ttl` also how long it lives."""
     permit_thread("read", thread_id)
-    return answer(_threads().get(thread_id, ttl="ttl" in include))
+    return answer(current.service().threads.get(thread_id, ttl="ttl" in include))
 
 
 @blueprint.patch("/threads/<thread_id>")
@@ -280,8 +281,8 @@ def patch(thread_id: str, body: dict[str, Any], minimal: bool | None) -> Respons
     given = {"thread_id": UUID(thread_id)}
     filters = authorize_body("threads", "update", body, ["metadata"], **given)
     if filters is not None:
-        _service().require_thread(thread_id, filters)
-    patched = _threads().patch(thread_id, **body, minimal=bool(minimal))
+        current.service().require_thread(thread_id, filters)
+    patched = current.service().threads.patch(thread_id, **body, minimal=bool(minimal))
     return Response(status=204) if patched is None else answer(patched)
 
 
@@ -290,7 +291,7 @@ def patch(thread_id: str, body: dict[str, Any], minimal: bool | None) -> Respons
 def delete(thread_id: str) -> Response:
     """Remove the thread with its runs and checkpoints."""
     permit_thread("delete", thread_id)
-    _threads().delete(thread_id)
+    current.service().threads.delete(thread_id)
     return Response(status=204)
 
 
@@ -301,7 +302,7 @@ def search(body: dict[str, Any]) -> Response:
     permitted = _permitted(body)
     shown = {name: body.pop(name) for name in ("values", "select", "extract") if name in body}
     query = ThreadQuery(**body, permitted=permitted)
-    threads, total, more = _threads().search(query, **shown)
+    threads, total, more = current.service().threads.search(query, **shown)
     return page(threads, total, query.offset + query.limit if more else None)
 
 
@@ -311,7 +312,9 @@ def count(body: dict[str, Any]) -> Response:
     """How many threads match."""
     permitted = _permitted(body)
     values = body.pop("values", None)
-    return answer(_threads().count(ThreadQuery(**body, permitted=permitted), values=values))
+    return answer(
+        current.service().threads.count(ThreadQuery(**body, permitted=permitted), values=values)
+    )
 
 
 @blueprint.post("/threads/<thread_id>/copy")
@@ -321,7 +324,7 @@ def copy(thread_id: str) -> Response:
     permit_thread("read", thread_id)
     made: dict[str, Any] = {"metadata": {}}
     authorize("threads", "create", made)
-    return answer(_threads().copy(thread_id, made["metadata"]))
+    return answer(current.service().threads.copy(thread_id, made["metadata"]))
 
 
 @blueprint.post("/threads/prune")
@@ -329,7 +332,7 @@ def copy(thread_id: str) -> Response:
 def prune(body: dict[str, Any]) -> Response:
     """Remove threads, or all but their latest state."""
     body["thread_ids"] = [each for each in body["thread_ids"] if _may_delete(each)]
-    return answer({"pruned_count": _threads().prune(**body)})
+    return answer({"pruned_count": current.service().threads.prune(**body)})
 
 
 def _permitted(body: dict[str, Any]) -> Filters:
@@ -350,12 +353,3 @@ def _wants_nothing(preferences: str) -> bool:
     """Whether an answer without a body is preferred."""
     words = (each.split(";")[0].replace(" ", "") for each in preferences.lower().split(","))
     return "return=minimal" in words
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service
-
-
-def _threads() -> Threads:
-    return _service().threads

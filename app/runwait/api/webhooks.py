@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
-from runwait.api import fields
+from runwait.api import current, fields
 from runwait.api.answers import answer
 from runwait.api.auth import authorize, permit_run
 from runwait.api.errors import WebhookNotFound
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import DeadWebhook
 from runwait.api.schemas import Texts
-from runwait.runs.service import Service
 
 MOST = 1000
 MOST_OFFSET = 2**31 - 1
@@ -34,9 +33,9 @@ def dead(limit: int, offset: int) -> Response:
     """Webhooks that were given up, the last one first."""
     filters = authorize("threads", "search", {"metadata": {}, "limit": limit, "offset": offset})
     if filters is None:
-        found = _service().outbox.dead(limit, offset)
+        found = current.service().outbox.dead(limit, offset)
     else:
-        found = _service().dead_webhooks(limit, offset, filters)
+        found = current.service().dead_webhooks(limit, offset, filters)
     return answer([each.public() for each in found])
 
 
@@ -47,11 +46,6 @@ def dead(limit: int, offset: int) -> Response:
 def retry(run_id: str) -> Response:
     """Have the webhook of a run sent again, from now on for as long as a new one."""
     permit_run("update", None, run_id)
-    if not _service().outbox.retry(run_id):
+    if not current.service().outbox.retry(run_id):
         raise WebhookNotFound(run_id)
     return Response(status=HTTPStatus.NO_CONTENT)
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service

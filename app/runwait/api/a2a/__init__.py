@@ -16,9 +16,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Response, g, request
 
-from runwait.api import fields, jsonrpc
+from runwait.api import current, fields, jsonrpc
 from runwait.api.a2a import dialects
 from runwait.api.a2a.answers import Updates, Whole, frame
 from runwait.api.a2a.dialects import NEW, OLD, Data, Dialect, Json, Message, Task, Text, wrong
@@ -37,7 +37,6 @@ from runwait.graphs.assistants import Assistant
 from runwait.runs.events import RunNotFound
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import NothingToResume
-from runwait.runs.service import Service
 from runwait.storage.records import now
 from runwait.storage.threads import ThreadBusy, ThreadNotFound
 
@@ -73,7 +72,7 @@ class CardQuery(Texts):
 @operation(query=CardQuery(), gives=CARD, refuses=[HTTPStatus.NOT_FOUND])
 def find_card(assistant_id: str | None) -> Response:
     """The card of an agent: what it can do, and where it is asked."""
-    system = _service().assistants.system
+    system = current.service().assistants.system
     if assistant_id is None:
         if len(system) != 1:
             raise InvalidRequest("assistant_id: is required where there are several graphs")
@@ -127,7 +126,7 @@ def _agent(assistant_id: str) -> _Agent:
         Refused, AuthFailed, AuthBusy.
     """
     permit_assistant("read", assistant_id)
-    return _Agent(_service().assistants.resolve(assistant_id))
+    return _Agent(current.service().assistants.resolve(assistant_id))
 
 
 class _Agent:
@@ -135,7 +134,7 @@ class _Agent:
 
     def __init__(self, assistant: Assistant) -> None:
         self.assistant = assistant
-        self.service = _service()
+        self.service = current.service()
         self.tasks = Tasks(self.service, assistant.assistant_id)
         self._tool = Tool("", assistant)
 
@@ -482,7 +481,7 @@ _UNSPECIFIED = "TASK_STATE_UNSPECIFIED"
 def _card(assistant_id: str) -> Response:
     agent = _agent(assistant_id)
     assistant = agent.assistant
-    settings = current_app.extensions["runwait"].settings
+    settings = current.settings()
     root = (settings.public_url or request.host_url).rstrip("/")
     url = f"{root}{here(f'/a2a/{assistant.assistant_id}')}"
     name = assistant.name or assistant.graph_id
@@ -522,8 +521,3 @@ def _card(assistant_id: str) -> Response:
 
 def _result(asked: Call, result: Json) -> Response:
     return jsonrpc.result(asked.id, result)
-
-
-def _service() -> Service:
-    service: Service = current_app.extensions["runwait"].service
-    return service
