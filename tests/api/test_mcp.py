@@ -6,7 +6,11 @@ import json
 
 import pytest
 
-from runwait.api import mcp
+from runwait.api import current
+from runwait.api.jsonrpc import Call
+from runwait.api.mcp.calls import Results
+from runwait.api.mcp.eras import Era
+from runwait.api.mcp.questions import Waiting
 
 
 @pytest.mark.parametrize("asks", [False, True])
@@ -26,9 +30,10 @@ from runwait.api import mcp
 def test_a_graph_may_give_anything_under_the_names_of_errors_and_interrupts(
     monkeypatch, output, asks
 ):
-    monkeypatch.setattr(mcp.current, "service", lambda: None)
-    answer = json.loads(mcp._Running(1, True, asks).answer(json.dumps(output).encode()))
-    result = answer["result"]
+    monkeypatch.setattr(current, "service", lambda: None)
+    results = Results(Call("tools/call", {}, 1), Era(stateless=True, asks=asks))
+    results.waiting = Waiting("a thread", "its proof") if asks else None
+    result = json.loads(results.of(json.dumps(output).encode()))["result"]
     assert (result["isError"], result["resultType"]) == (False, "complete")
     expected = output if isinstance(output, dict) else {"output": output}
     assert result["structuredContent"] == expected

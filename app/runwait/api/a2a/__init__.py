@@ -91,31 +91,23 @@ def card(assistant_id: str) -> Response:
 @operation(gives=ANSWERED)
 def post(assistant_id: str) -> Response:
     """Answer one request."""
-    place = None
+    response = jsonrpc.serve(partial(_answer, assistant_id))
+    # Clients look at the body alone.
+    response.status_code = HTTPStatus.OK
+    return response
+
+
+def _answer(assistant_id: str, asked: Call) -> Response:
+    dialects.check_version(request.headers.get("A2A-Version") or request.args.get("A2A-Version"))
+    if asked.method not in _METHODS:
+        raise RpcError(jsonrpc.METHOD_NOT_FOUND, f"method {asked.method!r} not found")
+    dialect, method = _METHODS[asked.method]
+    asked = replace(asked, params=dialect.params(asked.params))
     try:
-        asked = jsonrpc.call()
-        place = asked.id
-        dialects.check_version(
-            request.headers.get("A2A-Version") or request.args.get("A2A-Version")
-        )
-        dialect, method = _METHODS.get(asked.method, (None, None))
-        if dialect is None or method is None:
-            raise RpcError(jsonrpc.METHOD_NOT_FOUND, f"method {asked.method!r} not found")
-        asked = replace(asked, params=dialect.params(asked.params))
         return method(_agent(assistant_id), asked, dialect)
-    except Exception as error:
-        response = jsonrpc.problem(place, _refusal(error))
-        # Clients look at the body alone.
-        response.status_code = HTTPStatus.OK
-        return response
-
-
-def _refusal(error: Exception) -> Exception:
-    if isinstance(error, (ThreadBusy, NothingToResume)):
-        return dialects.refusal(
-            dialects.UNSUPPORTED, "the task was answered meanwhile, or is at work"
-        )
-    return error
+    except (ThreadBusy, NothingToResume):
+        text = "the task was answered meanwhile, or is at work"
+        raise dialects.refusal(dialects.UNSUPPORTED, text) from None
 
 
 def _agent(assistant_id: str) -> _Agent:
@@ -253,7 +245,7 @@ def _send(agent: _Agent, asked: Call, dialect: Dialect, *, streams: bool = False
     if at_once and not streams:
         (_, run_id), _, _ = agent.service.start_in_background(run)
         task = agent.tasks.task(agent.tasks.find(found.task_id if found else run_id))
-        return _result(asked, dialect.sent(dialect.task(task, history)))
+        return asked.result(dialect.sent(dialect.task(task, history)))
     follower, _ = agent.service.stream(run) if streams else agent.service.wait(run)
     g.thread_id, g.run_id = follower.thread_id, follower.run_id
     task_id = found.task_id if found else follower.run_id
@@ -297,7 +289,7 @@ def _sent(tasks: Tasks, task_id: str, dialect: Dialect, history: int | None) -> 
 def _get(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     history = dialects.number(asked.params, "historyLength", 0)
     task = agent.tasks.task(_found(agent, asked))
-    return _result(asked, dialect.task(task, history))
+    return asked.result(dialect.task(task, history))
 
 
 def _found(agent: _Agent, asked: Call) -> TaskRuns:
@@ -337,7 +329,7 @@ def _cancel(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     if task.state == "input-required":
         withdrawn = {WITHDRAWN: latest.run_id}
         service.threads.patch(latest.thread_id, metadata=withdrawn, minimal=True)
-        return _result(asked, conclude())
+        return asked.result(conclude())
     follower = service.join(latest.thread_id, latest.run_id)
     try:
         service.cancel(latest.thread_id, latest.run_id, "interrupt")
@@ -405,8 +397,7 @@ def _list(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     left = [each for each in matching if before is None or each[:2] < before]
     page = left[:size]
     following = _token(*page[-1][:2]) if len(left) > size else ""
-    return _result(
-        asked,
+    return asked.result(
         {
             "tasks": [
                 dialect.task(tasks.task(each[3]), history, artifacts=wants_artifacts)
@@ -517,7 +508,3 @@ def _card(assistant_id: str) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
-
-
-def _result(asked: Call, result: Json) -> Response:
-    return jsonrpc.result(asked.id, result)

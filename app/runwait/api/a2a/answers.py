@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from runwait.api.a2a.dialects import Dialect, Json, Part, Task, Text
 from runwait.api.a2a.tasks import Tasks, text_of
-from runwait.api.jsonrpc import RpcError, error_message
-from runwait.api.stream import Stream, frame_of
+from runwait.api.jsonrpc import Place, RpcError, error_message, message
+from runwait.api.stream import Document, EventStream, frame_of
 from runwait.runs import events
 from runwait.runs.events import Cut, End, Event, Follower, Given
 from runwait.runs.service import Service
@@ -19,20 +19,14 @@ from runwait.storage.records import now
 
 log = logging.getLogger("runwait.requests")
 
-Place = str | int | None
-
 
 @dataclass(frozen=True)
 class _Concluded(End):
     """The end of a run, as the protocol has it."""
 
 
-class Whole(Stream):
+class Whole(Document):
     """The answer at the end of a task's run."""
-
-    heartbeat = b"\n"  # JSON parsers skip it
-    mimetype = "application/json"
-    in_one_piece = True
 
     def __init__(
         self,
@@ -83,8 +77,7 @@ class Whole(Stream):
 
     def _pieces_at_end(self) -> Iterator[bytes]:
         try:
-            shown = {"jsonrpc": "2.0", "id": self._place, "result": self._conclude()}
-            yield dumps(shown)
+            yield message(self._place, "result", dumps(self._conclude()))
         except RpcError as error:
             yield error_message(self._place, error)
 
@@ -92,8 +85,7 @@ class Whole(Stream):
 class Updates(Whole):
     """The events of a task's run: the task, how it stands, and its artifact as it grows."""
 
-    heartbeat = b": heartbeat\r\n\r\n"
-    mimetype = "text/event-stream"
+    heartbeat, mimetype = EventStream.heartbeat, EventStream.mimetype
     in_one_piece = False
 
     def __init__(
@@ -179,4 +171,4 @@ class Updates(Whole):
 
 def frame(place: Place, result: Json) -> bytes:
     """A result as an event of a stream."""
-    return frame_of("message", dumps({"jsonrpc": "2.0", "id": place, "result": result}), "")
+    return frame_of("message", message(place, "result", dumps(result)), "")
