@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from runwait.api.options import HttpOptions
     from runwait.auth.access import Access
     from runwait.metrics import Metrics
+    from runwait.options.http import HttpOptions
     from runwait.runs.service import Service
     from runwait.settings import Settings
     from runwait.tracing import Traces
@@ -60,7 +60,6 @@ def create_app(settings: Settings) -> Flask:
         traced,
         workbench,
     )
-    from runwait.api.options import http_options
     from runwait.graphs.config import read
     from runwait.graphs.loader import load
     from runwait.metrics import Metrics
@@ -71,10 +70,9 @@ def create_app(settings: Settings) -> Flask:
     config = read(settings.langgraph_config)
     graphs = load(config, settings.state_modules or ())
     options = options_of(settings, config)
-    settings, access = options.settings, options.access
+    settings, http, access = options.settings, options.http, options.access
     metrics, traces = Metrics(graphs), Traces()
     service = Service(settings, graphs, options.store, options.webhooks, [traces, metrics], access)
-    http = http_options(settings, config)
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False

@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,17 +16,13 @@ from marshmallow.validate import ContainsOnly, OneOf, Range, Regexp
 
 from runwait import aliases
 from runwait.auth.keys import ApiKeys, UnfitKeys
-from runwait.graphs.config import LanggraphConfig
-from runwait.graphs.section import Section
-from runwait.server import embedded
+from runwait.storage import urls
 from runwait.webhooks.signatures import signing_key
 
 # Those of the checkout, if this is one; an installed package brings no examples.
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
 
 TTLStrategy = Literal["delete", "keep_latest"]
-# Of a thread's life: a hundred years; more would be beyond what a date can be.
-MOST_MINUTES = 100 * 365 * 24 * 60
 LogFormat = Literal["auto", "json", "text"]
 TlsVerify = Literal["required", "none"]
 # What proxies say of the client's request, each in a header X-Forwarded-...
@@ -102,10 +98,7 @@ class Settings:
     def storage_url(self) -> str:
         """The URL of the Redis to use: the given one, else the embedded server's."""
         if self.redis_url is None:
-            return embedded.url(self.data_dir)
-        # Not at the start: most of what reads settings needs no Redis.
-        from runwait.storage import urls
-
+            return urls.of_embedded(self.data_dir)
         url = urls.as_cluster(self.redis_url) if self.redis_cluster else self.redis_url
         if urls.is_tls(url):
             return urls.with_tls(url, self.redis_tls_verify, self.redis_tls_ca_file)
@@ -115,21 +108,6 @@ class Settings:
         """Make the project's folder the working folder, for what graphs open by a relative path."""
         if self.langgraph_config.parent.is_dir():
             os.chdir(self.langgraph_config.parent)
-
-    def completed_by(self, config: LanggraphConfig) -> Settings:
-        """These settings, and what langgraph.json says of what they leave open.
-
-        Raises:
-            GraphLoadError: it says what cannot be done.
-        """
-        ttl = Section.of(config, "checkpointer").inner("ttl")
-        strategy = ttl.given.get("strategy", "delete")
-        if strategy not in get_args(TTLStrategy):
-            raise ttl.wrong("strategy", "must be one of: delete, keep_latest")
-        minutes = ttl.minutes("default_ttl", MOST_MINUTES)
-        if minutes is None or self.thread_ttl_seconds is not None:
-            return self
-        return replace(self, thread_ttl_seconds=minutes * 60, thread_ttl_strategy=strategy)
 
     @classmethod
     def from_env(cls) -> Settings:

@@ -9,7 +9,7 @@ from flask import Flask, jsonify, request
 from werkzeug.test import TestResponse
 
 from runwait.api import access_log, edge, errors
-from runwait.api.options import Cors, HttpOptions
+from runwait.options.http import Cors, HttpOptions
 from runwait.settings import Settings
 
 ORIGIN = "https://a.example"

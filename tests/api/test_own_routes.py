@@ -16,9 +16,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import runwait
 from runwait.api import access_log, errors, own_routes
 from runwait.api.openapi import describe
-from runwait.api.options import HttpOptions
 from runwait.api.own_routes import AHEAD_BYTES, Relay, own_app
 from runwait.graphs.config import GraphLoadError, read
+from runwait.options.http import HttpOptions
 from runwait.settings import Settings
 
 MODULE = """

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from runwait.api import system
-from runwait.api.options import HttpOptions
+from runwait.options.http import HttpOptions
 from runwait.settings import Settings
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runwait.options.webhooks import WebhookOptions
 from runwait.runs import ending
 from runwait.runs.events import RunNotFound
 from runwait.runs.request import RunRequest
@@ -15,7 +16,6 @@ from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.outbox import NewWebhook
 from runwait.storage.records import Verdict
-from runwait.webhooks.options import WebhookOptions
 from runwait.webhooks.targets import WebhookRules
 from tests.runs.records import a_record
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import redis
 
 from runwait.server import embedded
+from runwait.storage.urls import of_embedded
 
 
 def say(line: str) -> None:
@@ -68,5 +69,5 @@ for worker in workers:
     with suppress(ProcessLookupError):
         os.kill(worker, signal.SIGTERM)
 with suppress(redis.RedisError):
-    redis.Redis.from_url(embedded.url(folder), socket_timeout=1).incr("seen at the end")
+    redis.Redis.from_url(of_embedded(folder), socket_timeout=1).incr("seen at the end")
 embedded.stop()

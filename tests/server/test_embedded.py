@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runwait.server import embedded
+from runwait.storage.urls import of_embedded
 
 ROOT = Path(__file__).parents[2]
 BOUND = 60.0  # seconds; for events that come at once on any healthy machine
@@ -33,7 +34,7 @@ def until(happened: Callable[[], object]) -> None:
 
 def socket_path(folder: Path) -> Path:
     """Where a client goes that is given the URL."""
-    pool = redis.ConnectionPool.from_url(embedded.url(folder))
+    pool = redis.ConnectionPool.from_url(of_embedded(folder))
     return Path(pool.connection_kwargs["path"])
 
 
@@ -135,7 +136,7 @@ class Place:
 
     def ask(self, *command: str) -> object:
         with redis.Redis.from_url(
-            embedded.url(self.folder),
+            of_embedded(self.folder),
             decode_responses=True,
             socket_timeout=BOUND,
             retry=Retry(NoBackoff(), retries=0),
@@ -216,14 +217,14 @@ class TestUrl:
         (tmp_path / "link").symlink_to("data")
         monkeypatch.chdir(tmp_path)
         spellings = [tmp_path / "data", tmp_path / "link", Path("data"), Path("x/../data")]
-        assert len({embedded.url(spelling) for spelling in spellings}) == 1
+        assert len({of_embedded(spelling) for spelling in spellings}) == 1
 
     def test_it_differs_by_folder_and_by_user(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        urls = {embedded.url(tmp_path / "a"), embedded.url(tmp_path / "b")}
+        urls = {of_embedded(tmp_path / "a"), of_embedded(tmp_path / "b")}
         monkeypatch.setattr(os, "getuid", lambda: 4711)
-        urls.add(embedded.url(tmp_path / "a"))
+        urls.add(of_embedded(tmp_path / "a"))
         assert len(urls) == 3
 
     @pytest.mark.parametrize("temporary_name", ["t", "a long name " * 20, "été " * 15])
@@ -491,6 +492,7 @@ from pathlib import Path
 import redis
 
 from runwait.server import embedded
+from runwait.storage.urls import of_embedded
 
 folder = Path({folder!r})
 bind = "127.0.0.1:0"
@@ -499,7 +501,7 @@ worker_class = "gthread"
 control_socket_disable = True
 
 def note(key):
-    with redis.Redis.from_url(embedded.url(folder)) as client:
+    with redis.Redis.from_url(of_embedded(folder)) as client:
         client.rpush(key, os.getpid())
 
 def on_starting(server):

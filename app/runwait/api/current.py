@@ -8,7 +8,7 @@ from flask import current_app
 
 if TYPE_CHECKING:
     from runwait import Runwait
-    from runwait.api.options import HttpOptions
+    from runwait.options.http import HttpOptions
     from runwait.runs.service import Service
     from runwait.settings import Settings
 

@@ -12,7 +12,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from runwait.api.options import Cors, HttpOptions
+from runwait.options.http import Cors, HttpOptions
 from runwait.settings import FORWARDED, Settings
 
 # What the SDKs read of an answer, which pages may not without being told that they may.

@@ -23,12 +23,12 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from runwait.api import current, errors
-from runwait.api.options import HttpOptions
 from runwait.api.request import whole_body
 from runwait.api.stream import Stream
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.graphs.loader import load_object
 from runwait.logs import about
+from runwait.options.http import HttpOptions
 
 log = logging.getLogger("runwait.requests")
 

@@ -18,7 +18,7 @@ from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
 from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
 from runwait.auth.filters import Filters
-from runwait.settings import MOST_MINUTES
+from runwait.options.checkpointer import MOST_MINUTES
 from runwait.storage.threads import SORTS, STATUSES, ThreadNotFound, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH
 

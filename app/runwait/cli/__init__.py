@@ -118,14 +118,11 @@ def check(config: Path | None) -> None:
 
     The exit code is 1 if one of them, langgraph.json or a setting is at fault. Redis is not asked.
     """
-    from runwait.api.options import http_options
     from runwait.api.own_routes import own_app
-    from runwait.auth.loading import access_of
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
+    from runwait.options import options_of
     from runwait.settings import Settings, SettingsError
-    from runwait.store import store_options
-    from runwait.webhooks.options import webhook_options
 
     _use(config)
     try:
@@ -146,10 +143,7 @@ def check(config: Path | None) -> None:
             click.echo(f"ok     {graph_id}: {file.graphs[graph_id].target} ({found.kind})")
     if not faults:
         try:
-            access_of(settings, file)
-            store_options(file)
-            webhook_options(settings.completed_by(file), file)
-            own_app(file, http_options(settings, file))
+            own_app(file, options_of(settings, file).http)
         except GraphLoadError as error:
             raise OneLine(report(error, whole=settings.log_level == "DEBUG")) from None
         except ValueError as error:

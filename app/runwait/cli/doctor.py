@@ -212,7 +212,7 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 
 def _callers(settings: Settings, file: LanggraphConfig | None) -> Iterator[Finding]:
     """Who can call."""
-    from runwait.auth.loading import is_loopback
+    from runwait.options.auth import is_loopback
 
     if settings.api_keys or (file is not None and file.section("auth").get("path")):
         yield Finding("ok", "auth", "callers have to say who they are")

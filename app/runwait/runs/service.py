@@ -32,6 +32,8 @@ from runwait.crons.crons import Crons
 from runwait.crons.scheduler import Scheduler
 from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.graphs.graph import Graph
+from runwait.options.store import StoreOptions
+from runwait.options.webhooks import WebhookOptions
 from runwait.runs import ending
 from runwait.runs.admission import Admission, Replay
 from runwait.runs.event_log import EventLog
@@ -79,11 +81,9 @@ from runwait.storage.records import (
 from runwait.storage.store import RedisStore
 from runwait.storage.subscriber import Subscriber
 from runwait.storage.threads import ThreadNotFound, ThreadRecords
-from runwait.store import StoreOptions
 from runwait.threads.states import States, ThreadStates
 from runwait.threads.threads import Threads
 from runwait.webhooks.deliveries import Deliveries
-from runwait.webhooks.options import WebhookOptions
 from runwait.webhooks.targets import WebhookRules
 
 if TYPE_CHECKING:

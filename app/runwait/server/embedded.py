@@ -18,7 +18,6 @@ once there is room; all later writes are refused until then.
 
 import atexit
 import fcntl
-import hashlib
 import math
 import os
 import platform
@@ -27,32 +26,23 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote
+
+from runwait.storage.urls import embedded_socket
 
 _ANSWER_SECONDS = 20.0  # how long a server that lives may give no answer before start gives up
 _STOP_SECONDS = 10.0  # how long a server may take to stop before it is killed
 _STEADY_SECONDS = 60.0  # after a life this long, and after the first, the next start is at once
 _PAUSE_SECONDS = 0.5, 30.0  # the first and the longest pause before any other; they double
-_SOCKET_PATH_MAX = 100  # bytes; the address of a Unix socket holds 104 on macOS, 108 on Linux
 
 
 class EmbeddedServerError(RuntimeError):
     """The embedded server cannot run. One line; gunicorn prints a RuntimeError without a trace."""
-
-
-def url(data_dir: Path) -> str:
-    """The `unix://` URL of the server that keeps its data in `data_dir`, running or not.
-
-    The same for every process with the same user and TMPDIR, so workers need not be told.
-    """
-    return "unix://" + quote(str(_socket_path(data_dir)))
 
 
 def start(data_dir: Path, log: Callable[[str], object]) -> None:
@@ -65,7 +55,7 @@ def start(data_dir: Path, log: Callable[[str], object]) -> None:
     if _master is not None:
         return
     try:
-        _master = _Master(data_dir.resolve(), _socket_path(data_dir), log)
+        _master = _Master(data_dir.resolve(), embedded_socket(data_dir), log)
         _master.enter()
     except (OSError, EmbeddedServerError) as error:
         stop()
@@ -197,13 +187,6 @@ class _Master:
         lines = (self._folder / "valkey.log").read_text(errors="replace").split("\n")
         line = next((line for line in reversed(lines) if line), "")
         return re.sub(r"^\d+:\w .+? \d\d:\d\d:\d\d\.\d+ \S ", "", line)
-
-
-def _socket_path(data_dir: Path) -> Path:
-    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-    path = Path(tempfile.gettempdir(), f"runwait-{os.getuid()}-{digest}", "valkey.sock")
-    fits = len(os.fsencode(path)) <= _SOCKET_PATH_MAX
-    return path if fits else Path("/tmp", *path.parts[-2:])  # nosec B108 # made for this user alone
 
 
 def _find_binary() -> str:

@@ -33,16 +33,17 @@ import gunicorn.glogging
 from gunicorn.errors import HaltServer
 
 from runwait import aliases, logs, tracing
-from runwait.api.options import http_options
 from runwait.api.own_routes import own_app
-from runwait.auth.loading import notes
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import files
 from runwait.options import options_of
+from runwait.options.auth import notes
+from runwait.options.checkpointer import completed
+from runwait.options.http import http_options
+from runwait.options.webhooks import webhook_options
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
-from runwait.webhooks.options import webhook_options
 
 # Connections of a process beyond those that wait for a run.
 IDLE_CONNECTIONS = 5000
@@ -119,7 +120,8 @@ def on_starting(server: Any) -> None:
             logging.getLogger("runwait.graphs").warning(config.warning)
         for note in notes(_settings, config):
             logging.getLogger("runwait.auth").warning(note)
-        webhook_options(_settings.completed_by(config), config)
+        completed(_settings, config)
+        webhook_options(_settings, config)
         http_options(_settings, config)
         if _settings.embedded:
             embedded.start(_settings.data_dir, logging.getLogger("runwait.storage").warning)
@@ -203,8 +205,7 @@ def _tell_what_is_wrong(pipe: Any) -> None:
         settings.enter_project()
         config = read(settings.langgraph_config)
         load(config, settings.state_modules or ())
-        options_of(settings, config)
-        own_app(config, http_options(settings, config))
+        own_app(config, options_of(settings, config).http)
     except GraphLoadError as error:
         pipe.send(report(error, whole=_settings.log_level == "DEBUG"))
     except (SettingsError, ValueError) as error:

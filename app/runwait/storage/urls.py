@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 SCHEMES = ("redis", "rediss", "unix")
 """Those of one server; all but the last with +sentinel and +cluster too."""
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
+# Bytes; the address of a Unix socket holds 104 on macOS, 108 on Linux.
+_SOCKET_PATH_MAX = 100
 _ESCAPE = "in the password, characters such as # ? / @ [ ] % are written as %23 and so on"
 
 
@@ -126,3 +131,19 @@ def with_tls(url: str, verify: Literal["required", "none"] | None, ca_file: Path
     # The first of several values counts.
     front, _, own = url.partition("?")
     return f"{front}?{urlencode(options)}" + (f"&{own}" if own else "")
+
+
+def embedded_socket(data_dir: Path) -> Path:
+    """The socket of the embedded server that keeps its data in `data_dir`, running or not.
+
+    The same for every process with the same user and TMPDIR, so workers need not be told.
+    """
+    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    path = Path(tempfile.gettempdir(), f"runwait-{os.getuid()}-{digest}", "valkey.sock")
+    fits = len(os.fsencode(path)) <= _SOCKET_PATH_MAX
+    return path if fits else Path("/tmp", *path.parts[-2:])  # nosec B108 # made for this user alone
+
+
+def of_embedded(data_dir: Path) -> str:
+    """The URL of that server."""
+    return "unix://" + quote(str(embedded_socket(data_dir)))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.options.webhooks import WebhookOptions, webhook_options
 from runwait.settings import Settings
-from runwait.webhooks.options import WebhookOptions, webhook_options
 from runwait.webhooks.targets import WebhookRefused, WebhookRules, target_of
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from runwait.graphs.config import LanggraphConfig
-from runwait.graphs.section import Section
+from runwait.options.section import Section
 from runwait.settings import Settings, is_origin, prefix_problem
 
 # What can be turned off, by `disable_...`.

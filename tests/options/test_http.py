@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from runwait.api.options import GROUPS, Cors, Headers, HttpOptions, group_of, http_options
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.options.http import GROUPS, Cors, Headers, HttpOptions, group_of, http_options
 from runwait.settings import Settings
 
 

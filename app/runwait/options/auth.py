@@ -9,7 +9,7 @@ from typing import Any
 from runwait.auth.access import Access, KeyAccess
 from runwait.auth.keys import ApiKeys
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
-from runwait.graphs.section import Section
+from runwait.options.section import Section
 from runwait.settings import Settings
 
 

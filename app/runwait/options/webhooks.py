@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runwait.graphs.config import LanggraphConfig
-from runwait.graphs.section import Section
+from runwait.options.section import Section
 from runwait.settings import Settings
 from runwait.webhooks.targets import WebhookRules, is_host_entry
 

@@ -11,7 +11,7 @@ from langgraph.store.base.embed import ensure_embeddings
 
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.graphs.loader import load_object
-from runwait.graphs.section import Section
+from runwait.options.section import Section
 from runwait.storage.embedding import Embedder
 from runwait.storage.store import MAX_TTL_MINUTES
 from runwait.storage.vectors import TEXTS_MAX, Index

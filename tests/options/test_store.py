@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runwait.graphs.config import GraphLoadError, LanggraphConfig, read
-from runwait.store import store_options
+from runwait.options.store import store_options
 
 CODE = """
 from langchain_core.embeddings import Embeddings
@@ -103,7 +103,7 @@ def test_what_cannot_be_done_is_refused_by_its_key(project, store, reason):
 def test_a_provider_is_found_through_langchain_or_said_to_need_it(project, monkeypatch):
     config = project({"index": {"dims": 2, "embed": "azure_openai:text-embedding-3-small"}})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("runwait.store.ensure_embeddings", refuse)
+    monkeypatch.setattr("runwait.options.store.ensure_embeddings", refuse)
     with pytest.raises(GraphLoadError) as got:
         store_options(config)
     reason = "store.index.embed: needs LangChain: pip install langchain langchain-azure-openai"
@@ -113,7 +113,7 @@ def test_a_provider_is_found_through_langchain_or_said_to_need_it(project, monke
 def test_what_langchain_says_of_a_provider_is_passed_on(project, monkeypatch):
     config = project({"index": {"dims": 2, "embed": "openai:text-embedding-3-small"}})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr("runwait.store.ensure_embeddings", refuse)
+    monkeypatch.setattr("runwait.options.store.ensure_embeddings", refuse)
     with pytest.raises(GraphLoadError, match=r"small: ValueError: pip install langchain-openai$"):
         store_options(config)
 

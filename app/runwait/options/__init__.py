@@ -1,15 +1,21 @@
-"""What langgraph.json and the settings say together, of all but graphs and HTTP."""
+"""What a project and its deployment say: langgraph.json's sections, and the settings beside them.
+
+Each section has a module that makes typed options of it. Where both say something of the same, the
+module says which one counts.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from runwait.auth.access import Access
-from runwait.auth.loading import access_of
 from runwait.graphs.config import LanggraphConfig
+from runwait.options.auth import access_of
+from runwait.options.checkpointer import completed
+from runwait.options.http import HttpOptions, http_options
+from runwait.options.store import StoreOptions, store_options
+from runwait.options.webhooks import WebhookOptions, webhook_options
 from runwait.settings import Settings
-from runwait.store import StoreOptions, store_options
-from runwait.webhooks.options import WebhookOptions, webhook_options
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Options:
     """
 
     settings: Settings
+    http: HttpOptions
     webhooks: WebhookOptions
     store: StoreOptions
     access: Access | None
@@ -33,9 +40,9 @@ def options_of(settings: Settings, config: LanggraphConfig) -> Options:
         GraphLoadError: langgraph.json says what cannot be done.
         ValueError: a setting does; the text names it.
     """
-    settings = settings.completed_by(config)
     return Options(
-        settings,
+        completed(settings, config),
+        http_options(settings, config),
         webhook_options(settings, config),
         store_options(config),
         access_of(settings, config),

@@ -11,8 +11,8 @@ import pytest
 
 from runwait.auth.access import KeyAccess
 from runwait.auth.custom import CustomAccess
-from runwait.auth.loading import access_of, notes
 from runwait.graphs.config import GraphLoadError, LanggraphConfig, read
+from runwait.options.auth import access_of, notes
 from runwait.settings import Settings
 
 FINE = """
