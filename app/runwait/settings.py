@@ -6,9 +6,10 @@ import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from environs import Env, EnvValidationError
 from marshmallow import ValidationError
@@ -23,6 +24,7 @@ from runwait.webhooks.signatures import signing_key
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
 
 TTLStrategy = Literal["delete", "keep_latest"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["auto", "json", "text"]
 TlsVerify = Literal["required", "none"]
 # What proxies say of the client's request, each in a header X-Forwarded-...
@@ -37,56 +39,58 @@ class SettingsError(Exception):
 class Settings:
     """The service's settings. Durations are seconds, sizes bytes.
 
-    The README's table says what each is for; the environment variable has the
-    field's name in capitals.
+    The README's table says what each is for; the environment variable has the field's name in
+    capitals. What a value must be is said beside its type, as marshmallow's validators have it.
     """
 
     host: str = "127.0.0.1"
-    port: int = 8000
-    web_concurrency: int = 2
-    api_keys: str | None = field(default=None, repr=False)
+    port: Annotated[int, Range(1, 65535)] = 8000
+    web_concurrency: Annotated[int, Range(1, 256)] = 2
+    api_keys: Annotated[str | None, _api_keys] = field(default=None, repr=False)
     isolate_keys: bool = False
-    rate_limit: str | None = None
-    redis_url: str | None = None
+    rate_limit: Annotated[str | None, _rate_limit] = None
+    redis_url: Annotated[str | None, _redis_url] = None
     redis_cluster: bool = False
-    redis_wait_replicas: int = 0
+    redis_wait_replicas: Annotated[int, Range(0, 100)] = 0
     redis_tls_verify: TlsVerify | None = None
     redis_tls_ca_file: Path | None = None
-    redis_prefix: str = "runwait"
-    redis_max_connections: int = 4
+    redis_prefix: Annotated[str, _PREFIX] = "runwait"
+    redis_max_connections: Annotated[int, Range(2, 1000)] = 4
     langgraph_config: Path = EXAMPLES
     data_dir: Path = Path("data")
-    heartbeat_seconds: float = 5.0
-    run_concurrency: int = 5000
-    waiters_max: int = 5000
-    run_timeout_seconds: float | None = None
-    run_lease_seconds: float = 15.0
-    run_max_attempts: int = 3
-    shutdown_grace_seconds: float = 20.0
-    result_ttl_seconds: float = 300.0
-    stream_events_max: int = 10_000
-    thread_ttl_seconds: float | None = None
+    heartbeat_seconds: Annotated[float, _POSITIVE] = 5.0
+    run_concurrency: Annotated[int, _COUNT] = 5000
+    waiters_max: Annotated[int, _COUNT] = 5000
+    run_timeout_seconds: Annotated[float | None, _POSITIVE] = None
+    run_lease_seconds: Annotated[float, Range(1, 3600)] = 15.0
+    run_max_attempts: Annotated[int, Range(1, 1000)] = 3
+    shutdown_grace_seconds: Annotated[float, Range(0, 3600)] = 20.0
+    result_ttl_seconds: Annotated[float, Range(0, 31_536_000)] = 300.0
+    stream_events_max: Annotated[int, Range(1, 10_000_000)] = 10_000
+    thread_ttl_seconds: Annotated[float | None, _POSITIVE] = None
     thread_ttl_strategy: TTLStrategy = "delete"
-    idempotency_ttl_seconds: float = 86_400.0
-    langgraph_aes_key: str | None = field(default=None, repr=False)
+    idempotency_ttl_seconds: Annotated[float, Range(1, 31_536_000)] = 86_400.0
+    langgraph_aes_key: Annotated[str | None, _aes_key] = field(default=None, repr=False)
     state_modules: list[str] | None = None
     claim_runs: bool = True
     cron_enabled: bool = True
-    max_request_bytes: int = 16 * 1024 * 1024
-    max_value_bytes: int = 64 * 1024 * 1024
-    request_timeout_seconds: float = 30.0
-    mount_prefix: str | None = None
-    cors_allow_origins: list[str] | None = None
-    forwarded_hops: int = 0
-    forwarded_headers: list[str] = field(default_factory=lambda: [*FORWARDED])
+    max_request_bytes: Annotated[int, Range(1, 1 << 30)] = 16 * 1024 * 1024
+    max_value_bytes: Annotated[int, Range(1 << 10, 1 << 28)] = 64 * 1024 * 1024
+    request_timeout_seconds: Annotated[float, Range(1, 3600)] = 30.0
+    mount_prefix: Annotated[str | None, _mount_prefix] = None
+    cors_allow_origins: Annotated[list[str] | None, _origins] = None
+    forwarded_hops: Annotated[int, Range(0, 10)] = 0
+    forwarded_headers: Annotated[list[str], _FORWARDED] = field(
+        default_factory=lambda: [*FORWARDED]
+    )
     webhook_base_url: str | None = None
     webhook_allowed_hosts: str | None = None
     webhook_require_https: bool = False
-    webhook_secret: str | None = field(default=None, repr=False)
-    mcp_allowed_origins: list[str] | None = None
-    public_url: str | None = None
+    webhook_secret: Annotated[str | None, _webhook_secret] = field(default=None, repr=False)
+    mcp_allowed_origins: Annotated[list[str] | None, _origins] = None
+    public_url: Annotated[str | None, _public_url] = None
     workbench: bool = True
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     log_format: LogFormat = "auto"
 
     @property
@@ -122,101 +126,13 @@ class Settings:
                 del os.environ[each.name.upper()]
         problems = aliases.adopt(os.environ)
         env = Env(eager=False)
-        read: dict[str, Any] = {
+        hints = get_type_hints(cls, include_extras=True)
+        read = {each.name: _read(env, each, hints[each.name]) for each in fields(cls)}
+        if "PORT" in os.environ and "HOST" not in os.environ:
             # A platform that says which port to serve on means that others reach it.
-            "host": env.str("HOST", _EVERYWHERE if "PORT" in os.environ else cls.host),
-            "port": env.int("PORT", cls.port, validate=Range(1, 65535)),
-            "web_concurrency": env.int(
-                "WEB_CONCURRENCY", cls.web_concurrency, validate=Range(1, 256)
-            ),
-            "api_keys": env.str("API_KEYS", None, validate=_api_keys),
-            "isolate_keys": env.bool("ISOLATE_KEYS", cls.isolate_keys),
-            "rate_limit": env.str("RATE_LIMIT", None, validate=_rate_limit),
-            "redis_url": env.str("REDIS_URL", None, validate=_redis_url),
-            "redis_cluster": env.bool("REDIS_CLUSTER", cls.redis_cluster),
-            "redis_wait_replicas": env.int(
-                "REDIS_WAIT_REPLICAS", cls.redis_wait_replicas, validate=Range(0, 100)
-            ),
-            "redis_tls_verify": env.str(
-                "REDIS_TLS_VERIFY", None, validate=OneOf(["required", "none"])
-            ),
-            "redis_tls_ca_file": env.path("REDIS_TLS_CA_FILE", None),
-            "redis_prefix": env.str("REDIS_PREFIX", cls.redis_prefix, validate=_PREFIX),
-            "redis_max_connections": env.int(
-                "REDIS_MAX_CONNECTIONS", cls.redis_max_connections, validate=Range(2, 1000)
-            ),
-            "langgraph_config": env.path("LANGGRAPH_CONFIG", None) or _default_langgraph_config(),
-            "data_dir": env.path("DATA_DIR", cls.data_dir),
-            "heartbeat_seconds": env.float(
-                "HEARTBEAT_SECONDS", cls.heartbeat_seconds, validate=_POSITIVE
-            ),
-            "run_concurrency": env.int("RUN_CONCURRENCY", cls.run_concurrency, validate=_COUNT),
-            "waiters_max": env.int("WAITERS_MAX", cls.waiters_max, validate=_COUNT),
-            "run_timeout_seconds": env.float("RUN_TIMEOUT_SECONDS", None, validate=_POSITIVE),
-            "run_lease_seconds": env.float(
-                "RUN_LEASE_SECONDS", cls.run_lease_seconds, validate=Range(1, 3600)
-            ),
-            "run_max_attempts": env.int(
-                "RUN_MAX_ATTEMPTS", cls.run_max_attempts, validate=Range(1, 1000)
-            ),
-            "shutdown_grace_seconds": env.float(
-                "SHUTDOWN_GRACE_SECONDS", cls.shutdown_grace_seconds, validate=Range(0, 3600)
-            ),
-            "result_ttl_seconds": env.float(
-                "RESULT_TTL_SECONDS", cls.result_ttl_seconds, validate=Range(0, 31_536_000)
-            ),
-            "stream_events_max": env.int(
-                "STREAM_EVENTS_MAX", cls.stream_events_max, validate=Range(1, 10_000_000)
-            ),
-            "thread_ttl_seconds": env.float("THREAD_TTL_SECONDS", None, validate=_POSITIVE),
-            "thread_ttl_strategy": env.str(
-                "THREAD_TTL_STRATEGY",
-                cls.thread_ttl_strategy,
-                validate=OneOf(get_args(TTLStrategy)),
-            ),
-            "idempotency_ttl_seconds": env.float(
-                "IDEMPOTENCY_TTL_SECONDS",
-                cls.idempotency_ttl_seconds,
-                validate=Range(1, 31_536_000),
-            ),
-            "claim_runs": env.bool("CLAIM_RUNS", cls.claim_runs),
-            "cron_enabled": env.bool("CRON_ENABLED", cls.cron_enabled),
-            "langgraph_aes_key": env.str("LANGGRAPH_AES_KEY", None, validate=_aes_key),
-            "state_modules": env.list("STATE_MODULES", None, subcast=str.strip),
-            "max_request_bytes": env.int(
-                "MAX_REQUEST_BYTES", cls.max_request_bytes, validate=Range(1, 1 << 30)
-            ),
-            "max_value_bytes": env.int(
-                "MAX_VALUE_BYTES", cls.max_value_bytes, validate=Range(1 << 10, 1 << 28)
-            ),
-            "request_timeout_seconds": env.float(
-                "REQUEST_TIMEOUT_SECONDS", cls.request_timeout_seconds, validate=Range(1, 3600)
-            ),
-            "mount_prefix": env.str("MOUNT_PREFIX", None, validate=_mount_prefix),
-            "cors_allow_origins": env.list(
-                "CORS_ALLOW_ORIGINS", None, subcast=str.strip, validate=_origins
-            ),
-            "forwarded_hops": env.int("FORWARDED_HOPS", cls.forwarded_hops, validate=Range(0, 10)),
-            "forwarded_headers": env.list(
-                "FORWARDED_HEADERS",
-                [*FORWARDED],
-                subcast=str.strip,
-                validate=ContainsOnly(FORWARDED, error=f"Must be of: {', '.join(FORWARDED)}."),
-            ),
-            "webhook_base_url": env.str("WEBHOOK_BASE_URL", None),
-            "webhook_allowed_hosts": env.str("WEBHOOK_ALLOWED_HOSTS", None),
-            "webhook_require_https": env.bool("WEBHOOK_REQUIRE_HTTPS", cls.webhook_require_https),
-            "webhook_secret": env.str("WEBHOOK_SECRET", None, validate=_webhook_secret),
-            "mcp_allowed_origins": env.list(
-                "MCP_ALLOWED_ORIGINS", None, subcast=str.strip, validate=_origins
-            ),
-            "public_url": env.str("PUBLIC_URL", None, validate=_public_url),
-            "workbench": env.bool("WORKBENCH", cls.workbench),
-            "log_level": env.str("LOG_LEVEL", cls.log_level, validate=OneOf(_LOG_LEVELS)),
-            "log_format": env.str(
-                "LOG_FORMAT", cls.log_format, validate=OneOf(["auto", "json", "text"])
-            ),
-        }
+            read["host"] = _EVERYWHERE
+        if "LANGGRAPH_CONFIG" not in os.environ:
+            read["langgraph_config"] = _default_langgraph_config()
         try:
             env.seal()
         except EnvValidationError as error:
@@ -264,7 +180,22 @@ _POSITIVE = Range(min=0, min_inclusive=False, error="Must be greater than 0.")
 _PREFIX = Regexp(r"[A-Za-z0-9_.:-]{1,64}\Z", error="Must be 1 to 64 letters, digits or _.:-")
 _PUBLIC_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
-_LOG_LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+_FORWARDED = ContainsOnly(FORWARDED, error=f"Must be of: {', '.join(FORWARDED)}.")
+
+
+def _read(env: Env, setting: Field[Any], hint: Any) -> Any:
+    """The value of a setting, by its type; what is wrong with it is said by `env.seal`."""
+    hint, *checks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kind = next(each for each in kinds if each is not type(None))
+    if get_origin(kind) is Literal:
+        kind, checks = str, [OneOf(get_args(kind))]
+    made = setting.default_factory
+    default: Any = setting.default if made is MISSING else made()
+    if kind == list[str]:
+        return env.list(setting.name.upper(), default, subcast=str.strip, validate=checks)
+    reader = env.path if kind is Path else getattr(env, kind.__name__)
+    return reader(setting.name.upper(), default, validate=checks)
 
 
 def _by_given_name(errors: Any) -> dict[str, list[str]]:
