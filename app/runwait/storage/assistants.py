@@ -28,7 +28,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.graphs.assistants import Assistant
-from runwait.storage.connection import InTime, Script, Storage, named
+from runwait.storage.connection import Field, InTime, Script, Storage, named
 from runwait.storage.metadata import contains, index_terms, says_all
 
 SortBy = Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"]
@@ -115,7 +115,7 @@ class AssistantRecords:
         made, found = self._storage.call(
             _CREATE,
             [self._key(assistant.assistant_id)],
-            [self._tag, assistant.assistant_id, uuid4().hex, _entry(assistant)],
+            self._named(assistant.assistant_id, change=uuid4().hex, entry=_entry(assistant)),
         )
         return _restored(found), bool(made)
 
@@ -144,7 +144,7 @@ class AssistantRecords:
             changed = self._storage.call(
                 _REVISE,
                 [self._key(assistant_id)],
-                [self._tag, assistant_id, by, version, last, entry],
+                self._named(assistant_id, change=by, version=version, last=last, entry=entry),
             )
             if changed:
                 return _restored(changed)
@@ -160,7 +160,7 @@ class AssistantRecords:
             VersionNotFound: it has no such version.
         """
         turned = self._storage.call(
-            _TURN, [self._key(assistant_id)], [self._tag, assistant_id, version]
+            _TURN, [self._key(assistant_id)], self._named(assistant_id, version=version)
         )
         if turned == 0:
             raise VersionNotFound(f"assistant {assistant_id} has no version {version}")
@@ -174,7 +174,7 @@ class AssistantRecords:
         Returns:
             Those whose metadata has what is asked for; None if there is no such assistant.
         """
-        window = [0, _ALL] if metadata else [offset, limit]
+        window = named(skip=0, most=_ALL) if metadata else named(skip=offset, most=limit)
         found = self._storage.call(_VERSIONS, [self._key(assistant_id)], window)
         if found is None:
             return None
@@ -190,13 +190,8 @@ class AssistantRecords:
     def delete(self, assistant_id: str) -> bool:
         """Delete an assistant with all its versions; whether it was there."""
         key = self._key(assistant_id)
-        return bool(
-            self._storage.call(
-                _DELETE,
-                [key, f"{key}:deleted"],
-                [self._tag, assistant_id, uuid4().hex, _DELETED_MS],
-            )
-        )
+        given = self._named(assistant_id, change=uuid4().hex, mark_ttl=_DELETED_MS)
+        return bool(self._storage.call(_DELETE, [key, f"{key}:deleted"], given))
 
     def search(self, query: AssistantQuery, start: int, stop: int) -> tuple[int, list[Assistant]]:
         """Those that a query finds.
@@ -224,7 +219,7 @@ class AssistantRecords:
             given = named(
                 prefix=self._tag,
                 order=query.sort_order,
-                terms=_json(terms),
+                terms=terms,
                 start=start - total,
                 stop=stop - total,
                 part=_fold(query.name) if query.name else None,
@@ -239,9 +234,12 @@ class AssistantRecords:
 
     def _read(self, assistant_id: str) -> list[Any] | None:
         found: list[Any] | None = self._storage.call(
-            _READ, [self._key(assistant_id)], [self._tag, assistant_id]
+            _READ, [self._key(assistant_id)], self._named(assistant_id)
         )
         return found
+
+    def _named(self, assistant_id: str, **fields: Field) -> list[str | bytes | int]:
+        return named(prefix=self._tag, id=assistant_id, **fields)
 
     def _key(self, assistant_id: str) -> str:
         return f"{self._tag}:assistant:{assistant_id}"

@@ -77,6 +77,9 @@ PAUSE_SECONDS = 0.5
 # What a script is given; or what makes it as the call is sent, told how long that may take.
 Argument = str | bytes | int | Callable[[float], str | int]
 
+# What a script that has names for its arguments is given under one.
+Field = str | bytes | int | None
+
 # redis-py's connections; their methods have no types.
 _Connection = Any
 
@@ -142,17 +145,20 @@ class Script:
         return cls.of("".join([*texts, (_LUA / f"{name}.lua").read_text()]))
 
 
-def named(**fields: str | bytes | int | None) -> list[str | bytes | int]:
+def named(**fields: Field | list[Any] | tuple[Any, ...]) -> list[str | bytes | int]:
     """The fields of a script that reads them by name (lua/named.lua).
 
     What is None or False is absent; True is there.
     """
-    return [
-        each
-        for name, value in fields.items()
-        if value is not None and value is not False
-        for each in (name, "1" if value is True else value)
-    ]
+    given: list[str | bytes | int] = []
+    for name, value in fields.items():
+        if value is None or value is False:
+            continue
+        if isinstance(value, (list, tuple)):
+            given += ("", name, len(value), *value)
+        else:
+            given += (name, "1" if value is True else value)
+    return given
 
 
 class AnyScript(Protocol):

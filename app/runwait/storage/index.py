@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runwait.storage.connection import InTime, Script
+from runwait.storage.connection import InTime, Script, named
 
 
 def find(
@@ -34,9 +34,15 @@ def find(
     rows: list[Any] = []
     rank, keys = 0, list(keys)
     while True:
-        total, rank, rarest, skip, found = storage.call(
-            _SEARCH, keys, [records, order, rank, skip, wanted - len(rows), *names]
+        given = named(
+            records=records,
+            order=order,
+            rank=rank,
+            skip=skip,
+            wanted=wanted - len(rows),
+            fields=[*names],
         )
+        total, rank, rarest, skip, found = storage.call(_SEARCH, keys, given)
         rows += found
         if rank < 0 or len(rows) >= wanted:
             return rows, total, skip

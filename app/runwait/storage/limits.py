@@ -11,7 +11,7 @@ import time
 
 from limits.storage import Storage as LimitsStorage
 
-from runwait.storage.connection import Script, Storage, StorageUnavailable
+from runwait.storage.connection import Script, Storage, StorageUnavailable, named
 
 
 class Counters(LimitsStorage):
@@ -37,7 +37,7 @@ class Counters(LimitsStorage):
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count one request; how many there are in the window of so many seconds."""
-        count, _ = self._storage.call(_HIT, [self._key(key)], [expiry * 1000])
+        count, _ = self._storage.call(_HIT, [self._key(key)], named(ttl=expiry * 1000))
         return int(count)
 
     def get(self, key: str) -> int:

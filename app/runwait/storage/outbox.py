@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import Script, Storage
+from runwait.storage.connection import Field, Script, Storage, named
 
 # What came of an attempt to deliver a webhook.
 WebhookOutcome = Literal["delivered", "failed", "given_up"]
@@ -133,7 +133,7 @@ class Outbox:
 
     def add(self, run_id: str, url: str, body: bytes) -> None:
         """Put a webhook in, due at once, unless the run's is known."""
-        self._storage.call(_ADD, [self._queue], [self._tag, run_id, url, body])
+        self._storage.call(_ADD, [self._queue], self._named(run_id, url=url, body=body))
 
     async def claim(
         self, lease: float, full: Collection[str] = ()
@@ -149,7 +149,9 @@ class Outbox:
         """
         claim = uuid4().hex
         answer = await self._storage.acall(
-            _CLAIM, [self._queue, self._claimed], [self._tag, claim, _ms(lease), *full]
+            _CLAIM,
+            [self._queue, self._claimed],
+            named(prefix=self._tag, claim=claim, lease=_ms(lease), full=[*full]),
         )
         run_id, url, body, receiver, attempts, age, due, trace = answer
         if run_id is None:
@@ -169,7 +171,7 @@ class Outbox:
     async def delivered(self, webhook: Webhook) -> None:
         """Remove a webhook that arrived."""
         await self._storage.acall(
-            _DELIVERED, [self._key(webhook.run_id), self._dead], [self._tag, webhook.run_id]
+            _DELIVERED, [self._key(webhook.run_id), self._dead], self._named(webhook.run_id)
         )
 
     async def failed(self, webhook: Webhook, pause: float | None, error: str) -> bool:
@@ -186,28 +188,28 @@ class Outbox:
         answer = await self._storage.acall(
             _FAILED,
             [self._key(webhook.run_id), self._dead],
-            [
-                self._tag,
+            self._named(
                 webhook.run_id,
-                webhook.claim,
-                "" if pause is None else _ms(pause),
-                error,
-                _ms(DEAD_SECONDS),
-            ],
+                claim=webhook.claim,
+                pause=None if pause is None else _ms(pause),
+                error=error,
+                ttl=_ms(DEAD_SECONDS),
+            ),
         )
         return bool(answer)
 
     async def release(self, webhook: Webhook) -> None:
         """Give a claimed webhook back, due at once; the attempt does not count."""
         await self._storage.acall(
-            _RELEASE, [self._key(webhook.run_id)], [self._tag, webhook.run_id, webhook.claim]
+            _RELEASE,
+            [self._key(webhook.run_id)],
+            self._named(webhook.run_id, claim=webhook.claim),
         )
 
     def dead(self, limit: int, offset: int = 0) -> list[DeadLetter]:
         """Webhooks that were given up, the last one first."""
-        found = self._storage.call(
-            _DEAD, [self._dead], [self._tag, _ms(DEAD_SECONDS), limit, offset]
-        )
+        given = named(prefix=self._tag, ttl=_ms(DEAD_SECONDS), skip=offset, most=limit)
+        found = self._storage.call(_DEAD, [self._dead], given)
         return [
             DeadLetter(
                 run_id.decode(),
@@ -226,8 +228,11 @@ class Outbox:
         Returns:
             Whether there is such a webhook to be delivered now.
         """
-        answer = self._storage.call(_RETRY, [self._key(run_id), self._dead], [self._tag, run_id])
+        answer = self._storage.call(_RETRY, [self._key(run_id), self._dead], self._named(run_id))
         return bool(answer)
+
+    def _named(self, run_id: str, **fields: Field) -> list[str | bytes | int]:
+        return named(prefix=self._tag, run=run_id, **fields)
 
     def _key(self, run_id: str) -> str:
         return f"{self._tag}:webhook:{run_id}"

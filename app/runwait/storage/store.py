@@ -51,7 +51,7 @@ from langgraph.store.base import (
 
 from runwait.serialization import MAX_DEPTH, dumps, loads
 from runwait.storage.checkpoint import ScriptRunner
-from runwait.storage.connection import Script
+from runwait.storage.connection import Field, Script, named
 from runwait.storage.vectors import Index, Unembeddable
 
 # Items read or written by one script, at most, and bytes after which a page of them ends.
@@ -194,7 +194,7 @@ class RedisStore(BaseStore):
         """
         removed = 0
         while True:
-            last: int = self._storage.call(_SWEEP, [f"{self._keys}expiry"], [self._tag])
+            last: int = self._storage.call(_SWEEP, [f"{self._keys}expiry"], self._named())
             removed += last
             if last < SWEEP_ITEMS:
                 return removed
@@ -248,12 +248,16 @@ class RedisStore(BaseStore):
         return results
 
     def _items(self, reads: Sequence[GetOp], writes: Sequence[Sequence[_Arg]]) -> _Call:
-        args: list[_Arg] = [self._tag, MARK_SECONDS * 1000, len(reads)]
-        for op in reads:
-            args += [*_address(op.namespace, op.key), "1" if op.refresh_ttl else "0"]
-        for write in writes:
-            args += write
-        return _Call(_BATCH, [f"{self._keys}done:{uuid4().hex}"], args)
+        given = self._named(
+            mark_ttl=MARK_SECONDS * 1000,
+            reads=[
+                each
+                for op in reads
+                for each in (*_address(op.namespace, op.key), "1" if op.refresh_ttl else "0")
+            ],
+            writes=[each for write in writes for each in write],
+        )
+        return _Call(_BATCH, [f"{self._keys}done:{uuid4().hex}"], given)
 
     def _embedded(self, writes: Sequence[tuple[PutOp, list[_Arg]]]) -> list[list[_Arg]]:
         """The arguments of writes, each with the vectors of its item."""
@@ -343,9 +347,13 @@ class RedisStore(BaseStore):
         what: Literal["items", "vectors", "both"],
         skip: int = 0,
     ) -> _Call:
-        prefix = _encoded(namespace)
-        args: list[_Arg] = [self._tag, prefix, after, skip, most, size, what]
-        return _Call(_SEARCH, [f"{self._keys}expiry"], args)
+        given = self._named(
+            namespace=_encoded(namespace), after=after, skip=skip, most=most, bytes=size, what=what
+        )
+        return _Call(_SEARCH, [f"{self._keys}expiry"], given)
+
+    def _named(self, **fields: Field | list[Any]) -> list[_Arg]:
+        return named(prefix=self._tag, **fields)
 
     def _search(self, op: SearchOp) -> _Steps[list[SearchItem]]:
         _check_page(op.limit, op.offset)
@@ -377,7 +385,7 @@ class RedisStore(BaseStore):
                     break
         for start in range(0, len(mortal), 2 * PAGE_ITEMS):
             page = mortal[start : start + 2 * PAGE_ITEMS]
-            yield _Call(_TOUCH, [f"{self._keys}expiry"], [self._tag, *page])
+            yield _Call(_TOUCH, [f"{self._keys}expiry"], self._named(items=page))
         return found
 
     def _list_namespaces(self, op: ListNamespacesOp) -> _Steps[list[_Namespace]]:
@@ -392,7 +400,7 @@ class RedisStore(BaseStore):
             page = yield _Call(
                 _NAMESPACES,
                 [f"{self._keys}namespaces"],
-                [self._tag, lower, upper, PAGE_NAMESPACES],
+                self._named(lower=lower, upper=upper, most=PAGE_NAMESPACES),
             )
             if page is None:
                 continue

@@ -43,7 +43,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import InTime, Script, Storage, named
+from runwait.storage.connection import Field, InTime, Script, Storage, named
 from runwait.storage.index import find
 from runwait.storage.metadata import contains, index_terms, says_all
 
@@ -272,9 +272,8 @@ class ThreadRecords:
         answer = self._storage.call(
             _CREATE,
             [self._thread(thread_id)],
-            named(
-                prefix=self._tag,
-                id=thread_id,
+            self._named(
+                thread_id,
                 nonce=uuid4().bytes,
                 metadata=json.dumps(metadata),
                 terms=json.dumps(index_terms(metadata)),
@@ -302,7 +301,7 @@ class ThreadRecords:
             ThreadExists: there is one.
             RemovalUnfinished: there was one, and its checkpoints must be deleted first.
         """
-        answer = self._storage.call(_RESERVE, [self._thread(thread_id)], [self._tag, thread_id])
+        answer = self._storage.call(_RESERVE, [self._thread(thread_id)], self._named(thread_id))
         if isinstance(answer, bytes):
             raise RemovalUnfinished(LeftOver(thread_id, int(answer)))
         if answer == 0:
@@ -311,7 +310,7 @@ class ThreadRecords:
 
     def abandon(self, thread_id: str, token: int) -> LeftOver | None:
         """Give up a thread that is being built; what is left of it to be deleted, if anything."""
-        left_over = self._storage.call(_ABANDON, [], [self._tag, thread_id, token])
+        left_over = self._storage.call(_ABANDON, [], self._named(thread_id, token=token))
         return None if left_over is None else LeftOver(thread_id, int(left_over))
 
     def get(self, thread_id: str) -> ThreadRecord:
@@ -347,7 +346,7 @@ class ThreadRecords:
             ThreadNotFound: there is none.
         """
         while True:
-            given = named(prefix=self._tag, id=thread_id, ttl=ttl)
+            given = self._named(thread_id, ttl=ttl)
             if metadata:
                 before = self._metadata(thread_id)
                 after = {**json.loads(before), **metadata}
@@ -366,7 +365,7 @@ class ThreadRecords:
             ThreadNotFound: there is none.
             ThreadBusy: a run has it.
         """
-        token = self._storage.call(_HOLD, [self._thread(thread_id)], [self._tag, thread_id])
+        token = self._storage.call(_HOLD, [self._thread(thread_id)], self._named(thread_id))
         if token == 0:
             raise ThreadNotFound(thread_id)
         if token == b"":
@@ -383,7 +382,7 @@ class ThreadRecords:
         self._storage.call(
             _NOTE_STATE,
             [self._thread(thread_id)],
-            [self._tag, thread_id, "interrupted" if waiting else "idle"],
+            self._named(thread_id, status="interrupted" if waiting else "idle"),
         )
 
     def delete(self, thread_id: str) -> LeftOver:
@@ -396,14 +395,15 @@ class ThreadRecords:
         Raises:
             ThreadNotFound: there is none.
         """
-        token = self._storage.call(_DELETE, [self._left_over], [self._tag, thread_id])
+        token = self._storage.call(_DELETE, [self._left_over], self._named(thread_id))
         if token is None:
             raise ThreadNotFound(thread_id)
         return LeftOver(thread_id, int(token))
 
     def cleaned(self, left_over: LeftOver) -> None:
         """Note that the checkpoints of a removed thread are deleted."""
-        self._storage.call(_CLEANED, [self._left_over], [left_over.thread_id, left_over.token])
+        given = named(id=left_over.thread_id, token=left_over.token)
+        self._storage.call(_CLEANED, [self._left_over], given)
 
     def sweep(self) -> tuple[list[LeftOver], list[str], bool]:
         """Remove threads that expired, at most 100.
@@ -416,7 +416,7 @@ class ThreadRecords:
         more, left_over, pruned = self._storage.call(
             _SWEEP_OUT,
             [f"{self._tag}:threads:expiry", self._left_over, f"{self._tag}:threads:building"],
-            [self._tag, _SWEEP],
+            named(prefix=self._tag, most=_SWEEP),
         )
         pairs = zip(left_over[::2], left_over[1::2], strict=True)
         return (
@@ -427,11 +427,12 @@ class ThreadRecords:
 
     def pruned(self, thread_id: str) -> None:
         """Note that all but the latest state of a thread is gone."""
-        self._storage.call(_PRUNED, [f"{self._tag}:threads:pruning"], [thread_id])
+        self._storage.call(_PRUNED, [f"{self._tag}:threads:pruning"], named(id=thread_id))
 
     def _expire(self) -> None:
         """Remove all threads that expired: what goes over indexes is to find none of them."""
-        while self._storage.call(_EXPIRE, [f"{self._tag}:threads:expiry"], [self._tag, _SWEEP]):
+        given = named(prefix=self._tag, most=_SWEEP)
+        while self._storage.call(_EXPIRE, [f"{self._tag}:threads:expiry"], given):
             pass
 
     def search(self, query: ThreadQuery, keep: Keep | None = None) -> ThreadPage:
@@ -467,7 +468,7 @@ class ThreadRecords:
             return sum(1 for _ in (found if keep is None else filter(keep, found)))
         keys, rank, total = self._keys(query), 0, 0
         while rank >= 0:
-            count, rank, rarest = self._storage.call(_COUNT, keys, [rank])
+            count, rank, rarest = self._storage.call(_COUNT, keys, named(rank=rank))
             total += count
             keys.insert(0, keys.pop(rarest - 1))
         return total
@@ -552,9 +553,8 @@ class ThreadRecords:
         return [f"{index}:{mark}" for mark in marks] or [index]
 
     def _metadata(self, thread_id: str) -> bytes:
-        (row,) = self._storage.call(
-            _READ, [self._thread(thread_id)], [self._tag, "", thread_id, "metadata"]
-        )
+        given = named(prefix=self._tag, ids=[thread_id], fields=["metadata"])
+        (row,) = self._storage.call(_READ, [self._thread(thread_id)], given)
         if row is None:
             raise ThreadNotFound(thread_id)
         metadata: bytes = row[1]
@@ -567,11 +567,14 @@ class ThreadRecords:
             rows = self._storage.call(
                 _READ,
                 [self._thread(each) for each in batch],
-                [self._tag, "1" if use else "", *batch, *_FIELDS],
+                named(prefix=self._tag, use=use, ids=batch, fields=_FIELDS),
             )
             for thread_id, row in zip(batch, rows, strict=True):
                 if row is not None:
                     yield ThreadRecord.restored(thread_id, row[1:], row[0])
+
+    def _named(self, thread_id: str, **fields: Field) -> list[str | bytes | int]:
+        return named(prefix=self._tag, id=thread_id, **fields)
 
     def _thread(self, thread_id: str) -> str:
         return f"{self._tag}:thread:{thread_id}"

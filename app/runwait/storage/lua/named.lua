@@ -1,6 +1,15 @@
 -- Begins every script. Arguments are fields, each a name and then its value; what is absent is not sent.
+-- A list is an empty name, its name, how many it has, and each.
 local function named(list)
-  local fields = {}
-  for i = 1, #list, 2 do fields[list[i]] = list[i + 1] end
+  local fields, i, last = {}, 1, #list
+  while i < last do
+    local name, value = list[i], list[i + 1]
+    i = i + 2
+    if name == '' then
+      name, value = value, {unpack(list, i + 1, i + list[i])}
+      i = i + 1 + #value
+    end
+    fields[name] = value
+  end
   return fields
 end

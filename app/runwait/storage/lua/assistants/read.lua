@@ -1,5 +1,6 @@
 -- Reads an assistant.
 -- KEYS  1 the assistant's hash
--- ARGV  1 tag, 2 assistant's id
+-- ARGV  prefix, id (the assistant's)
 -- Returns what assistant_read does.
-return assistant_read(ARGV[1], ARGV[2])
+local a = named(ARGV)
+return assistant_read(a.prefix, a.id)

@@ -1,7 +1,7 @@
 -- Searches the assistants that users made. One term, or none, costs its page; several cost the rarest,
 -- and a part of the name all that the terms leave: these are walked through, a stretch in each call.
 -- KEYS  1 the zset of all assistants in the order that is asked for
--- ARGV  prefix, order ('asc' or 'desc'), terms (as JSON)
+-- ARGV  prefix, order ('asc' or 'desc'), terms
 --       start, stop  the first place wanted, from 0, and the place after the last one
 --       part         of the folded name, if it is asked for
 --       rank         where in the walk to go on
@@ -10,7 +10,7 @@
 -- Returns {how many there are on this stretch, those of them at the places wanted as assistant_read
 -- gives them, where to go on or -1, the term}.
 local a = named(ARGV)
-local p, part, terms = a.prefix, a.part, cjson.decode(a.terms)
+local p, part, terms = a.prefix, a.part, a.terms
 local range = a.order == 'asc' and 'ZRANGE' or 'ZREVRANGE'
 local from, to = tonumber(a.start), tonumber(a.stop)
 local rank, walked, stretch = tonumber(a.rank), tonumber(a.walked), tonumber(a.stretch)

@@ -1,6 +1,7 @@
 -- Adds a webhook; finish.lua does the same for a run that ends.
 -- KEYS  1 outbox
--- ARGV  1 tag of all keys, 2 run id, 3 URL, 4 body
+-- ARGV  prefix, run, url, body
 -- Returns 1.
-outbox_add(ARGV[1], ARGV[2], clock(), ARGV[3], ARGV[4])
+local a = named(ARGV)
+outbox_add(a.prefix, a.run, clock(), a.url, a.body)
 return 1

@@ -1,12 +1,13 @@
 -- Gives a claimed webhook back, as if it had not been claimed, for another process to take at once.
 -- KEYS  1 webhook
--- ARGV  1 tag of all keys, 2 run id, 3 the claim
+-- ARGV  prefix, run, claim
 -- Returns 1.
+local a = named(ARGV)
 local found = redis.call('HMGET', KEYS[1], 'claim', 'receiver')
-if found[1] == ARGV[3] then
+if found[1] == a.claim then
   redis.call('HDEL', KEYS[1], 'claim')
   redis.call('HINCRBY', KEYS[1], 'attempts', -1)
-  outbox_due(ARGV[1], ARGV[2], found[2], clock())
-  redis.pcall('PUBLISH', ARGV[1] .. ':told:all', 'webhook')
+  outbox_due(a.prefix, a.run, found[2], clock())
+  redis.pcall('PUBLISH', a.prefix .. ':told:all', 'webhook')
 end
 return 1

@@ -1,8 +1,9 @@
 -- Makes a dead letter due again, with all attempts before it.
 -- KEYS  1 webhook, 2 dead letters
--- ARGV  1 tag of all keys, 2 run id
+-- ARGV  prefix, run
 -- Returns 1 if the webhook is one to be delivered now, 0 if there is no such one.
-local p, id = ARGV[1], ARGV[2]
+local a = named(ARGV)
+local p, id = a.prefix, a.run
 local receiver = redis.call('HGET', KEYS[1], 'receiver')
 if not receiver then return 0 end
 if redis.call('ZREM', KEYS[2], id) == 1 then

@@ -1,6 +1,7 @@
 -- A page of the namespaces that have items, in lexical order.
 -- KEYS  1 namespaces
--- ARGV  1 prefix of all keys, 2 and 3 bounds as of ZRANGEBYLEX, 4 namespaces at most
+-- ARGV  prefix, lower, upper (bounds as of ZRANGEBYLEX), most (namespaces)
 -- Returns them. Returns nil, to be called again, while more items have expired than one call removes.
-if store_expire(ARGV[1], (store_clock())) == STORE_DUE then return false end
-return redis.call('ZRANGEBYLEX', KEYS[1], ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4])
+local a = named(ARGV)
+if store_expire(a.prefix, (store_clock())) == STORE_DUE then return false end
+return redis.call('ZRANGEBYLEX', KEYS[1], a.lower, a.upper, 'LIMIT', 0, a.most)

@@ -1,17 +1,21 @@
 -- A page of the items of a namespace and of all beneath it, in the order of their places.
 -- KEYS  1 expiry
--- ARGV  1 prefix of all keys, 2 namespace, 3 last entry of the page before, or '' for the first,
---       4 items to skip (first page only), 5 items at most, 6 bytes after which no item follows,
---       7 what is wanted of each: 'items', 'vectors' or 'both'
+-- ARGV  prefix, namespace
+--       after  last entry of the page before; '' for the first
+--       skip   items to leave out (first page only)
+--       most   items at most
+--       bytes  after which no item follows
+--       what   is wanted of each: 'items', 'vectors' or 'both'
 -- Returns {1 if there may be more; entry, stored, entry, stored, ...}, an entry being place and item; or
 -- with vectors {1 if there may be more; entry, stored or '', vectors or '', ...}.
 -- Returns nil, to be called again, while more items have expired than one call removes.
-local p, index, after = ARGV[1], ARGV[1] .. ':store:under:' .. ARGV[2], ARGV[3]
-local most, bytes, what = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local a = named(ARGV)
+local p, index, after = a.prefix, a.prefix .. ':store:under:' .. a.namespace, a.after
+local most, bytes, what = tonumber(a.most), tonumber(a.bytes), a.what
 if store_expire(p, (store_clock())) == STORE_DUE then return false end
 local entries
 if after == '' then
-  entries = redis.call('ZRANGE', index, ARGV[4], ARGV[4] + most - 1)
+  entries = redis.call('ZRANGE', index, a.skip, a.skip + most - 1)
 else
   entries = redis.call('ZRANGEBYLEX', index, '(' .. after, '+', 'LIMIT', 0, most)
 end

@@ -1,7 +1,8 @@
 -- Notes that the checkpoints of a removed thread are deleted.
 -- KEYS  1 what removed threads left
--- ARGV  1 thread id, 2 fencing token with which they were deleted
+-- ARGV  id, token (the fencing token with which they were deleted)
 -- Returns 1.
-local token = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if token and string.format('%.0f', token) == ARGV[2] then redis.call('ZREM', KEYS[1], ARGV[1]) end
+local a = named(ARGV)
+local token = redis.call('ZSCORE', KEYS[1], a.id)
+if token and string.format('%.0f', token) == a.token then redis.call('ZREM', KEYS[1], a.id) end
 return 1

@@ -1,10 +1,10 @@
 -- Counts the threads that are in all of some index zsets.
 -- KEYS  the zsets. In a call that goes on with a count, the first is the rarest.
--- ARGV  1 rank to go on at, in the rarest, 0 in a first call
+-- ARGV  rank (to go on at, in the rarest; 0 in a first call)
 -- Returns {matches found by this call, rank to go on at, or -1 at the end, place of the rarest among
 -- KEYS}.
 local CALL, STEP = 10000, 500
-local from, rarest, count = tonumber(ARGV[1]), 1, 0
+local from, rarest, count = tonumber(named(ARGV).rank), 1, 0
 local length = redis.call('ZCARD', KEYS[1])
 if #KEYS == 1 then return {length, -1, 1} end
 if from == 0 then

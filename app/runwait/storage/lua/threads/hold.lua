@@ -1,9 +1,10 @@
 -- A fencing token for one who changes a thread that no run has.
 -- KEYS  1 thread hash
--- ARGV  1 tag of all keys, 2 thread id
+-- ARGV  prefix, id
 -- Returns the token; '' if a run has the thread or is to come, 0 if there is no such thread.
-thread_expire(ARGV[1], ARGV[2], clock())
+local a = named(ARGV)
+thread_expire(a.prefix, a.id, clock())
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return 0 end
 if status == 'busy' then return '' end
-return next_token(ARGV[1])
+return next_token(a.prefix)

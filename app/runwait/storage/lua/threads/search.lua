@@ -1,16 +1,20 @@
 -- Finds the records (of threads, or of crons) that are in all of some index zsets, in the order of their
 -- scores.
 -- KEYS  the zsets. In a call that goes on with a search, the first is the rarest.
--- ARGV  1 what the records' keys begin with, 2 'asc' or 'desc', 3 rank to go on at, in the rarest, 0 in a first call,
---       4 matches to leave out, 5 matches wanted, 6.. fields of the records
+-- ARGV  records       what the records' keys begin with
+--       order         'asc' or 'desc'
+--       rank          to go on at, in the rarest, 0 in a first call
+--       skip, wanted  how many matches to leave out, and to find
+--       fields        of the records
 -- Returns {all matches there are, or -1 if not known, rank to go on at, or -1 at the end, place of the
 -- rarest among KEYS, matches still to be left out, {id, values of the fields...} of each match}.
 -- One zset costs its page. Several cost at most a run through the rarest: first a short walk in order,
 -- which fills a page wherever matches are frequent, then Redis's own intersection, which is quickest
 -- where they are not. Where that would be long, or find many, the walk goes on from call to call.
 local WALK, CALL, SMALL, LARGE, STEP = 2000, 10000, 5000, 100000, 500
-local descending, from = ARGV[2] == 'desc', tonumber(ARGV[3])
-local skip, wanted = tonumber(ARGV[4]), tonumber(ARGV[5])
+local a = named(ARGV)
+local descending, from = a.order == 'desc', tonumber(a.rank)
+local skip, wanted = tonumber(a.skip), tonumber(a.wanted)
 local ids, total, following, rarest = {}, -1, -1, 1
 
 local function slice(key, first, last)
@@ -83,8 +87,8 @@ end
 local rows = {}
 for i, id in ipairs(ids) do
   rows[i] = {id}
-  if #ARGV > 5 then
-    for _, value in ipairs(redis.call('HMGET', ARGV[1] .. id, unpack(ARGV, 6))) do
+  if #a.fields > 0 then
+    for _, value in ipairs(redis.call('HMGET', a.records .. id, unpack(a.fields))) do
       table.insert(rows[i], value)
     end
   end
