@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import psutil
@@ -41,6 +41,25 @@ httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_
 FEW = {"RUN_CONCURRENCY": "60", "WAITERS_MAX": "60"}
 # How long anything may take that takes milliseconds on an idle machine.
 PATIENCE = 60.0
+
+
+class _Startable(Protocol):
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+_Started = TypeVar("_Started", bound=_Startable)
+
+
+@contextlib.contextmanager
+def running(started: _Started) -> Iterator[_Started]:
+    """A server or several, for as long as they are needed."""
+    started.start()
+    try:
+        yield started
+    finally:
+        started.kill()
 
 
 def eventually(check: Callable[[], Any], patience: float = PATIENCE) -> Any:

@@ -122,7 +122,7 @@ class Watched:
         server: RedisServer = eventually(found)
         return server
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End all."""
         for each in self._sentinels:
             each.kill()
@@ -230,7 +230,7 @@ class Cluster:
         """Whether it has slots, by what it says itself."""
         return bool(_slots(server))
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End all."""
         for each in self.servers:
             each.kill()

@@ -25,7 +25,7 @@ from runwait.storage.events import _QUIET_MS
 from runwait.storage.records import DELIVERED_SECONDS
 from runwait.version import __version__
 from tests.e2e.programs import client, javascript_sdk, require
-from tests.servers import COMMAND, PATIENCE, ROOT, Server
+from tests.servers import COMMAND, PATIENCE, ROOT, Server, running
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -64,10 +64,8 @@ def block(language: str, text: str) -> str:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """What `make serve` starts: no setting but the port and the folder for data."""
-    server = Server(tmp_path_factory.mktemp("examples"), {}, COMMAND)
-    server.start()
-    yield server
-    server.kill()
+    with running(Server(tmp_path_factory.mktemp("examples"), {}, COMMAND)) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +74,8 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hello")
     (folder / "langgraph.json").write_text(block("json", '"graphs"'))
     (folder / "hello.py").write_text(block("python", "StateGraph"))
-    server = Server(folder, {"LANGGRAPH_CONFIG": str(folder / "langgraph.json")})
-    server.start()
-    yield server
-    server.kill()
+    with running(Server(folder, {"LANGGRAPH_CONFIG": str(folder / "langgraph.json")})) as server:
+        yield server
 
 
 def printed_by(command: list[str], cwd: Path = ROOT) -> str:

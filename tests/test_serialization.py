@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import pytest
 import uuid_utils
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command, Interrupt, Send
@@ -35,17 +35,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from runwait.serialization import MAX_DEPTH, dumps
-
-ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
+from tests.strategies import ANY_SPEED, JSON
 
 
 def read(value):

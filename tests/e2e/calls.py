@@ -9,7 +9,6 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -94,6 +93,11 @@ def document(response: httpx.Response) -> Any:
 def fresh_get(server: Server, path: str) -> httpx.Response:
     """GET on a connection of its own, so that whichever worker is free takes it."""
     return httpx.get(server.url + path, timeout=PATIENCE)
+
+
+def is_ready(server: Server) -> bool:
+    """Whether both workers say so, as far as many fresh connections tell."""
+    return all(fresh_get(server, "/ready").status_code == 200 for _ in range(8))
 
 
 def patiently(request: Callable[[], httpx.Response]) -> httpx.Response:
@@ -260,12 +264,7 @@ class Gate:
     def __enter__(self) -> Gate:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.open()
 
     @property

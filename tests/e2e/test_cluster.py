@@ -15,8 +15,8 @@ from redis.crc import key_slot
 from runwait.storage import connection
 from runwait.storage.cluster import storage_of
 from runwait.storage.connection import Script, Storage, StorageUnavailable, StorageUnsuitable
-from tests.e2e.calls import Gate, fresh_get, lines, patient_get, patiently, pause, resume
-from tests.servers import PATIENCE, PROJECTS, ROOT, Server, eventually
+from tests.e2e.calls import Gate, fresh_get, is_ready, lines, patient_get, patiently, pause, resume
+from tests.servers import PATIENCE, PROJECTS, ROOT, Server, eventually, running
 from tests.several import Cluster, ClusterNode
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -31,10 +31,8 @@ GET = Script.of("return redis.call('GET', KEYS[1])")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Six nodes, whole at the begin of each test that takes care to leave them so."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    with running(Cluster(tmp_path_factory.mktemp("cluster"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +40,8 @@ def server(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Two workers that wait for a replica of each node."""
     environment = {"REDIS_URL": cluster.url, "REDIS_CLUSTER": "true", "REDIS_WAIT_REPLICAS": "1"}
     environment |= {"LANGGRAPH_CONFIG": str(ZOO), "RUN_LEASE_SECONDS": "3"}
-    server = Server(tmp_path_factory.mktemp("server"), environment)
-    server.start()
-    yield server
-    server.kill()
+    with running(Server(tmp_path_factory.mktemp("server"), environment)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -68,10 +64,6 @@ def post(server: Server, path: str, **body: Any) -> httpx.Response:
     body = {"assistant_id": "steps_sync", **body}
     url = server.url + path
     return patiently(lambda: httpx.post(url, json=body, headers=key, timeout=PATIENCE))
-
-
-def is_ready(server: Server) -> bool:
-    return all(fresh_get(server, "/ready").status_code == 200 for _ in range(8))
 
 
 def test_scripts_find_the_keys_of_their_slot_on_whichever_node_has_it(storage, cluster):

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.calls import Gate, begun, document, joined, pause, resume, run_of
+from tests.e2e.calls import Gate, begun, document, is_ready, joined, pause, resume, run_of
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -28,13 +28,6 @@ def echo(server: Server) -> Any:
     )
     assert response.status_code == 200
     return response
-
-
-def is_ready(server: Server) -> bool:
-    """Whether both workers say so, as far as many fresh connections tell."""
-    return all(
-        httpx.get(f"{server.url}/ready", timeout=PATIENCE).status_code == 200 for _ in range(8)
-    )
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import redis
 from runwait.storage import connection
 from runwait.storage.connection import Script, Storage, StorageUnavailable
 from runwait.storage.subscriber import Subscriber
-from tests.e2e.calls import Gate, document, fresh_get, patiently, pause, resume
-from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
+from tests.e2e.calls import Gate, document, is_ready, patiently, pause, resume
+from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, running
 from tests.several import Watched, is_up_to_date
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -28,20 +28,16 @@ GET = Script.of("return redis.call('GET', KEYS[1])")
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Two servers and three Sentinels."""
-    watched = Watched(tmp_path_factory.mktemp("watched"))
-    watched.start()
-    yield watched
-    watched.stop()
+    with running(Watched(tmp_path_factory.mktemp("watched"))) as watched:
+        yield watched
 
 
 @pytest.fixture(scope="module")
 def server(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers, which know the Sentinels alone."""
     environment = {"REDIS_URL": watched.url, "LANGGRAPH_CONFIG": str(ZOO), "RUN_LEASE_SECONDS": "3"}
-    server = Server(tmp_path_factory.mktemp("server"), environment)
-    server.start()
-    yield server
-    server.kill()
+    with running(Server(tmp_path_factory.mktemp("server"), environment)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -52,10 +48,6 @@ def pair(watched: Watched) -> tuple[RedisServer, RedisServer]:
     eventually(lambda: is_up_to_date(replica))
     eventually(lambda: watched.knows(replica))
     return primary, replica
-
-
-def is_ready(server: Server) -> bool:
-    return all(fresh_get(server, "/ready").status_code == 200 for _ in range(8))
 
 
 def begin(server: Server, **input: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import socket
 from dataclasses import dataclass
 from http.client import parse_headers
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from tests.servers import PATIENCE, Server
@@ -92,12 +91,7 @@ class Wire:
     def __enter__(self) -> Wire:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -138,11 +138,11 @@ def described(error: Exception) -> tuple[int, str]:
 
 
 def _handler(status: HTTPStatus, text: str) -> Callable[[Exception], Response]:
-    return lambda error: answer(status, text.format(error))
+    return lambda error: refusal(status, text.format(error))
 
 
-def answer(status: int, detail: str) -> Response:
-    """The answer with this status and detail."""
+def refusal(status: int, detail: str) -> Response:
+    """The answer to what is not done, with this status and reason."""
     response = jsonify(detail=detail)
     response.status_code = status
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -151,7 +151,7 @@ def answer(status: int, detail: str) -> Response:
 
 
 def _in_flight(error: KeyInFlight) -> Response:
-    response = answer(HTTPStatus.CONFLICT, str(error))
+    response = refusal(HTTPStatus.CONFLICT, str(error))
     response.headers["Location"] = here(f"/threads/{error.thread_id}/runs/{error.run_id}/join")
     return response
 
@@ -159,23 +159,23 @@ def _in_flight(error: KeyInFlight) -> Response:
 def _forgotten(error: ForgottenEvent) -> Response:
     first = "none is kept" if error.first is None else f"the first that is kept is {error.first}"
     detail = f"Last-Event-ID: that event is not kept any more; {first}; -1 begins with it"
-    return answer(HTTPStatus.GONE, detail)
+    return refusal(HTTPStatus.GONE, detail)
 
 
 def _refused(error: Refused) -> Response:
-    response = answer(error.status, str(error))
+    response = refusal(error.status, str(error))
     response.headers.update(error.headers)
     return response
 
 
 def _auth_failed(error: AuthFailed) -> Response:
     log.error("%s", error, exc_info=error.__cause__)
-    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "who may do this could not be found out")
+    return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "who may do this could not be found out")
 
 
 def of_http(error: HTTPException) -> Response:
     """Flask's own errors: no such path, no such method."""
-    response = answer(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
+    response = refusal(error.code or HTTPStatus.INTERNAL_SERVER_ERROR, error.name)
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value

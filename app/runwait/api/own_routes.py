@@ -92,12 +92,12 @@ def register(app: Flask, own: App) -> None:
         try:
             body = whole_body()
         except errors.BodyTooLarge as refused:
-            return errors.answer(413, str(refused))
+            return errors.refusal(413, str(refused))
         except errors.BrokenRequest as refused:
-            return errors.answer(400, str(refused))
+            return errors.refusal(400, str(refused))
         if not room.acquire(blocking=False):
             problem = f"{OWN_AT_ONCE} requests of the server's own paths are being answered"
-            return errors.answer(503, problem)
+            return errors.refusal(503, problem)
         return _ask(own, body, room.release)
 
     app.register_error_handler(NotFound, ask)

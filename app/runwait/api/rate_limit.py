@@ -54,6 +54,6 @@ def register(app: Flask, limit: str, counters: Storage) -> None:
 
 
 def _too_many(limit: str, seconds: int) -> Response:
-    response = errors.answer(HTTPStatus.TOO_MANY_REQUESTS, f"more requests than {limit}")
+    response = errors.refusal(HTTPStatus.TOO_MANY_REQUESTS, f"more requests than {limit}")
     response.headers["Retry-After"] = str(seconds)
     return response

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from flask import Blueprint, Response, jsonify
 
 from runwait.api import current, fields
-from runwait.api.errors import answer
+from runwait.api.errors import refusal
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import METRICS, Info, Ok, Ready
 from runwait.api.schemas import Texts
@@ -45,7 +45,7 @@ def ready() -> Response:
 
 def _not_ready() -> Response | None:
     problem = current.service().problem()
-    return None if problem is None else answer(SERVICE_UNAVAILABLE, problem)
+    return None if problem is None else refusal(SERVICE_UNAVAILABLE, problem)
 
 
 class MetricsQuery(Texts):

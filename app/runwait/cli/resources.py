@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,12 +77,21 @@ def _json(context: click.Context, parameter: click.Parameter, given: str | None)
         raise click.BadParameter(f"is not JSON: {error}") from None
 
 
-def _sure(number: int, what: str, yes: bool) -> bool:
-    if number and not yes and sys.stdin.isatty():
-        return click.confirm(f"{what} {number}?", err=True)
-    if number and not yes:
-        raise OneLine(f"{what} {number}? Give --yes, since nobody can be asked")
-    return bool(number)
+def _listing(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that lists."""
+    return _limit(server_option(json_option(command)))
+
+
+def _sure(question: str, yes: bool) -> bool:
+    if not yes and not sys.stdin.isatty():
+        raise OneLine(f"{question} Give --yes, since nobody can be asked")
+    return yes or click.confirm(question, err=True)
+
+
+def _delete(server: Server, path: str, ids: Sequence[str]) -> None:
+    for each in each_of(ids, "Deleting"):
+        server.delete(path, each)
+    click.echo(f"{len(ids)} deleted")
 
 
 # Graphs
@@ -164,9 +173,7 @@ def runs() -> None:
     type=click.Choice(["pending", "running", "success", "error", "interrupted", "timeout"]),
     help="Only those of this status.",
 )
-@_limit
-@server_option
-@json_option
+@_listing
 def list_runs(
     thread: str | None, status: str | None, limit: int, server: Server, as_json: bool
 ) -> None:
@@ -234,9 +241,7 @@ def cancel_runs(
     action = "rollback" if rollback else "interrupt"
     if every and run_id is None:
         where = f"thread {thread_id}" if thread_id else "all threads"
-        if not yes and not sys.stdin.isatty():
-            raise OneLine(f"cancel all runs of {where}? Give --yes, since nobody can be asked")
-        if not yes and not click.confirm(f"Cancel all runs of {where}?", err=True):
+        if not _sure(f"Cancel all runs of {where}?", yes):
             return
         body = {"status": "all", **({"thread_id": thread_id} if thread_id else {})}
         server.post("/runs/cancel", body=body, action=action)
@@ -277,9 +282,7 @@ def _query(status: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
 @threads.command("list")
 @_status
 @_metadata
-@_limit
-@server_option
-@json_option
+@_listing
 def list_threads(
     status: str | None, metadata: dict[str, Any], limit: int, server: Server, as_json: bool
 ) -> None:
@@ -337,11 +340,9 @@ def delete_threads(
     if not ids:
         query = _query(status, metadata) | {"select": ["thread_id"]}
         ids = [each["thread_id"] for each in server.pages("/threads/search", None, **query)]
-        if not _sure(len(ids), "Delete threads:", yes):
+        if not ids or not _sure(f"Delete threads: {len(ids)}?", yes):
             return
-    for each in each_of(ids, "Deleting"):
-        server.delete("/threads/{}", each)
-    click.echo(f"{len(ids)} deleted")
+    _delete(server, "/threads/{}", ids)
 
 
 # Crons
@@ -353,9 +354,7 @@ def crons() -> None:
 
 
 @crons.command("list")
-@_limit
-@server_option
-@json_option
+@_listing
 def list_crons(limit: int, server: Server, as_json: bool) -> None:
     """Print a line for each cron, the newest first."""
     listed(
@@ -398,9 +397,7 @@ def run_cron(cron_id: str, server: Server, as_json: bool) -> None:
 @server_option
 def delete_crons(cron_ids: tuple[str, ...], server: Server) -> None:
     """Remove crons; runs that they have started go on."""
-    for each in each_of(cron_ids, "Deleting"):
-        server.delete("/runs/crons/{}", each)
-    click.echo(f"{len(cron_ids)} deleted")
+    _delete(server, "/runs/crons/{}", cron_ids)
 
 
 def _create(server: Server, thread_id: str | None, body: dict[str, Any]) -> dict[str, Any]:
@@ -435,9 +432,7 @@ def _dead(server: Server) -> Iterator[dict[str, Any]]:
 
 
 @webhooks.command("list")
-@_limit
-@server_option
-@json_option
+@_listing
 def list_webhooks(limit: int, server: Server, as_json: bool) -> None:
     """Print a line for each, the one that was given up last first."""
     listed(
