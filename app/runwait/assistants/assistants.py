@@ -7,11 +7,9 @@ that users make are in Redis alone, and are read there each time: none is ever o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
 
@@ -23,17 +21,16 @@ from runwait.graphs import shape
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph, is_uuid
 from runwait.graphs.graph import Graph
 from runwait.graphs.langgraph import AnyPregel
-from runwait.storage.assistants import AssistantQuery, AssistantRecords, at
+from runwait.storage.assistants import AssistantQuery, AssistantRecords
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.threads import ThreadQuery
+from runwait.storage.times import shown
 from runwait.threads.threads import Threads
 
 log = logging.getLogger("runwait.runs")
 
 UNTITLED = "Untitled"
 
-# Why a factory is called.
-_READ: Literal["assistants.read"] = "assistants.read"
 _THREADS_AT_ONCE = 100
 
 T = TypeVar("T")
@@ -121,7 +118,7 @@ class Assistants:
         # One after the other, so that they sort as langgraph.json has them.
         self._by_graph = {
             graph_id: Assistant.of_graph(
-                graph_id, graph.description, at(timedelta(seconds=since, microseconds=place))
+                graph_id, graph.description, shown(seconds=since, microseconds=place)
             )
             for place, (graph_id, graph) in enumerate(graphs.items())
         }
@@ -324,19 +321,10 @@ class Assistants:
         """
         graph = self._graphs[assistant.graph_id]
         config = cast(RunnableConfig, assistant.config)
-
-        async def on_loop() -> T:
-            async with graph.amake(config, None, self._store, _READ) as made:
-                return await asyncio.to_thread(look, made)
-
         if graph.compiled is not None:
             return look(graph.compiled)
         try:
-            # As the executor has it: some must be awaited.
-            if graph.is_async_factory or graph.execution == "async":
-                return cast(T, self._run_on_loop(on_loop()))
-            with graph.make(config, None, self._store, _READ) as made:
-                return look(made)
+            return graph.look(look, self._run_on_loop, config, None, self._store, "assistants.read")
         except StorageUnavailable:
             raise
         except (Exception, SystemExit) as error:

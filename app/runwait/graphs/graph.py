@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -16,7 +16,7 @@ from contextlib import (
 from copy import copy
 from threading import Lock
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.constants import START
@@ -30,6 +30,8 @@ from runwait.graphs.langgraph import AccessContext, AnyPregel, ExecutionRuntime,
 from runwait.graphs.proof import layers, mentioned, proven_sync
 
 logger = logging.getLogger("runwait.graphs")
+
+T = TypeVar("T")
 
 
 class Graph:
@@ -176,6 +178,33 @@ class Graph:
                 raise
         if raised is not None:
             raise raised
+
+    def look(
+        self,
+        work: Callable[[AnyPregel], T],
+        run_on_loop: Callable[[Coroutine[Any, Any, Any]], Any],
+        config: RunnableConfig,
+        context: Any,
+        store: BaseStore,
+        access: AccessContext,
+    ) -> T:
+        """What `work` makes of the graph, of which no node is run.
+
+        Args:
+            work: is called on this thread, or on another while this one waits.
+            run_on_loop: runs a coroutine on the graphs' event loop and returns what it does.
+            config, context, store, access: as for `make`.
+        """
+        # As the executor has it: some must be awaited.
+        if self.compiled is None and (self.is_async_factory or self.execution == "async"):
+
+            async def on_loop() -> T:
+                async with self.amake(config, context, store, access) as made:
+                    return await asyncio.to_thread(work, made)
+
+            return cast(T, run_on_loop(on_loop()))
+        with self.make(config, context, store, access) as made:
+            return work(made)
 
     def _call(
         self, config: RunnableConfig, context: Any, store: BaseStore, access: AccessContext

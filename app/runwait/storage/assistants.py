@@ -20,16 +20,16 @@ term has a zset in every order, a page of a search is read where it stands.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.graphs.assistants import Assistant
 from runwait.storage.connection import Field, InTime, Script, Storage, named
-from runwait.storage.metadata import contains, index_terms, says_all
+from runwait.storage.metadata import MetadataQuery, contains, index_terms
+from runwait.storage.times import shown
 
 SortBy = Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"]
 SortOrder = Literal["asc", "desc"]
@@ -55,20 +55,16 @@ class VersionNotFound(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssistantQuery:
-    """What is searched for.
+class AssistantQuery(MetadataQuery):
+    """Which assistants are looked for. Those of the system are there for every caller.
 
     Attributes:
         graph_id: the graph's name.
         name: a part of the assistant's name, in whichever case.
-        metadata: what the metadata contains, as that of threads is searched for.
-        permitted: what that contains besides, but of the system's, to be there for the caller.
     """
 
     graph_id: str | None = None
     name: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    permitted: Mapping[str, Any] = field(default_factory=dict)
     sort_by: SortBy = "created_at"
     sort_order: SortOrder = "desc"
 
@@ -199,7 +195,7 @@ class AssistantRecords:
         Returns:
             How many there are, and those at the places from `start` to before `stop`.
         """
-        if says_all(query.metadata) and says_all(query.permitted):
+        if query.is_indexed:
             return self._search(query, start, stop)
         found: list[Assistant] = []
         place, total = 0, 1
@@ -212,8 +208,7 @@ class AssistantRecords:
     def _search(self, query: AssistantQuery, start: int, stop: int) -> tuple[int, list[Assistant]]:
         """The same, as far as the index tells."""
         key = f"{self._tag}:assistants:{_ORDERS[query.sort_by]}"
-        terms = _terms(query.graph_id, query.metadata)
-        terms += [each for each in index_terms(query.permitted) if each not in terms]
+        terms = [*_of_graph(query.graph_id), *query.metadata_terms]
         total, found, rank, walked = 0, list[Assistant](), 0, 0
         while rank >= 0:
             given = named(
@@ -245,9 +240,8 @@ class AssistantRecords:
         return f"{self._tag}:assistant:{assistant_id}"
 
 
-def _terms(graph_id: str | None, metadata: dict[str, Any]) -> list[str]:
-    graph = [] if graph_id is None else [f"graph={graph_id}"]
-    return graph + index_terms(metadata)
+def _of_graph(graph_id: str | None) -> list[str]:
+    return [] if graph_id is None else [f"graph={graph_id}"]
 
 
 def _fold(name: str) -> str:
@@ -263,7 +257,7 @@ def _entry(assistant: Assistant) -> str:
             "body": _json(body),
             "name": _fold(assistant.name),
             "graph": assistant.graph_id,
-            "terms": _terms(assistant.graph_id, assistant.metadata),
+            "terms": _of_graph(assistant.graph_id) + index_terms(assistant.metadata),
         }
     )
 
@@ -277,19 +271,9 @@ def _restored(found: Any) -> Assistant:
     return replace(
         Assistant(assistant_id.decode(), **{name: body[name] for name in _BODY}),
         version=int(version),
-        created_at=_time(created),
-        updated_at=_time(updated),
+        created_at=shown(microseconds=int(created)),
+        updated_at=shown(microseconds=int(updated)),
     )
-
-
-def _time(microseconds: bytes) -> str:
-    return at(timedelta(microseconds=int(microseconds)))
-
-
-def at(since_1970: timedelta) -> str:
-    """A time as the API gives it: ISO 8601 in UTC, always with microseconds, so that text sorts as
-    time does."""
-    return (datetime.fromtimestamp(0, UTC) + since_1970).isoformat(timespec="microseconds")
 
 
 def _json(value: Any) -> str:

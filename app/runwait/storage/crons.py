@@ -23,16 +23,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.storage.connection import InTime, Script, Storage, named
 from runwait.storage.index import find
-from runwait.storage.metadata import contains, index_terms, says_all
+from runwait.storage.metadata import MetadataQuery, index_terms
 from runwait.storage.records import NewThread, RunRecord, RunRecords, Verdict
+from runwait.storage.times import shown
 
 log = logging.getLogger("runwait.crons")
 
@@ -42,12 +42,9 @@ _DELETED_MS = 10_000
 _READ_BATCH = 100
 # Found by one call, at most.
 _FOUND_BATCH = 5000
-# Terms of one query that the index is asked for.
-_ASKED_MAX = 20
 # Those that are due are read in such portions: small runs are started by one small call then.
 _DUE_MOST = 30
 _DUE_BYTES = 65_536
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 _SORTED_BY = {
     "cron_id": None,
@@ -165,9 +162,7 @@ _FIELDS = ("record", "next", "missed", "created", "updated", "revision")
 
 
 def _text(ms: int | None) -> str | None:
-    if ms is None:
-        return None
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="microseconds")
+    return None if ms is None else shown(milliseconds=ms)
 
 
 PUBLIC = tuple(CronRecord(cron_id="", assistant_id="", graph_id="", schedule="").public())
@@ -175,19 +170,12 @@ PUBLIC = tuple(CronRecord(cron_id="", assistant_id="", graph_id="", schedule="")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CronQuery:
-    """What is searched for.
-
-    Attributes:
-        metadata: what the metadata contains.
-        permitted: what that contains besides, to be there for the caller.
-    """
+class CronQuery(MetadataQuery):
+    """Which crons are looked for; one that says nothing looks for all."""
 
     assistant_id: str | None = None
     thread_id: str | None = None
     enabled: bool | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    permitted: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 10
     offset: int = 0
     sort_by: str = "created_at"
@@ -203,17 +191,7 @@ class CronQuery:
         ]
         if self.enabled is not None:
             terms.append(f"enabled={self.enabled:d}")
-        return [*terms, *self._of_metadata[:_ASKED_MAX]]
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether those say all that it says."""
-        asked = (self.metadata, self.permitted)
-        return all(map(says_all, asked)) and len(self._of_metadata) <= _ASKED_MAX
-
-    @property
-    def _of_metadata(self) -> list[str]:
-        return [*dict.fromkeys([*index_terms(self.permitted), *index_terms(self.metadata)])]
+        return [*terms, *self.metadata_terms]
 
 
 @dataclass(frozen=True)
@@ -392,10 +370,7 @@ class CronRecords:
                 break
         if not query.is_indexed:
             fitting = {
-                cron.cron_id
-                for cron in self._read(list(found))
-                if contains(cron.metadata, query.metadata)
-                and contains(cron.metadata, query.permitted)
+                cron.cron_id for cron in self._read(list(found)) if query.finds(cron.metadata)
             }
             found = {cron_id: value for cron_id, value in found.items() if cron_id in fitting}
         return [(value, cron_id) for cron_id, value in found.items()]

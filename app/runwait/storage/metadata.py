@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
 # Of metadata with more terms only so many can be searched for: each costs two index entries.
 TERMS_MAX = 1000
+# Terms of one query that the index is asked for; what the others say is asked of each record.
+_ASKED_MAX = 20
 # Terms beyond this many bytes are hashed.
 _TERM_BYTES = 64
 
@@ -66,6 +69,38 @@ def says_all(metadata: Mapping[str, Any]) -> bool:
         else not isinstance(member, list)
         for member in metadata.values()
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataQuery:
+    """What is searched for, as far as metadata say it.
+
+    Attributes:
+        metadata: what they contain.
+        permitted: what they contain besides, to be there for the caller.
+    """
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    permitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metadata_terms(self) -> list[str]:
+        """Terms that a match has, as many as the index is asked for."""
+        return self._terms[:_ASKED_MAX]
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether those say all that it says of metadata."""
+        says = says_all(self.metadata) and says_all(self.permitted)
+        return says and len(self._terms) <= _ASKED_MAX
+
+    def finds(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether a record with such metadata is a match."""
+        return contains(metadata, self.metadata) and contains(metadata, self.permitted)
+
+    @property
+    def _terms(self) -> list[str]:
+        return [*dict.fromkeys([*index_terms(self.permitted), *index_terms(self.metadata)])]
 
 
 class _Path:

@@ -30,7 +30,7 @@ import operator
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
@@ -52,6 +52,7 @@ from langgraph.store.base import (
 from runwait.serialization import MAX_DEPTH, dumps, loads
 from runwait.storage.checkpoint import ScriptRunner
 from runwait.storage.connection import Field, Script, named
+from runwait.storage.times import EPOCH
 from runwait.storage.vectors import Index, Unembeddable
 
 # Items read or written by one script, at most, and bytes after which a page of them ends.
@@ -76,7 +77,6 @@ _computing = threading.Semaphore(2)
 _PLACE = 26
 # Where the arguments of a write have the value.
 _DOCUMENT = 2
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Half a surrogate pair is kept as it is.
 _TEXT, _ANY = "utf-8", "surrogatepass"
 # What an offset can no longer be a rank.
@@ -453,8 +453,8 @@ def _restored(kind: type[_AnyItem], namespace: _Namespace, key: str, stored: byt
         namespace=tuple(namespace),
         key=key,
         value=loads(value),
-        created_at=_EPOCH + timedelta(microseconds=int(created)),
-        updated_at=_EPOCH + timedelta(microseconds=int(updated)),
+        created_at=EPOCH + timedelta(microseconds=int(created)),
+        updated_at=EPOCH + timedelta(microseconds=int(updated)),
     )
 
 

@@ -36,8 +36,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from itertools import count as steps
 from itertools import islice
 from typing import Any, Literal
@@ -45,19 +44,17 @@ from uuid import uuid4
 
 from runwait.storage.connection import Field, InTime, Script, Storage, named
 from runwait.storage.index import find
-from runwait.storage.metadata import contains, index_terms, says_all
+from runwait.storage.metadata import MetadataQuery, index_terms
+from runwait.storage.times import shown
 
 STATUSES = ("idle", "busy", "interrupted", "error")
 SORTS = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
-# Terms of one query that the index is asked for; what the others say is asked of each thread.
-_ASKED_MAX = 20
 # Threads removed by one call of `sweep`.
 _SWEEP = 100
 # Threads read by one call.
 _READ_BATCH = 100
 # Ids found by one call, at most.
 _FOUND_BATCH = 5000
-_EPOCH = datetime.fromtimestamp(0, UTC)
 _INDEXES = {"created_at": "created", "updated_at": "updated"}
 # Fields to sort by, without an index: the first that is there.
 _SORTED_BY = {
@@ -140,22 +137,24 @@ class ThreadRecord:
     @property
     def created_at(self) -> str:
         """When it was made, as the API gives it."""
-        return _text(self.created)
+        return shown(milliseconds=self.created)
 
     @property
     def updated_at(self) -> str:
         """When it was last changed, as the API gives it."""
-        return _text(self.updated)
+        return shown(milliseconds=self.updated)
 
     @property
     def state_updated_at(self) -> str:
         """When its state was last changed, as the API gives it; at first, when it was made."""
-        return _text(self.created if self.state_updated is None else self.state_updated)
+        return shown(
+            milliseconds=self.created if self.state_updated is None else self.state_updated
+        )
 
     @property
     def expires_at(self) -> str | None:
         """When it expires unless it is used, as the API gives it."""
-        return None if self.expires is None else _text(self.expires)
+        return None if self.expires is None else shown(milliseconds=self.expires)
 
     @classmethod
     def restored(
@@ -182,17 +181,10 @@ class ThreadRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThreadQuery:
-    """Which threads are looked for; one that says nothing looks for all.
-
-    Attributes:
-        metadata: what their metadata contain.
-        permitted: what these contain besides, to be there for the caller.
-    """
+class ThreadQuery(MetadataQuery):
+    """Which threads are looked for; one that says nothing looks for all."""
 
     ids: Sequence[str] | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    permitted: Mapping[str, Any] = field(default_factory=dict)
     status: str | None = None
     sort_by: str = "updated_at"
     sort_order: str = "desc"
@@ -449,7 +441,7 @@ class ThreadRecords:
         """
         self._expire()
         first, last = query.offset, query.offset + query.limit
-        if keep is None and query.ids is None and _is_indexed(query):
+        if keep is None and query.ids is None and query.is_indexed:
             if query.sort_by in _INDEXES:
                 return self._page(query)
             ids = self._sorted_ids(query)
@@ -463,7 +455,7 @@ class ThreadRecords:
     def count(self, query: ThreadQuery, keep: Keep | None = None) -> int:
         """How many threads match; limit, offset and order aside."""
         self._expire()
-        if keep is not None or query.ids is not None or not _is_indexed(query):
+        if keep is not None or query.ids is not None or not query.is_indexed:
             found = self._candidates(query)
             return sum(1 for _ in (found if keep is None else filter(keep, found)))
         keys, rank, total = self._keys(query), 0, 0
@@ -503,8 +495,7 @@ class ThreadRecords:
             if (
                 not record.temporary
                 and query.status in (None, record.status)
-                and contains(record.metadata, query.metadata)
-                and contains(record.metadata, query.permitted)
+                and query.finds(record.metadata)
             ):
                 yield record
 
@@ -547,7 +538,7 @@ class ThreadRecords:
     def _keys(self, query: ThreadQuery) -> list[str]:
         """The index zsets that a match is in, all of them."""
         marks = [] if query.status is None else [f"status={query.status}"]
-        marks += _terms(query)[:_ASKED_MAX]
+        marks += query.metadata_terms
         # By creation where it does not matter: there nothing moves while it is gone through.
         index = f"{self._tag}:threads:{_INDEXES.get(query.sort_by, 'created')}"
         return [f"{index}:{mark}" for mark in marks] or [index]
@@ -578,21 +569,6 @@ class ThreadRecords:
 
     def _thread(self, thread_id: str) -> str:
         return f"{self._tag}:thread:{thread_id}"
-
-
-def _terms(query: ThreadQuery) -> list[str]:
-    """The index terms of what the metadata of a match contain."""
-    return [*dict.fromkeys([*index_terms(query.permitted), *index_terms(query.metadata)])]
-
-
-def _is_indexed(query: ThreadQuery) -> bool:
-    """Whether the terms asked for say all that a query says of metadata."""
-    asked = (query.metadata, query.permitted)
-    return all(map(says_all, asked)) and len(_terms(query)) <= _ASKED_MAX
-
-
-def _text(ms: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="microseconds")
 
 
 _LIBRARIES = ("runs/library", "crons/library", "threads/library")

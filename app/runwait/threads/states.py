@@ -495,15 +495,7 @@ class States:
         graph = self._graph(graph_id)
         surroundings = self._surroundings(thread_id, graph_id)
         try:
-            if not graph.is_async_factory:
-                with graph.make(*surroundings, access="threads.read") as made:
-                    return work(made)
-
-            async def on_loop() -> T:
-                async with graph.amake(*surroundings, access="threads.read") as made:
-                    return await asyncio.to_thread(work, made)
-
-            return cast(T, self._run_on_loop(on_loop()))
+            return graph.look(work, self._run_on_loop, *surroundings, "threads.read")
         except (*ELSEWHERE, StateIncompatible):
             raise
         except (Exception, SystemExit) as error:
