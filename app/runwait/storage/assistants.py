@@ -27,7 +27,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from runwait.graphs.assistants import Assistant
-from runwait.storage.connection import Field, InTime, Script, Storage, named
+from runwait.storage.connection import InTime, Script, Scripts, Storage
 from runwait.storage.metadata import MetadataQuery, contains, index_terms
 from runwait.storage.times import shown
 
@@ -99,8 +99,8 @@ class AssistantRecords:
             storage: the process's connections.
             prefix: what all keys begin with, so that services can share a Redis.
         """
-        self._storage = InTime(storage)
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(InTime(storage), prefix)
+        self._tag = self._scripts.tag
 
     def create(self, assistant: Assistant) -> tuple[Assistant, bool]:
         """Record a new assistant. Its version and times are those it gets here.
@@ -108,10 +108,12 @@ class AssistantRecords:
         Returns:
             The assistant with this id, and whether it is this one, made now.
         """
-        made, found = self._storage.call(
+        made, found = self._scripts.call(
             _CREATE,
             [self._key(assistant.assistant_id)],
-            self._named(assistant.assistant_id, change=uuid4().hex, entry=_entry(assistant)),
+            id=assistant.assistant_id,
+            change=uuid4().hex,
+            entry=_entry(assistant),
         )
         return _restored(found), bool(made)
 
@@ -137,10 +139,14 @@ class AssistantRecords:
         while (found := self._read(assistant_id)) is not None:
             _, _, _, version, last, _ = found
             entry = _entry(change(_restored(found)))
-            changed = self._storage.call(
+            changed = self._scripts.call(
                 _REVISE,
                 [self._key(assistant_id)],
-                self._named(assistant_id, change=by, version=version, last=last, entry=entry),
+                id=assistant_id,
+                change=by,
+                version=version,
+                last=last,
+                entry=entry,
             )
             if changed:
                 return _restored(changed)
@@ -155,9 +161,8 @@ class AssistantRecords:
         Raises:
             VersionNotFound: it has no such version.
         """
-        turned = self._storage.call(
-            _TURN, [self._key(assistant_id)], self._named(assistant_id, version=version)
-        )
+        key = self._key(assistant_id)
+        turned = self._scripts.call(_TURN, [key], id=assistant_id, version=version)
         if turned == 0:
             raise VersionNotFound(f"assistant {assistant_id} has no version {version}")
         return None if turned is None else _restored(turned)
@@ -170,8 +175,8 @@ class AssistantRecords:
         Returns:
             Those whose metadata has what is asked for; None if there is no such assistant.
         """
-        window = named(skip=0, most=_ALL) if metadata else named(skip=offset, most=limit)
-        found = self._storage.call(_VERSIONS, [self._key(assistant_id)], window)
+        skip, most = (0, _ALL) if metadata else (offset, limit)
+        found = self._scripts.call(_VERSIONS, [self._key(assistant_id)], skip=skip, most=most)
         if found is None:
             return None
         versions = [
@@ -186,8 +191,11 @@ class AssistantRecords:
     def delete(self, assistant_id: str) -> bool:
         """Delete an assistant with all its versions; whether it was there."""
         key = self._key(assistant_id)
-        given = self._named(assistant_id, change=uuid4().hex, mark_ttl=_DELETED_MS)
-        return bool(self._storage.call(_DELETE, [key, f"{key}:deleted"], given))
+        keys, change = [key, f"{key}:deleted"], uuid4().hex
+        found = self._scripts.call(
+            _DELETE, keys, id=assistant_id, change=change, mark_ttl=_DELETED_MS
+        )
+        return bool(found)
 
     def search(self, query: AssistantQuery, start: int, stop: int) -> tuple[int, list[Assistant]]:
         """Those that a query finds.
@@ -211,8 +219,9 @@ class AssistantRecords:
         terms = [*_of_graph(query.graph_id), *query.metadata_terms]
         total, found, rank, walked = 0, list[Assistant](), 0, 0
         while rank >= 0:
-            given = named(
-                prefix=self._tag,
+            count, page, rank, walked = self._scripts.call(
+                _SEARCH,
+                [key],
                 order=query.sort_order,
                 terms=terms,
                 start=start - total,
@@ -222,19 +231,14 @@ class AssistantRecords:
                 walked=walked,
                 stretch=_STRETCH,
             )
-            count, page, rank, walked = self._storage.call(_SEARCH, [key], given)
             total += count
             found += map(_restored, page)
         return total, found
 
     def _read(self, assistant_id: str) -> list[Any] | None:
-        found: list[Any] | None = self._storage.call(
-            _READ, [self._key(assistant_id)], self._named(assistant_id)
-        )
+        key = self._key(assistant_id)
+        found: list[Any] | None = self._scripts.call(_READ, [key], id=assistant_id)
         return found
-
-    def _named(self, assistant_id: str, **fields: Field) -> list[str | bytes | int]:
-        return named(prefix=self._tag, id=assistant_id, **fields)
 
     def _key(self, assistant_id: str) -> str:
         return f"{self._tag}:assistant:{assistant_id}"

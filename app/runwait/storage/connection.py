@@ -78,7 +78,7 @@ PAUSE_SECONDS = 0.5
 Argument = str | bytes | int | Callable[[float], str | int]
 
 # What a script that has names for its arguments is given under one.
-Field = str | bytes | int | None
+AnyField = str | bytes | int | list[Any] | tuple[Any, ...] | None
 
 # redis-py's connections; their methods have no types.
 _Connection = Any
@@ -145,7 +145,7 @@ class Script:
         return cls.of("".join([*texts, (_LUA / f"{name}.lua").read_text()]))
 
 
-def named(**fields: Field | list[Any] | tuple[Any, ...]) -> list[str | bytes | int]:
+def named(**fields: AnyField) -> list[str | bytes | int]:
     """The fields of a script that reads them by name (lua/named.lua).
 
     What is None or False is absent; True is there.
@@ -788,6 +788,32 @@ class InTime:
             raise error
         # The clocks have drifted apart, or Redis's was set.
         self._storage.clock = int(late[1]), time.monotonic()
+
+
+class Scripts:
+    """Calls scripts by the names of their arguments; each is told the prefix of all keys.
+
+    Attributes:
+        tag: that prefix, as a hash tag.
+    """
+
+    def __init__(self, storage: Storage | InTime, prefix: str) -> None:
+        """Prepare.
+
+        Args:
+            storage: the process's connections, perhaps by way of `InTime`.
+            prefix: what all keys begin with, so that services can share a Redis.
+        """
+        self._storage = storage
+        self.tag = f"{{{prefix}}}"
+
+    def call(self, script: AnyScript, keys: Sequence[str], **fields: AnyField) -> Any:
+        """`Storage.call`, with these fields and `prefix`."""
+        return self._storage.call(script, keys, named(prefix=self.tag, **fields))
+
+    async def acall(self, script: AnyScript, keys: Sequence[str], **fields: AnyField) -> Any:
+        """`Storage.acall`, with these fields and `prefix`."""
+        return await self._storage.acall(script, keys, named(prefix=self.tag, **fields))
 
 
 def _script_in_time(script: AnyScript) -> Script:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import InTime, Script, Storage, named
+from runwait.storage.connection import InTime, Script, Scripts, Storage, named
 from runwait.storage.index import find
 from runwait.storage.metadata import MetadataQuery, index_terms
 from runwait.storage.records import NewThread, RunRecord, RunRecords, Verdict
@@ -243,15 +243,15 @@ class CronRecords:
             prefix: what all keys begin with, so that services can share a Redis.
             runs: the runs' records.
         """
-        self._storage = storage
-        self._in_time = InTime(storage)
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(storage, prefix)
+        self._in_time = Scripts(InTime(storage), prefix)
+        self._tag = self._scripts.tag
         self._due = f"{self._tag}:crons:due"
         self._runs = runs
 
     def now(self) -> int:
         """Redis's clock, ms since 1970."""
-        return int(self._storage.call(_READ, [], ["record"])[0])
+        return int(self._scripts.call(_READ, [], fields=["record"])[0])
 
     def create(self, cron: CronRecord, *, of_system: bool) -> None:
         """Record a new cron.
@@ -292,15 +292,12 @@ class CronRecords:
         answer: int = self._in_time.call(
             _WRITE,
             [self._key(cron.cron_id)],
-            named(
-                prefix=self._tag,
-                id=cron.cron_id,
-                record=cron.lasting(),
-                terms=json.dumps(cron.terms),
-                revision=uuid4().hex,
-                next=cron.next,
-                **given,
-            ),
+            id=cron.cron_id,
+            record=cron.lasting(),
+            terms=json.dumps(cron.terms),
+            revision=uuid4().hex,
+            next=cron.next,
+            **given,
         )
         return answer
 
@@ -320,8 +317,9 @@ class CronRecords:
         Raises:
             CronNotFound: there is none.
         """
-        given = named(prefix=self._tag, id=cron_id, call=uuid4().hex, stays=_DELETED_MS)
-        if not self._storage.call(_DELETE, [f"{self._key(cron_id)}:deleted"], given):
+        key = f"{self._key(cron_id)}:deleted"
+        call = uuid4().hex
+        if not self._scripts.call(_DELETE, [key], id=cron_id, call=call, stays=_DELETED_MS):
             raise CronNotFound(cron_id)
 
     def search(self, query: CronQuery) -> tuple[list[CronRecord], int]:
@@ -381,16 +379,13 @@ class CronRecords:
         Args:
             place: where among them to begin, from 0 to 1.
         """
-        now, wait, *found = self._storage.call(
+        now, wait, *found = self._scripts.call(
             _DUE,
             [self._due],
-            named(
-                prefix=self._tag,
-                most=_DUE_MOST,
-                size=_DUE_BYTES,
-                place=str(place),
-                fields=json.dumps(_FIELDS),
-            ),
+            most=_DUE_MOST,
+            size=_DUE_BYTES,
+            place=str(place),
+            fields=json.dumps(_FIELDS),
         )
         crons = [(cron_id.decode(), values) for cron_id, *values in found]
         return Due(now, None if wait < 0 else wait / 1000, crons)
@@ -421,7 +416,7 @@ class CronRecords:
                 "none": each.none,
             }
             asked.append([str(value) for value in named(prefix=self._tag, **given)])
-        found = self._storage.call(_START, [], named(prefix=self._tag, starts=json.dumps(asked)))
+        found = self._scripts.call(_START, [], starts=json.dumps(asked))
         became: list[Verdict | Started] = []
         for cron, (kind, *rest) in zip(starts, found, strict=True):
             name = kind.decode()
@@ -437,14 +432,15 @@ class CronRecords:
 
     def put_off(self, cron_id: str, pause: float) -> None:
         """Have a cron that could not be started looked at again in `pause` seconds."""
-        given = named(prefix=self._tag, id=cron_id, pause=round(pause * 1000))
-        self._storage.call(_PUT_OFF, [self._due], given)
+        self._scripts.call(_PUT_OFF, [self._due], id=cron_id, pause=round(pause * 1000))
 
     def _read(self, cron_ids: Sequence[str]) -> Iterator[CronRecord]:
         """Those of the crons that are there."""
         for start in range(0, len(cron_ids), _READ_BATCH):
             batch = cron_ids[start : start + _READ_BATCH]
-            _, *rows = self._in_time.call(_READ, [self._key(each) for each in batch], _FIELDS)
+            _, *rows = self._in_time.call(
+                _READ, [self._key(each) for each in batch], fields=_FIELDS
+            )
             for cron_id, values in zip(batch, rows, strict=True):
                 if values[0] is not None:
                     yield CronRecord.restored(cron_id, values)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
 
-from runwait.storage.connection import Script, Storage, named
+from runwait.storage.connection import Script, Scripts, Storage
 from runwait.storage.records import RunRecord, StoredRun
 
 EventId = tuple[int, int]
@@ -150,8 +150,8 @@ class EventRecords:
             process_id: this process's name among those that share it.
             most: how many events of a run are kept, about.
         """
-        self._storage = storage
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(storage, prefix)
+        self._tag = self._scripts.tag
         self._process_id = process_id
         self._most = most
 
@@ -164,20 +164,14 @@ class EventRecords:
             # Tokens are text: Lua's numbers are doubles.
             runs.append([batch.run_id, str(batch.token), batch.attempt, numbers, names])
             data += [each.data for each in batch.events]
-        given: dict[str, str | bytes | int] = {
-            "runs": json.dumps(runs),
-            "most": self._most,
-            "quiet": _QUIET_MS,
-            **{str(i): each for i, each in enumerate(data, 1)},
-        }
-        taken: list[int] = self._storage.call(_LOG, [], named(prefix=self._tag, **given))
+        taken: list[int] = self._scripts.call(
+            _LOG, [], runs=json.dumps(runs), most=self._most, quiet=_QUIET_MS, data=data
+        )
         return [each == 1 for each in taken]
 
     def after(self, run_id: str, event: EventId) -> tuple[list[LoggedEvent], bool]:
         """Read the events of a run after one of them; also whether these are all by now."""
-        found = self._storage.call(
-            _AFTER, [self._log(run_id)], named(after=text_of(event), page=PAGE)
-        )
+        found = self._scripts.call(_AFTER, [self._log(run_id)], after=text_of(event), page=PAGE)
         events = [LoggedEvent(name.decode(), data, parsed(at.decode())) for at, name, data in found]
         return events, len(events) < PAGE
 
@@ -196,15 +190,12 @@ class EventRecords:
         """
         run = f"{self._tag}:run:{run_id}"
         keys = [run, f"{self._tag}:result:{run_id}", f"{self._tag}:waiting:{run_id}"]
-        found = self._storage.call(
+        found = self._scripts.call(
             _FOLLOW,
             [*keys, self._log(run_id)],
-            named(
-                prefix=self._tag,
-                id=run_id,
-                follower=self._process_id,
-                after=None if after is None else text_of(after),
-            ),
+            id=run_id,
+            follower=self._process_id,
+            after=None if after is None else text_of(after),
         )
         if found[0] is None:
             return None
@@ -242,10 +233,13 @@ class EventRecords:
         """
         thread = f"{self._tag}:thread:{thread_id}"
         watcher = uuid4().hex if watches else None
-        given = named(
-            prefix=self._tag, thread=thread_id, follower=self._process_id, watcher=watcher
+        found = self._scripts.call(
+            _FOLLOW_THREAD,
+            [thread, f"{thread}:runs"],
+            thread=thread_id,
+            follower=self._process_id,
+            watcher=watcher,
         )
-        found = self._storage.call(_FOLLOW_THREAD, [thread, f"{thread}:runs"], given)
         if found[0] is None:
             return None
         _, active, last, unwanted, *logged = found
@@ -261,7 +255,7 @@ class EventRecords:
     def unfollow(self, run_or_thread_id: str) -> None:
         """Nobody in this process follows the events of a run, or of a thread, any more."""
         key = f"{self._tag}:listening:{run_or_thread_id}"
-        self._storage.call(_UNFOLLOW, [key], [self._process_id])
+        self._scripts.call(_UNFOLLOW, [key], follower=self._process_id)
 
     def _log(self, run_id: str) -> str:
         return f"{self._tag}:events:{run_id}"
@@ -288,4 +282,4 @@ _FOLLOW = Script.load("runs/follow", "runs/library", large=True)
 _FOLLOW_THREAD = Script.load(
     "runs/follow_thread", "runs/library", "crons/library", "threads/library"
 )
-_UNFOLLOW = Script.of("return redis.call('SREM', KEYS[1], ARGV[1])")
+_UNFOLLOW = Script.load("runs/unfollow")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runwait.storage.connection import InTime, Script, named
+from runwait.storage.connection import Script, Scripts
 
 
 def find(
-    storage: InTime,
+    scripts: Scripts,
     records: str,
     keys: Sequence[str],
     order: str,
@@ -20,7 +20,7 @@ def find(
     """Find what is in all of some zsets, in the order of their scores.
 
     Args:
-        storage: where to ask.
+        scripts: where to ask.
         records: what the keys of the records begin with.
         keys: the zsets.
         order: asc or desc.
@@ -34,7 +34,9 @@ def find(
     rows: list[Any] = []
     rank, keys = 0, list(keys)
     while True:
-        given = named(
+        total, rank, rarest, skip, found = scripts.call(
+            _SEARCH,
+            keys,
             records=records,
             order=order,
             rank=rank,
@@ -42,7 +44,6 @@ def find(
             wanted=wanted - len(rows),
             fields=[*names],
         )
-        total, rank, rarest, skip, found = storage.call(_SEARCH, keys, given)
         rows += found
         if rank < 0 or len(rows) >= wanted:
             return rows, total, skip

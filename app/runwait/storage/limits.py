@@ -11,7 +11,7 @@ import time
 
 from limits.storage import Storage as LimitsStorage
 
-from runwait.storage.connection import Script, Storage, StorageUnavailable, named
+from runwait.storage.connection import Script, Scripts, Storage, StorageUnavailable
 
 
 class Counters(LimitsStorage):
@@ -27,8 +27,7 @@ class Counters(LimitsStorage):
             prefix: what all keys begin with, so that services can share a Redis.
         """
         super().__init__()
-        self._storage = storage
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(storage, prefix)
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -37,17 +36,17 @@ class Counters(LimitsStorage):
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count one request; how many there are in the window of so many seconds."""
-        count, _ = self._storage.call(_HIT, [self._key(key)], named(ttl=expiry * 1000))
+        count, _ = self._scripts.call(_HIT, [self._key(key)], ttl=expiry * 1000)
         return int(count)
 
     def get(self, key: str) -> int:
         """How many requests there were in this window."""
-        count, _ = self._storage.call(_READ, [self._key(key)], [])
+        count, _ = self._scripts.call(_READ, [self._key(key)])
         return int(count)
 
     def get_expiry(self, key: str) -> float:
         """When the window ends, in seconds since 1970."""
-        _, left = self._storage.call(_READ, [self._key(key)], [])
+        _, left = self._scripts.call(_READ, [self._key(key)])
         return time.time() + max(0, int(left)) / 1000
 
     def check(self) -> bool:
@@ -63,7 +62,7 @@ class Counters(LimitsStorage):
         raise NotImplementedError
 
     def _key(self, key: str) -> str:
-        return f"{self._tag}:limit:{key}"
+        return f"{self._scripts.tag}:limit:{key}"
 
 
 _HIT = Script.load("limits/hit")

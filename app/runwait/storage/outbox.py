@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import Field, Script, Storage, named
+from runwait.storage.connection import Script, Scripts, Storage
 
 # What came of an attempt to deliver a webhook.
 WebhookOutcome = Literal["delivered", "failed", "given_up"]
@@ -125,15 +125,15 @@ class Outbox:
             storage: where scripts are run.
             prefix: what all keys begin with.
         """
-        self._storage = storage
-        self._tag = f"{{{prefix}}}"
+        self._scripts = Scripts(storage, prefix)
+        self._tag = self._scripts.tag
         self._queue = f"{self._tag}:outbox"
         self._claimed = f"{self._tag}:webhooks:claimed:{uuid4().hex}"
         self._dead = f"{self._tag}:webhooks:dead"
 
     def add(self, run_id: str, url: str, body: bytes) -> None:
         """Put a webhook in, due at once, unless the run's is known."""
-        self._storage.call(_ADD, [self._queue], self._named(run_id, url=url, body=body))
+        self._scripts.call(_ADD, [self._queue], run=run_id, url=url, body=body)
 
     async def claim(
         self, lease: float, full: Collection[str] = ()
@@ -148,10 +148,8 @@ class Outbox:
             The webhook, and 0; or None, and the seconds until one is due, None if none is to come.
         """
         claim = uuid4().hex
-        answer = await self._storage.acall(
-            _CLAIM,
-            [self._queue, self._claimed],
-            named(prefix=self._tag, claim=claim, lease=_ms(lease), full=[*full]),
+        answer = await self._scripts.acall(
+            _CLAIM, [self._queue, self._claimed], claim=claim, lease=_ms(lease), full=[*full]
         )
         run_id, url, body, receiver, attempts, age, due, trace = answer
         if run_id is None:
@@ -170,9 +168,8 @@ class Outbox:
 
     async def delivered(self, webhook: Webhook) -> None:
         """Remove a webhook that arrived."""
-        await self._storage.acall(
-            _DELIVERED, [self._key(webhook.run_id), self._dead], self._named(webhook.run_id)
-        )
+        keys = [self._key(webhook.run_id), self._dead]
+        await self._scripts.acall(_DELIVERED, keys, run=webhook.run_id)
 
     async def failed(self, webhook: Webhook, pause: float | None, error: str) -> bool:
         """Note an attempt that failed.
@@ -185,31 +182,27 @@ class Outbox:
         Returns:
             False if the lease was over and another process has the webhook; then nothing changed.
         """
-        answer = await self._storage.acall(
+        answer = await self._scripts.acall(
             _FAILED,
             [self._key(webhook.run_id), self._dead],
-            self._named(
-                webhook.run_id,
-                claim=webhook.claim,
-                pause=None if pause is None else _ms(pause),
-                error=error,
-                ttl=_ms(DEAD_SECONDS),
-            ),
+            run=webhook.run_id,
+            claim=webhook.claim,
+            pause=None if pause is None else _ms(pause),
+            error=error,
+            ttl=_ms(DEAD_SECONDS),
         )
         return bool(answer)
 
     async def release(self, webhook: Webhook) -> None:
         """Give a claimed webhook back, due at once; the attempt does not count."""
-        await self._storage.acall(
-            _RELEASE,
-            [self._key(webhook.run_id)],
-            self._named(webhook.run_id, claim=webhook.claim),
-        )
+        key = self._key(webhook.run_id)
+        await self._scripts.acall(_RELEASE, [key], run=webhook.run_id, claim=webhook.claim)
 
     def dead(self, limit: int, offset: int = 0) -> list[DeadLetter]:
         """Webhooks that were given up, the last one first."""
-        given = named(prefix=self._tag, ttl=_ms(DEAD_SECONDS), skip=offset, most=limit)
-        found = self._storage.call(_DEAD, [self._dead], given)
+        found = self._scripts.call(
+            _DEAD, [self._dead], ttl=_ms(DEAD_SECONDS), skip=offset, most=limit
+        )
         return [
             DeadLetter(
                 run_id.decode(),
@@ -228,11 +221,7 @@ class Outbox:
         Returns:
             Whether there is such a webhook to be delivered now.
         """
-        answer = self._storage.call(_RETRY, [self._key(run_id), self._dead], self._named(run_id))
-        return bool(answer)
-
-    def _named(self, run_id: str, **fields: Field) -> list[str | bytes | int]:
-        return named(prefix=self._tag, run=run_id, **fields)
+        return bool(self._scripts.call(_RETRY, [self._key(run_id), self._dead], run=run_id))
 
     def _key(self, run_id: str) -> str:
         return f"{self._tag}:webhook:{run_id}"

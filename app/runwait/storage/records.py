@@ -61,6 +61,7 @@ from runwait.storage.cluster import server_of
 from runwait.storage.connection import (
     InTime,
     Script,
+    Scripts,
     Storage,
     StorageUnavailable,
     StorageUnsuitable,
@@ -405,8 +406,9 @@ class RunRecords:
             result_ttl: seconds that a result is kept after its run's end.
         """
         self._storage = storage
-        self._in_time = InTime(storage)
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(storage, prefix)
+        self._in_time = Scripts(InTime(storage), prefix)
+        self._tag = self._scripts.tag
         self._process_id = process_id
         self._result_ms = round(result_ttl * 1000)
         self._leases = f"{self._tag}:leases"
@@ -476,7 +478,7 @@ class RunRecords:
         if thread is not None:
             given |= self._with_thread(record, thread, missing)
             given["seen"] = seen_metadata
-        kind, *rest = self._in_time.call(_ADMIT, keys, named(prefix=self._tag, **given))
+        kind, *rest = self._in_time.call(_ADMIT, keys, **given)
         return _verdict(kind.decode(), rest)
 
     def admit_all(
@@ -506,7 +508,7 @@ class RunRecords:
             together |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
             together |= {"answer": answer, "id": first.run_id, "thread": first.thread_id}
         keys = [] if key is None else [self._key(key)]
-        kind, *rest = self._in_time.call(_ADMIT_ALL, keys, named(prefix=self._tag, **together))
+        kind, *rest = self._in_time.call(_ADMIT_ALL, keys, **together)
         return _verdict(kind.decode(), rest)
 
     def unfollowed(
@@ -546,21 +548,17 @@ class RunRecords:
 
     def repeated(self, key: IdempotencyKey) -> Verdict | None:
         """What `admit` would say of a key that was used before; None for a new one."""
-        given = named(prefix=self._tag, fingerprint=key.request)
-        answer = self._storage.call(_REPEATED, [self._key(key)], given)
+        answer = self._scripts.call(_REPEATED, [self._key(key)], fingerprint=key.request)
         return _verdict(answer[0].decode(), answer[1:]) if answer else None
 
     def withdraw(self, record: RunRecord) -> None:
         """Take back an admission of which it is not known whether it happened."""
-        self._storage.call(
+        self._scripts.call(
             _WITHDRAW,
             [self._run(record.run_id), self._waiting(record.run_id)],
-            named(
-                prefix=self._tag,
-                id=record.run_id,
-                thread=record.thread_id,
-                owner=self._process_id,
-            ),
+            id=record.run_id,
+            thread=record.thread_id,
+            owner=self._process_id,
         )
 
     def claim(self, lease: float, *, cancelled: bool = False) -> tuple[Claim | None, float | None]:
@@ -577,15 +575,15 @@ class RunRecords:
             come.
         """
         last = f"{self._tag}:claim:{self._process_id}" + (":cancelled" if cancelled else "")
-        given = named(
-            prefix=self._tag,
-            owner=self._process_id,
-            lease=round(lease * 1000),
-            call=self._claims[cancelled],
-            cancelled=cancelled,
-        )
         run_id, token, attempt, lasting, cancel, kept, graph, due, back, thread_id, *more = (
-            self._storage.call(_CLAIM, [self._ready, last], given)
+            self._scripts.call(
+                _CLAIM,
+                [self._ready, last],
+                owner=self._process_id,
+                lease=round(lease * 1000),
+                call=self._claims[cancelled],
+                cancelled=cancelled,
+            )
         )
         if run_id is None:
             self._claims[cancelled] = uuid4().hex
@@ -627,18 +625,15 @@ class RunRecords:
         Returns:
             None when done; the thread's metadata, if that is not `seen`.
         """
-        metadata: bytes | None = self._storage.call(
+        metadata: bytes | None = self._scripts.call(
             _ASSIGN_THREAD,
             [f"{self._tag}:thread:{record.thread_id}"],
-            named(
-                prefix=self._tag,
-                thread=record.thread_id,
-                id=record.run_id,
-                graph=_ids(record),
-                metadata=json.dumps(thread.metadata),
-                terms=json.dumps(thread.terms),
-                seen=seen,
-            ),
+            thread=record.thread_id,
+            id=record.run_id,
+            graph=_ids(record),
+            metadata=json.dumps(thread.metadata),
+            terms=json.dumps(thread.terms),
+            seen=seen,
         )
         return metadata
 
@@ -702,10 +697,10 @@ class RunRecords:
             }
         if token is None or rewritten:
             given["record"] = record.lasting()
-        answer = self._storage.call(_FINISH, keys, named(prefix=self._tag, **given))
+        answer = self._scripts.call(_FINISH, keys, **given)
         if answer == -1:  # Redis lost it meanwhile
             given["record"] = record.lasting()
-            answer = self._storage.call(_FINISH, keys, named(prefix=self._tag, **given))
+            answer = self._scripts.call(_FINISH, keys, **given)
         return bool(answer)
 
     def read(self, run_id: str, *, follow: bool = False, streams: bool = False) -> StoredRun | None:
@@ -721,8 +716,13 @@ class RunRecords:
         """
         keys = [self._run(run_id), self._result(run_id), self._waiting(run_id)]
         process = self._process_id if follow else None
-        given = named(prefix=self._tag, id=run_id, follower=process, streams=follow and streams)
-        found = self._storage.call(_READ, [*keys, f"{self._tag}:events:{run_id}"], given)
+        found = self._scripts.call(
+            _READ,
+            [*keys, f"{self._tag}:events:{run_id}"],
+            id=run_id,
+            follower=process,
+            streams=follow and streams,
+        )
         if found[0] is None:
             return None
         lasting, status, updated_at, document, kept, error, waited, once, logged = found
@@ -730,7 +730,7 @@ class RunRecords:
         if waited:
             # Not by reading it, which may be done twice. In time it goes by itself.
             with contextlib.suppress(StorageUnavailable):
-                self._storage.call(_TAKEN, keys, named(follower=process))
+                self._scripts.call(_TAKEN, keys, follower=process)
         return StoredRun(
             record,
             document,
@@ -749,25 +749,19 @@ class RunRecords:
         Returns:
             Those that ended or are gone, of which this process was not told.
         """
-        told = self._storage.call(
-            _TIDY,
-            [self._leases, self._ready, self._queued],
-            named(prefix=self._tag, ids=json.dumps(run_ids)),
-        )
+        keys = [self._leases, self._ready, self._queued]
+        told = self._scripts.call(_TIDY, keys, ids=json.dumps(run_ids))
         return [each.decode() for each in told]
 
     def is_gone(self, thread_id: str) -> bool:
         """Whether a thread was removed, within the last hour."""
-        answer: int = self._storage.call(_GONE, [f"{self._tag}:gone:{thread_id}"], [])
+        answer: int = self._scripts.call(_GONE, [f"{self._tag}:gone:{thread_id}"])
         return answer == 1
 
     def cancel(self, run_ids: Sequence[str], action: Action) -> int:
         """Have runs stopped, wherever they are; how many had not ended."""
-        asked: int = self._in_time.call(
-            _CANCEL,
-            [self._run(each) for each in run_ids],
-            named(prefix=self._tag, action=action, ids=json.dumps(run_ids)),
-        )
+        keys = [self._run(each) for each in run_ids]
+        asked: int = self._in_time.call(_CANCEL, keys, action=action, ids=json.dumps(run_ids))
         return asked
 
     def in_flight(
@@ -775,11 +769,8 @@ class RunRecords:
     ) -> list[str]:
         """The ids of runs that have not ended; those of a thread, or all."""
         thread = f"{self._tag}:thread:{thread_id or ''}"
-        ids = self._storage.call(
-            _IN_FLIGHT,
-            [self._leases, self._ready, self._queued, thread, f"{thread}:runs"],
-            named(prefix=self._tag, of_thread=bool(thread_id), status=status),
-        )
+        keys = [self._leases, self._ready, self._queued, thread, f"{thread}:runs"]
+        ids = self._scripts.call(_IN_FLIGHT, keys, of_thread=bool(thread_id), status=status)
         return [each.decode() for each in ids]
 
     def of_thread(
@@ -787,20 +778,15 @@ class RunRecords:
     ) -> list[RunRecord] | None:
         """A thread's runs, newest first; None if there is no such thread."""
         thread = f"{self._tag}:thread:{thread_id}"
-        found = self._storage.call(
-            _LIST,
-            [thread, f"{thread}:runs"],
-            named(prefix=self._tag, id=thread_id, limit=limit, offset=offset, status=status),
+        keys = [thread, f"{thread}:runs"]
+        found = self._scripts.call(
+            _LIST, keys, id=thread_id, limit=limit, offset=offset, status=status
         )
         return None if found is None else [RunRecord.restored(*each) for each in found]
 
     def remove(self, thread_id: str, run_id: str) -> bool | None:
         """Remove a run that ended. False if it has not; None if there is none on that thread."""
-        answer = self._in_time.call(
-            _REMOVE,
-            [self._run(run_id)],
-            named(prefix=self._tag, id=run_id, thread=thread_id),
-        )
+        answer = self._in_time.call(_REMOVE, [self._run(run_id)], id=run_id, thread=thread_id)
         return {1: True, 0: None, -1: False}[answer]
 
     def beat(self, runs: Iterable[tuple[str, int]], lease: float) -> Beat:
@@ -811,10 +797,9 @@ class RunRecords:
             lease: its length in seconds.
         """
         asked = time.monotonic()
-        *answer, recovered, clock = self._storage.call(
-            _BEAT,
-            [self._leases, f"{self._tag}:beat"],
-            named(prefix=self._tag, lease=round(lease * 1000), runs=_pairs(runs)),
+        keys = [self._leases, f"{self._tag}:beat"]
+        *answer, recovered, clock = self._scripts.call(
+            _BEAT, keys, lease=round(lease * 1000), runs=_pairs(runs)
         )
         self._storage.clock = clock, asked
         missing, cancelled, lost = ([each.decode() for each in found] for found in answer)
@@ -824,7 +809,7 @@ class RunRecords:
     def queue(self) -> Queue:
         """What there is to do, in all processes."""
         keys = [self._leases, self._ready, f"{self._tag}:queued"]
-        found = self._storage.call(_QUEUE, keys, named(prefix=self._tag))
+        found = self._scripts.call(_QUEUE, keys)
         running, ready, scheduled, queued, ready_ms, queued_ms, *webhooks = found
         ages = ready_ms / 1000, queued_ms / 1000
         return Queue(running, ready, scheduled, queued, *ages, *webhooks)
@@ -839,8 +824,10 @@ class RunRecords:
             pause: seconds until they may be taken.
             counts: whether this is a loss, as if their process had died.
         """
-        given = named(prefix=self._tag, runs=_pairs(runs), pause=round(pause * 1000), counts=counts)
-        self._storage.call(_HAND_BACK, [self._ready], given)
+        pause_ms = round(pause * 1000)
+        self._scripts.call(
+            _HAND_BACK, [self._ready], runs=_pairs(runs), pause=pause_ms, counts=counts
+        )
 
     def postpone(self, run_id: str, token: int, pause: float, longest: float) -> bool:
         """Give up a run that this process cannot execute, to be taken again in `pause` seconds.
@@ -849,14 +836,15 @@ class RunRecords:
             Whether it was; not if this has been done for `longest` seconds without a break, or
             another process has the run.
         """
-        given = named(
-            prefix=self._tag,
+        postponed = self._scripts.call(
+            _POSTPONE,
+            [self._run(run_id)],
             id=run_id,
             token=token,
             pause=round(pause * 1000),
             longest=round(longest * 1000),
         )
-        return bool(self._storage.call(_POSTPONE, [self._run(run_id)], given))
+        return bool(postponed)
 
     def shorten(self, run_ids: Sequence[str], seconds: float) -> None:
         """Keep the results of runs that were delivered only `seconds` longer.
@@ -868,7 +856,7 @@ class RunRecords:
             for each in run_ids
             for key in (f"{self._tag}:events:{each}", self._run(each), self._result(each))
         ]
-        self._storage.call(_SHORTEN, keys, named(ttl=round(seconds * 1000)))
+        self._scripts.call(_SHORTEN, keys, ttl=round(seconds * 1000))
 
     def _key(self, key: IdempotencyKey) -> str:
         # Of one length, whatever clients make up.

@@ -51,7 +51,7 @@ from langgraph.store.base import (
 
 from runwait.serialization import MAX_DEPTH, dumps, loads
 from runwait.storage.checkpoint import ScriptRunner
-from runwait.storage.connection import Field, Script, named
+from runwait.storage.connection import AnyField, Script, named
 from runwait.storage.times import EPOCH
 from runwait.storage.vectors import Index, Unembeddable
 
@@ -352,7 +352,7 @@ class RedisStore(BaseStore):
         )
         return _Call(_SEARCH, [f"{self._keys}expiry"], given)
 
-    def _named(self, **fields: Field | list[Any]) -> list[_Arg]:
+    def _named(self, **fields: AnyField) -> list[_Arg]:
         return named(prefix=self._tag, **fields)
 
     def _search(self, op: SearchOp) -> _Steps[list[SearchItem]]:

@@ -42,7 +42,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import uuid4
 
-from runwait.storage.connection import Field, InTime, Script, Storage, named
+from runwait.storage.connection import InTime, Script, Scripts, Storage
 from runwait.storage.index import find
 from runwait.storage.metadata import MetadataQuery, index_terms
 from runwait.storage.times import shown
@@ -228,8 +228,8 @@ class ThreadRecords:
             strategy: what becomes of it then, if its maker says nothing: it goes, or it loses all
                 but its latest state.
         """
-        self._storage = InTime(storage)
-        self._tag = "{" + prefix + "}"
+        self._scripts = Scripts(InTime(storage), prefix)
+        self._tag = self._scripts.tag
         self._left_over = f"{self._tag}:doomed"
         ttl = None if ttl_seconds is None else round(ttl_seconds * 1000)
         self._ttl = ttl if strategy == "delete" else None
@@ -261,20 +261,18 @@ class ThreadRecords:
             ThreadBusy: what was built has been given up since.
         """
         ttl, prunes = (self._ttl, self._prunes) if ttl is None else (ttl, None)
-        answer = self._storage.call(
+        answer = self._scripts.call(
             _CREATE,
             [self._thread(thread_id)],
-            self._named(
-                thread_id,
-                nonce=uuid4().bytes,
-                metadata=json.dumps(metadata),
-                terms=json.dumps(index_terms(metadata)),
-                config=json.dumps(config or {}),
-                ttl=ttl,
-                prunes=prunes,
-                token=token,
-                status=status,
-            ),
+            id=thread_id,
+            nonce=uuid4().bytes,
+            metadata=json.dumps(metadata),
+            terms=json.dumps(index_terms(metadata)),
+            config=json.dumps(config or {}),
+            ttl=ttl,
+            prunes=prunes,
+            token=token,
+            status=status,
         )
         if isinstance(answer, bytes):
             raise RemovalUnfinished(LeftOver(thread_id, int(answer)))
@@ -293,7 +291,7 @@ class ThreadRecords:
             ThreadExists: there is one.
             RemovalUnfinished: there was one, and its checkpoints must be deleted first.
         """
-        answer = self._storage.call(_RESERVE, [self._thread(thread_id)], self._named(thread_id))
+        answer = self._scripts.call(_RESERVE, [self._thread(thread_id)], id=thread_id)
         if isinstance(answer, bytes):
             raise RemovalUnfinished(LeftOver(thread_id, int(answer)))
         if answer == 0:
@@ -302,7 +300,7 @@ class ThreadRecords:
 
     def abandon(self, thread_id: str, token: int) -> LeftOver | None:
         """Give up a thread that is being built; what is left of it to be deleted, if anything."""
-        left_over = self._storage.call(_ABANDON, [], self._named(thread_id, token=token))
+        left_over = self._scripts.call(_ABANDON, [], id=thread_id, token=token)
         return None if left_over is None else LeftOver(thread_id, int(left_over))
 
     def get(self, thread_id: str) -> ThreadRecord:
@@ -338,13 +336,13 @@ class ThreadRecords:
             ThreadNotFound: there is none.
         """
         while True:
-            given = self._named(thread_id, ttl=ttl)
+            given: dict[str, Any] = {"id": thread_id, "ttl": ttl}
             if metadata:
                 before = self._metadata(thread_id)
                 after = {**json.loads(before), **metadata}
                 terms = json.dumps(index_terms(after))
-                given += named(seen=before, metadata=json.dumps(after), terms=terms)
-            answer = self._storage.call(_CHANGE, [self._thread(thread_id)], given)
+                given |= {"seen": before, "metadata": json.dumps(after), "terms": terms}
+            answer = self._scripts.call(_CHANGE, [self._thread(thread_id)], **given)
             if answer == 0:
                 raise ThreadNotFound(thread_id)
             if answer == 1:
@@ -357,7 +355,7 @@ class ThreadRecords:
             ThreadNotFound: there is none.
             ThreadBusy: a run has it.
         """
-        token = self._storage.call(_HOLD, [self._thread(thread_id)], self._named(thread_id))
+        token = self._scripts.call(_HOLD, [self._thread(thread_id)], id=thread_id)
         if token == 0:
             raise ThreadNotFound(thread_id)
         if token == b"":
@@ -371,11 +369,8 @@ class ThreadRecords:
             thread_id: its id; where a run has the thread, or there is none, nothing is changed.
             waiting: whether it waits for someone to resume it.
         """
-        self._storage.call(
-            _NOTE_STATE,
-            [self._thread(thread_id)],
-            self._named(thread_id, status="interrupted" if waiting else "idle"),
-        )
+        status = "interrupted" if waiting else "idle"
+        self._scripts.call(_NOTE_STATE, [self._thread(thread_id)], id=thread_id, status=status)
 
     def delete(self, thread_id: str) -> LeftOver:
         """Remove a thread and its runs; what executes on it is told to stop.
@@ -387,15 +382,15 @@ class ThreadRecords:
         Raises:
             ThreadNotFound: there is none.
         """
-        token = self._storage.call(_DELETE, [self._left_over], self._named(thread_id))
+        token = self._scripts.call(_DELETE, [self._left_over], id=thread_id)
         if token is None:
             raise ThreadNotFound(thread_id)
         return LeftOver(thread_id, int(token))
 
     def cleaned(self, left_over: LeftOver) -> None:
         """Note that the checkpoints of a removed thread are deleted."""
-        given = named(id=left_over.thread_id, token=left_over.token)
-        self._storage.call(_CLEANED, [self._left_over], given)
+        thread_id, token = left_over.thread_id, left_over.token
+        self._scripts.call(_CLEANED, [self._left_over], id=thread_id, token=token)
 
     def sweep(self) -> tuple[list[LeftOver], list[str], bool]:
         """Remove threads that expired, at most 100.
@@ -405,10 +400,10 @@ class ThreadRecords:
             pruned, at most 100, which are given again until they are `pruned` or used; and whether
             there may be more removed ones at once.
         """
-        more, left_over, pruned = self._storage.call(
+        more, left_over, pruned = self._scripts.call(
             _SWEEP_OUT,
             [f"{self._tag}:threads:expiry", self._left_over, f"{self._tag}:threads:building"],
-            named(prefix=self._tag, most=_SWEEP),
+            most=_SWEEP,
         )
         pairs = zip(left_over[::2], left_over[1::2], strict=True)
         return (
@@ -419,12 +414,11 @@ class ThreadRecords:
 
     def pruned(self, thread_id: str) -> None:
         """Note that all but the latest state of a thread is gone."""
-        self._storage.call(_PRUNED, [f"{self._tag}:threads:pruning"], named(id=thread_id))
+        self._scripts.call(_PRUNED, [f"{self._tag}:threads:pruning"], id=thread_id)
 
     def _expire(self) -> None:
         """Remove all threads that expired: what goes over indexes is to find none of them."""
-        given = named(prefix=self._tag, most=_SWEEP)
-        while self._storage.call(_EXPIRE, [f"{self._tag}:threads:expiry"], given):
+        while self._scripts.call(_EXPIRE, [f"{self._tag}:threads:expiry"], most=_SWEEP):
             pass
 
     def search(self, query: ThreadQuery, keep: Keep | None = None) -> ThreadPage:
@@ -460,7 +454,7 @@ class ThreadRecords:
             return sum(1 for _ in (found if keep is None else filter(keep, found)))
         keys, rank, total = self._keys(query), 0, 0
         while rank >= 0:
-            count, rank, rarest = self._storage.call(_COUNT, keys, named(rank=rank))
+            count, rank, rarest = self._scripts.call(_COUNT, keys, rank=rank)
             total += count
             keys.insert(0, keys.pop(rarest - 1))
         return total
@@ -533,7 +527,7 @@ class ThreadRecords:
         self, keys: list[str], order: str, skip: int, wanted: int, names: Sequence[str]
     ) -> tuple[list[Any], int, int]:
         """As `index.find` has it."""
-        return find(self._storage, self._thread(""), keys, order, skip, wanted, names)
+        return find(self._scripts, self._thread(""), keys, order, skip, wanted, names)
 
     def _keys(self, query: ThreadQuery) -> list[str]:
         """The index zsets that a match is in, all of them."""
@@ -544,8 +538,8 @@ class ThreadRecords:
         return [f"{index}:{mark}" for mark in marks] or [index]
 
     def _metadata(self, thread_id: str) -> bytes:
-        given = named(prefix=self._tag, ids=[thread_id], fields=["metadata"])
-        (row,) = self._storage.call(_READ, [self._thread(thread_id)], given)
+        key = self._thread(thread_id)
+        (row,) = self._scripts.call(_READ, [key], ids=[thread_id], fields=["metadata"])
         if row is None:
             raise ThreadNotFound(thread_id)
         metadata: bytes = row[1]
@@ -555,17 +549,11 @@ class ThreadRecords:
         """Those of the threads that are there."""
         remaining = iter(thread_ids)
         while batch := list(islice(remaining, _READ_BATCH)):
-            rows = self._storage.call(
-                _READ,
-                [self._thread(each) for each in batch],
-                named(prefix=self._tag, use=use, ids=batch, fields=_FIELDS),
-            )
+            keys = [self._thread(each) for each in batch]
+            rows = self._scripts.call(_READ, keys, use=use, ids=batch, fields=_FIELDS)
             for thread_id, row in zip(batch, rows, strict=True):
                 if row is not None:
                     yield ThreadRecord.restored(thread_id, row[1:], row[0])
-
-    def _named(self, thread_id: str, **fields: Field) -> list[str | bytes | int]:
-        return named(prefix=self._tag, id=thread_id, **fields)
 
     def _thread(self, thread_id: str) -> str:
         return f"{self._tag}:thread:{thread_id}"

@@ -6,7 +6,8 @@ local function named(list)
     local name, value = list[i], list[i + 1]
     i = i + 2
     if name == '' then
-      name, value = value, {unpack(list, i + 1, i + list[i])}
+      name, value = value, {}
+      for j = 1, tonumber(list[i]) do value[j] = list[i + j] end
       i = i + 1 + #value
     end
     fields[name] = value

@@ -1,7 +1,7 @@
 -- Reads crons.
 -- KEYS  the crons' hashes
--- ARGV  names of fields
+-- ARGV  fields  of the records
 -- Returns {Redis's time in ms, the values of each, ...}.
-local rows = {clock()}
-for _, key in ipairs(KEYS) do table.insert(rows, redis.call('HMGET', key, unpack(ARGV))) end
+local rows, fields = {clock()}, named(ARGV).fields
+for _, key in ipairs(KEYS) do table.insert(rows, redis.call('HMGET', key, unpack(fields))) end
 return rows

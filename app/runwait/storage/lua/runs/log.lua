@@ -3,7 +3,7 @@
 --       runs   of each: id, token, attempt, numbers of its events, their names; as JSON
 --       most   how many events of a run are kept, about
 --       quiet  the life of a log without new events, in ms
---       1, 2 ... the data of all events, one after the other
+--       data   of all events, one after the other
 -- Returns for each run 1, or 0 if it is not the sender's any more: then nothing of it was logged.
 -- A repeated call logs nothing twice.
 local a = named(ARGV)
@@ -16,7 +16,7 @@ for i, run in ipairs(cjson.decode(a.runs)) do
     local key = p .. ':events:' .. id
     for j, name in ipairs(names) do
       local added = redis.pcall('XADD', key, 'MAXLEN', '~', a.most, token .. '-' .. numbers[j],
-        'n', name, 'd', a[tostring(at + j)], 'a', attempt)
+        'n', name, 'd', a.data[at + j], 'a', attempt)
       -- Redis refuses an id twice: it was logged by the first of two calls.
       if added.err and not string.find(added.err, 'equal or smaller', 1, true) then return added end
     end
