@@ -258,6 +258,7 @@ def test_a_run_starts_from_an_earlier_checkpoint(zoo):
     for fields in (
         {"checkpoint_id": after_a["checkpoint_id"]},
         {"checkpoint": after_a["checkpoint"]},
+        {"checkpoint": {"checkpoint_map": {"": after_a["checkpoint_id"]}}},
         {"config": {"configurable": {"checkpoint_id": after_a["checkpoint_id"]}}},
     ):
         document = wait_on(zoo, thread_id, "breakpoints", input=None, **fields).json()
@@ -274,6 +275,10 @@ def test_what_is_not_there_is_a_404_and_makes_nothing(zoo):
     assert (response.status_code, UNKNOWN in response.text) == (404, True)
     response = wait_on(zoo, thread_id, "echo", input={}, checkpoint={"checkpoint_ns": "zz"})
     assert detail(response, 404) == "checkpoint in namespace 'zz' not found"
+    nowhere = {"checkpoint_map": {"": UNKNOWN}}
+    for fields in ({"checkpoint": nowhere}, {"config": {"configurable": nowhere}}):
+        response = wait_on(zoo, thread_id, "echo", input={}, **fields)
+        assert detail(response, 404) == f"checkpoint {UNKNOWN} not found"
     assert get(zoo, f"/threads/{thread_id}/runs") == []
     made = wait_on(
         zoo, "01a20acd-2b83-70b2-a8d5-eb34efcb8230", "echo", input={}, if_not_exists="create"

@@ -15,6 +15,7 @@ from runwait.runs.executor import Start
 from runwait.runs.request import RunRequest
 from runwait.runs.resume import EndedBefore, NothingToResume, check_resume, waiting_interrupts
 from runwait.threads.compatibility import StateIncompatible
+from runwait.threads.states import CheckpointNotFound
 
 
 class State(TypedDict, total=False):
@@ -273,3 +274,54 @@ def test_an_empty_answer_where_several_wait_names_none_of_them(saver):
     executed(ASKING, {"names": []}, "r0", saver)
     with pytest.raises(NothingToResume, match="several interrupts wait"):
         started(ASKING, saver, "r1", 1, command={"resume": {}})
+
+
+NOWHERE = "01980a2e-5c7b-7d3e-8f4a-6b1c2d3e4f50"
+INNER = (
+    StateGraph(State)
+    .add_node("inner", asking("inner"))
+    .add_edge(START, "inner")
+    .compile(checkpointer=True)
+)
+OUTER = StateGraph(State).add_node("sub", INNER).add_edge(START, "sub").compile()
+
+
+@pytest.mark.parametrize(
+    ("point", "missing"),
+    [
+        ({"checkpoint_id": NOWHERE}, NOWHERE),
+        ({"checkpoint_map": {"": NOWHERE}}, NOWHERE),
+        # LangGraph starts from what the map says.
+        ({"checkpoint_id": "<outer>", "checkpoint_map": {"": NOWHERE}}, NOWHERE),
+        ({"checkpoint_map": {"": "<outer>", "sub": NOWHERE}}, NOWHERE),
+        ({"checkpoint_ns": "sub", "checkpoint_id": NOWHERE}, NOWHERE),
+        ({"checkpoint_ns": "zz"}, "in namespace 'zz'"),
+        ({"checkpoint_map": {"": "<outer>", "sub": "<inner>"}}, None),
+        ({"checkpoint_ns": "sub", "checkpoint_id": "<inner>"}, None),
+        ({"checkpoint_id": NOWHERE, "checkpoint_map": {"": "<outer>"}}, None),
+    ],
+)
+@pytest.mark.parametrize("given", [{"input": {"names": []}}, {"command": {"resume": "yes"}}])
+def test_a_run_starts_from_no_checkpoint_that_is_not_there(saver, point, missing, given):
+    executed(OUTER, {"names": []}, "r0", saver)
+    ids = {
+        f"<{name}>": saver.get_tuple(
+            {"configurable": {"thread_id": "t", "checkpoint_ns": place}}
+        ).config["configurable"]["checkpoint_id"]
+        for name, place in (("outer", ""), ("inner", "sub"))
+    }
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: filled(each) for name, each in value.items()}
+        return ids.get(value, value)
+
+    for fields in (
+        {"checkpoint": filled(point)},
+        {"config": {"configurable": filled(point)}},
+    ):
+        if missing is None:
+            started(OUTER, saver, "r1", 1, **fields, **given)
+        else:
+            with pytest.raises(CheckpointNotFound, match=f"^checkpoint {missing} not found$"):
+                started(OUTER, saver, "r1", 1, **fields, **given)

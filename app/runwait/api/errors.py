@@ -98,7 +98,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     GraphNotFound: (HTTPStatus.NOT_FOUND, "{}"),
     VersionNotFound: (HTTPStatus.NOT_FOUND, "{}"),
     AssistantExists: (HTTPStatus.CONFLICT, "{}"),
-    CheckpointNotFound: (HTTPStatus.NOT_FOUND, "checkpoint {} not found"),
+    CheckpointNotFound: (HTTPStatus.NOT_FOUND, "{}"),
     NoGraph: (HTTPStatus.BAD_REQUEST, "{}"),
     CronNotFound: (HTTPStatus.NOT_FOUND, "cron {} not found"),
     CronBusy: (HTTPStatus.CONFLICT, "cron {} is changed by others at the same time"),

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.types import Interrupt
 from uuid_utils.compat import uuid7
 
@@ -416,18 +415,17 @@ class Admission:
     def _refuse_what_the_thread_cannot(
         self, request: RunRequest, graph: Graph, thread_id: str
     ) -> None:
-        point = request.starting_point
+        point = request.named_checkpoints
         if not point and not request.goes_on:
             return
         saver = self._saver_of(graph)
         try:
-            found = saver.get_tuple(_at(thread_id, point))
+            found = resume.start_of(request, saver, thread_id)
         except UnrevivableValue:
             return  # for the graph to say, which may know more types once it is made
-        if point and found is None:
+        except CheckpointNotFound:
             self._thread_records.get(thread_id)
-            namespace = f"in namespace {point.get('checkpoint_ns', '')!r}"
-            raise CheckpointNotFound(point.get("checkpoint_id", namespace))
+            raise
         if not request.goes_on:
             return
         try:
@@ -481,7 +479,3 @@ def _refuse_what_does_not_fit(
         problems += error.problems
     if problems:
         raise UnfitRequest("; ".join(f"{path}: {text}" for path, text in problems))
-
-
-def _at(thread_id: str, point: dict[str, Any]) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **point}}

@@ -133,7 +133,21 @@ class RunRequest:
             for name, value in (self.checkpoint or {}).items()
             if name in _CHECKPOINT and value is not None
         }
-        return point | ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else {})
+        point |= {"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else {}
+        # LangGraph does not look at a map without it.
+        return {"checkpoint_ns": "", **point} if "checkpoint_map" in point else point
+
+    @property
+    def named_checkpoints(self) -> dict[str, str | None]:
+        """The checkpoints of the starting point, by their namespaces; None for the latest there.
+
+        As LangGraph has it: what the map says of a namespace goes before the id.
+        """
+        point = self.starting_point
+        if not point:
+            return {}
+        own = {point.get("checkpoint_ns") or "": point.get("checkpoint_id")}
+        return {**own, **(point.get("checkpoint_map") or {})}
 
     @property
     def configurable(self) -> dict[str, Any]:

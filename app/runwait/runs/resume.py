@@ -26,7 +26,9 @@ from runwait.runs import ending
 from runwait.runs.ending import Outcome
 from runwait.runs.executor import Start
 from runwait.runs.request import RunRequest
+from runwait.storage.checkpoint import UnrevivableValue
 from runwait.threads.compatibility import StateIncompatible, check_next
+from runwait.threads.states import CheckpointNotFound
 
 
 class NothingToResume(Exception):
@@ -47,6 +49,28 @@ class EndedBefore(Exception):
 def latest(saver: Saver, thread_id: str) -> CheckpointTuple | None:
     """The checkpoint that the thread stands at."""
     return saver.get_tuple(_config(thread_id))
+
+
+def start_of(request: RunRequest, saver: Saver, thread_id: str) -> CheckpointTuple | None:
+    """The checkpoint that a run starts from; None where nothing is on its thread yet.
+
+    Raises:
+        CheckpointNotFound: the request names one that is not there, of the graph or a subgraph.
+        UnrevivableValue: it holds what cannot be revived.
+    """
+    named = request.named_checkpoints
+    for namespace, checkpoint_id in named.items():
+        try:
+            found = saver.get_tuple(_config(thread_id, namespace, checkpoint_id))
+        except UnrevivableValue:
+            if not namespace:
+                raise
+            continue
+        if found is None:
+            raise CheckpointNotFound(checkpoint_id or f"in namespace {namespace!r}")
+        if not namespace:
+            start = found
+    return start if "" in named else latest(saver, thread_id)
 
 
 def waiting_interrupts(saved: CheckpointTuple | None, graph_id: str) -> list[Interrupt]:
@@ -94,10 +118,12 @@ def start(
 
     Raises:
         NothingToResume: its resume finds nothing.
+        CheckpointNotFound: there is no such checkpoint to start from.
         StateIncompatible: it would go on with a node that the graph lacks.
         EndedBefore: it had come to its end.
     """
-    saved = latest(saver, thread_id)
+    # LangGraph would begin anew where a checkpoint is not there that it is told to start from.
+    saved = latest(saver, thread_id) if attempt > 1 else start_of(request, saver, thread_id)
     if attempt > 1:
         if saved is not None and saved.metadata.get("run_id") == run_id:
             if _at_breakpoint(graph, saver, request, saved):
@@ -110,8 +136,6 @@ def start(
             return Start(None, from_latest=True)
         # The attempt before may have stored the resume's values: they are no longer waited for.
     elif request.goes_on:
-        if point := request.starting_point:
-            saved = saver.get_tuple({"configurable": {"thread_id": thread_id, **point}})
         check_start(request, graph_id, saved, graph, saver)
     given = request.graph_input()
     if request.resumes and given.resume == {}:
@@ -186,8 +210,11 @@ def _with_saver(config: RunnableConfig, saver: Saver) -> RunnableConfig:
     return cast(RunnableConfig, {"configurable": configurable})
 
 
-def _config(thread_id: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+def _config(
+    thread_id: str, namespace: str = "", checkpoint_id: str | None = None
+) -> RunnableConfig:
+    at = {"checkpoint_id": checkpoint_id} if checkpoint_id else {}
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, **at}}
 
 
 def _is_interrupt_id(text: str) -> bool:

@@ -150,11 +150,12 @@ class Runner:
         if run.kept:
             assert run.token is not None
             # What was begun before goes on from where it stands.
-            elsewhere = run.attempt == 1 and "checkpoint_id" in request.starting_point
+            named = request.named_checkpoints
+            elsewhere = run.attempt == 1 and named.get("") is not None
             checkpointer = partial(
                 self._savers.of, runner=retrying, token=run.token, from_elsewhere=elsewhere
             )
-            if run.attempt > 1 or request.goes_on:
+            if run.attempt > 1 or request.goes_on or named:
                 prepare = partial(
                     resume.start,
                     request=request,

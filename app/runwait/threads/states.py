@@ -70,7 +70,13 @@ EMPTY: Mapping[str, Any] = {
 
 
 class CheckpointNotFound(Exception):
-    """The thread has no checkpoint of this id."""
+    """The thread has no checkpoint of this id, or in this place."""
+
+    # A run that fails with it leaves its thread as it was.
+    leaves_thread = True
+
+    def __init__(self, name: object) -> None:
+        super().__init__(f"checkpoint {name} not found")
 
 
 class NoGraph(Exception):
