@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runwait.runs.ending import Outcome
 from runwait.runs.observer import Observer
 from runwait.runs.run import Run
-from runwait.trace_context import Headers, passed_on
+from runwait.trace_context import Headers, Trace, passed_on
 from runwait.version import __version__
 
 if TYPE_CHECKING:
@@ -212,6 +212,14 @@ class Traces(Observer):
             if why is not None:
                 run.span.set_attribute("runwait.left", why)
             run.span.end()
+
+
+def link(span: Span, trace: Trace) -> None:
+    """Have a span lead to another trace."""
+    from opentelemetry import propagate
+    from opentelemetry.trace import get_current_span
+
+    span.add_link(get_current_span(propagate.extract(trace)).get_span_context())
 
 
 def _inside(span: Span) -> dict[str, str]:

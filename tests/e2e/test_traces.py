@@ -69,6 +69,7 @@ class Sent(NamedTuple):
     service: str
     attributes: dict[str, Any]
     is_error: bool
+    links: list[str]
 
 
 class Collector(Receiver):
@@ -90,6 +91,7 @@ class Collector(Receiver):
                                 resource["service.name"],
                                 _values(span.attributes),
                                 span.status.code == 2,
+                                [link.trace_id.hex() for link in span.links],
                             )
                         )
         return [
@@ -189,6 +191,25 @@ def test_a_run_whose_processes_are_killed_stays_in_its_trace(
     assert (again.attributes["runwait.attempt"], again.parent) == (2, asked.id)
     (told,) = eventually(lambda: receiver.received)
     assert told.headers["traceparent"] == f"00-{trace}-{again.id}-01"
+
+
+def test_the_run_of_a_tool_is_in_the_trace_that_its_call_names(
+    server: Server, collector: Collector
+) -> None:
+    trace = "c" * 32
+    meta = {"traceparent": f"00-{trace}-{CALLER}-01", "tracestate": "vendor=x"}
+    params = {"name": "plain", "arguments": {}, "_meta": meta}
+    called = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    assert server.http.post("/mcp", json=called).json()["result"]["isError"] is False
+    run = collector.one("run plain", trace)
+    assert run.parent == CALLER
+    (asked,) = eventually(
+        lambda: collector.spans(
+            **{"http.route": "/mcp", "runwait.run_id": run.attributes["runwait.run_id"]}
+        )
+    )
+    assert asked.trace != trace
+    assert asked.links == [trace]
 
 
 def test_a_run_that_fails_is_a_span_with_its_error(server: Server, collector: Collector) -> None:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, g, request
 
 from runwait.logs import about
-from runwait.trace_context import id_of
-from runwait.tracing import Traces
+from runwait.trace_context import HEADERS, id_of, passed_on
+from runwait.tracing import Traces, link
 
 
 def register(app: Flask, traces: Traces) -> None:
     """Have each request know its trace, as `g.trace`."""
     app.before_request(partial(_begin, traces))
     app.after_request(partial(_end, traces))
+
+
+def follow(said: Mapping[str, Any]) -> None:
+    """Have the run of a request be in the trace that its body names, as MCP's `_meta` may.
+
+    Whoever wrote the body may have had no hold on the headers, and those may come from a proxy with
+    traces of its own. Where both name the same trace, the headers' place in it is the nearer one.
+    """
+    given = passed_on({name: said[name] for name in HEADERS if isinstance(said.get(name), str)})
+    if given and id_of(given) != id_of(g.trace):
+        if g.span is not None:
+            link(g.span, given)
+        g.trace = given
+        about.set({**about.get(), **id_of(given)})
 
 
 def _begin(traces: Traces) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from runwait.api import current, jsonrpc
+from runwait.api import current, jsonrpc, traced
 from runwait.api.auth import permitted_assistants
 from runwait.api.jsonrpc import INVALID_REQUEST, METHOD_NOT_FOUND, Call, RpcError
 from runwait.api.mcp import eras
@@ -82,6 +82,8 @@ def _check_accept() -> None:
 
 
 def _answer(asked: Call) -> Response:
+    if isinstance(meta := asked.params.get("_meta"), dict):
+        traced.follow(meta)
     era = eras.of(asked)
     if asked.id is None:
         if not asked.method.startswith("notifications/"):
