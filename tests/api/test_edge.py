@@ -166,7 +166,16 @@ class TestOtherOrigins:
         exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
         assert {"Location", "Content-Location", "X-Pagination-Total"} < {*exposed}
         assert "Access-Control-Allow-Credentials" not in answer.headers
-        assert "Origin" in answer.headers["Vary"]
+
+    @pytest.mark.parametrize("origin", [ORIGIN, "https://evil.example", None])
+    @pytest.mark.parametrize("path", ["/where", "/nope", "/fault"])
+    def test_never_share_a_cached_answer_with_those_that_are_allowed(self, path, origin):
+        given = {"Origin": origin} if origin else {}
+        answer = ask(app_of(HttpOptions(cors=Cors([ORIGIN]))), path, **given)
+        assert answer.headers.getlist("Vary") == ["Origin"]
+        for cors in (Cors(["*"]), None):
+            # All origins get the same, and may share it.
+            assert "Vary" not in ask(app_of(HttpOptions(cors=cors)), path, **given).headers
 
     def test_ask_beforehand_and_are_told_what_they_may(self):
         cors = Cors([ORIGIN], methods=["POST"], headers=["X-Api-Key"], credentials=True, max_age=7)

@@ -111,9 +111,19 @@ def _allow_origins(app: Flask, cors: Cors) -> None:
         max_age=cors.max_age,
         send_wildcard=any_origin,
         always_send=False,
+        # Only those that are allowed would get it.
+        vary_header=False,
         # after_request, which is all that is left then, sees to each answer.
         intercept_exceptions=False,
     )
+    if not any_origin:
+        app.after_request(_vary)
+
+
+def _vary(response: Response) -> Response:
+    """Tell caches that pages of another origin, or none, may get another answer."""
+    response.headers.add("Vary", "Origin")
+    return response
 
 
 def _whole(pattern: str, flags: re.RegexFlag) -> Any:
