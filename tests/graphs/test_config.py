@@ -230,13 +230,67 @@ def test_what_would_keep_somebody_out_is_refused_until_it_works(write, document,
         read(write({"graphs": {"a": TARGET}, **document}))
 
 
+@pytest.mark.parametrize(
+    ("document", "key", "meant"),
+    [
+        ({"auth": {"pth": "./a.py:b"}}, "auth.pth", "path"),
+        ({"auth": {"Path": "./a.py:b"}}, "auth.Path", "path"),
+        ({"auth": {"path": "./a.py:b", "paths": []}}, "auth.paths", "path"),
+        ({"auht": {"path": "./a.py:b"}}, "auht", "auth"),
+        ({"Auth": {"path": "./a.py:b"}}, "Auth", "auth"),
+        ({"encyption": {"path": "./a.py:b"}}, "encyption", "encryption"),
+        ({"http": {"disable_metta": True}}, "http.disable_metta", "disable_meta"),
+        (
+            {"http": {"enable_custom_routes_auth": True}},
+            "http.enable_custom_routes_auth",
+            "enable_custom_route_auth",
+        ),
+        (
+            {"http": {"configurable_headers": {"includes": ["*"], "exlcudes": ["x-a"]}}},
+            "http.configurable_headers.exlcudes",
+            "excludes",
+        ),
+        ({"webhooks": {"urls": {}}}, "webhooks.urls", "url"),
+        (
+            {"webhooks": {"url": {"allow_domains": ["a.example"]}}},
+            "webhooks.url.allow_domains",
+            "allowed_domains",
+        ),
+    ],
+)
+def test_what_seems_meant_to_keep_somebody_out_is_refused_if_it_is_misspelt(
+    write, document, key, meant
+):
+    path = write({"graphs": {"a": TARGET}, **document})
+    with pytest.raises(GraphLoadError) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path}: {key}: is no key; if {meant} is meant, ")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"author": "Ada", "authors": [{"name": "Ada"}]},
+        {"auth": {"path": "./a.py:b", "cache": {}, "openapi": {}, "disable_studio_auth": True}},
+        {"http": {"app": "./a.py:b", "future": 1}, "tool": {"x": 1}},
+    ],
+)
+def test_what_is_like_no_protection_stops_no_start(write, document):
+    read(write({"graphs": {"a": TARGET}, **document}))
+
+
 def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
     document = {
-        "http": {"app": "./app.py:app", "logging_headers": {"includes": ["x-a"]}, "cros": {}},
+        "http": {
+            "app": "./app.py:app",
+            "logging_headers": {"includes": ["x-a"]},
+            "cros": {},
+            "cors": {"allow_origin": []},
+        },
         "store": {"index": {"dims": 1536}, "ttl": {}},
         "checkpointer": {"ttl": {"default_tll": 10}, "path": "./saver.py:make"},
         "priority": {"path": "./priority.py:of"},
-        "webhooks": {"url": {"allow_domains": ["a.example"]}},
+        "webhooks": {"url": {}, "haeders": {}},
         "ui": {"agent": "./ui.tsx"},
         "python_version": "3.11",
     }
@@ -244,7 +298,7 @@ def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
 
     names = (
         "ui, http.logging_headers, checkpointer.path, priority.path, http.cros, "
-        "checkpointer.ttl.default_tll, webhooks.url.allow_domains"
+        "http.cors.allow_origin, checkpointer.ttl.default_tll, webhooks.haeders"
     )
     assert read(path).warning == f"{path}: of no effect yet: {names}"
     assert read(write({"graphs": {"a": TARGET}})).warning is None

@@ -56,6 +56,27 @@ def test_keys_let_in_and_may_be_isolated(project):
     assert isolated.isolates
 
 
+@pytest.mark.parametrize(
+    ("keys", "auth"),
+    [
+        (None, {"disable_studio_auth": True}),
+        (None, {"path": None, "cache": {"cache_keys": ["a"]}}),
+        (None, {"module": "./my_auth.py:auth"}),
+        # Everybody who has a key would be let in, where handlers were to decide.
+        ("a", {"module": "./my_auth.py:auth"}),
+    ],
+)
+def test_an_auth_that_protects_nothing_stops_the_start(project, keys, auth):
+    with pytest.raises(GraphLoadError, match=r"langgraph\.json: auth: protects nothing"):
+        access_of(Settings(api_keys=keys), project(auth=auth))
+
+
+def test_where_keys_protect_an_auth_may_say_less(project):
+    config = project(auth={"disable_studio_auth": True})
+    assert isinstance(access_of(Settings(api_keys="a"), config), KeyAccess)
+    assert access_of(Settings(), project(auth={})) is None
+
+
 @pytest.mark.parametrize("keys", [None, "a"])
 def test_the_projects_own_auth_decides_where_there_is_one(project, keys):
     config = project(auth={"path": "./my_auth.py:auth"})
@@ -125,7 +146,11 @@ def test_isolated_keys_and_auth_exclude_each_other(project):
         ({"host": "0.0.0.0", "api_keys": "a"}, {}, []),
         ({"host": "0.0.0.0"}, {"auth": {"path": "x"}}, []),
         ({"api_keys": "a"}, {"auth": {"path": "x"}}, ["API_KEYS is of no effect"]),
-        ({}, {"auth": {"disable_studio_auth": True}}, ["auth is of no effect without auth.path"]),
+        (
+            {"api_keys": "a"},
+            {"auth": {"disable_studio_auth": True}},
+            ["auth is of no effect without auth.path"],
+        ),
         ({}, {"auth": {"path": "x", "disable_studio_auth": False}}, ["disable_studio_auth"]),
         ({}, {"auth": {"path": "x", "disable_studio_auth": True}}, []),
     ],

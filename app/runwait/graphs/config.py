@@ -9,6 +9,7 @@ say `"execution": "sync"` or `"async"`, which overrides how it would be run.
 import json
 import logging
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +28,18 @@ _UNSUPPORTED = {
 }
 
 # All that these sections may hold; a key that is none of these is most likely misspelt.
-_KNOWN = {
+KNOWN = {
     "http": (
         *("app", "enable_custom_route_auth", "mount_prefix", "cors"),
         *("configurable_headers", "logging_headers", "middleware_order"),
         *("disable_assistants", "disable_threads", "disable_runs", "disable_store", "disable_mcp"),
         *("disable_a2a", "disable_meta", "disable_webhooks", "disable_ui"),
     ),
+    "http.cors": (
+        *("allow_origins", "allow_origin_regex", "allow_methods", "allow_headers"),
+        *("allow_credentials", "expose_headers", "max_age"),
+    ),
+    "http.configurable_headers": ("includes", "include", "excludes", "exclude"),
     "store": ("index", "ttl"),
     "store.index": ("embed", "dims", "fields"),
     "store.ttl": ("default_ttl", "refresh_on_read", "sweep_interval_minutes", "omit_expired"),
@@ -49,6 +55,16 @@ _KNOWN = {
         "max_url_length",
         "disable_loopback",
     ),
+}
+
+# Of these, the keys that keep somebody out, or something in: misspelt, they would keep out nobody.
+_KEEPS_OUT = {
+    "": ("auth", "encryption"),
+    "auth": ("path",),
+    "http": tuple(each for each in KNOWN["http"] if each.startswith(("disable_", "enable_"))),
+    "http.configurable_headers": ("excludes", "exclude"),
+    "webhooks": ("url",),
+    "webhooks.url": KNOWN["webhooks.url"],
 }
 
 
@@ -151,15 +167,23 @@ def read(path: Path) -> LanggraphConfig:
 
 
 def _refuse_what_keeps_out(path: Path, document: dict[str, Any]) -> None:
-    """Refuse a file that relies on a protection which is not there yet."""
+    """Refuse a file that relies on a protection which is not there, or not under this name."""
     if asked := [key for key in ("encryption",) if document.get(key)]:
         reason = "not supported yet, and without it more would be let in than is meant: remove it"
         raise GraphLoadError(path, ", ".join(asked), reason)
+    for key, names in _KEEPS_OUT.items():
+        for name, value in _inner(document, key).items():
+            # At the top there may be keys of other tools.
+            if name in KNOWN.get(key, names) or not (key or isinstance(value, dict)):
+                continue
+            for meant in get_close_matches(name.lower(), names, 1, 0.7):
+                reason = f"is no key; if {meant} is meant, more would be let in than that allows"
+                raise GraphLoadError(path, f"{key}.{name}" if key else name, reason)
 
 
 def _sections(path: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The objects in the file; of those that mean something here, none may be anything else."""
-    for key in _KNOWN:
+    for key in KNOWN:
         # Passed over, `auth` would let everybody in.
         if not isinstance(document.get(key), dict | None):
             raise GraphLoadError(path, key, "must be an object")
@@ -170,12 +194,17 @@ def _unsupported(document: dict[str, Any]) -> list[str]:
     found = [key for key in ("ui",) if document.get(key)]
     for key, names in _UNSUPPORTED.items():
         found += [f"{key}.{name}" for name in names if _object(document.get(key)).get(name)]
-    for key, names in _KNOWN.items():
-        section: Any = document
-        for part in key.split("."):
-            section = _object(section.get(part))
-        found += [f"{key}.{name}" for name in section if name not in names]
+    for key, names in KNOWN.items():
+        found += [f"{key}.{name}" for name in _inner(document, key) if name not in names]
     return found
+
+
+def _inner(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object at a key such as store.index, the document itself at none; empty if it is none."""
+    section = document
+    for part in key.split(".") if key else ():
+        section = _object(section.get(part))
+    return section
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from runwait.auth.access import Access, KeyAccess
 from runwait.auth.keys import ApiKeys
-from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.config import KNOWN, GraphLoadError, LanggraphConfig
 from runwait.options.section import Section
 from runwait.settings import Settings
 
@@ -22,6 +22,9 @@ def access_of(settings: Settings, config: LanggraphConfig) -> Access | None:
     keys = ApiKeys(settings.api_keys) if settings.api_keys else None
     target = config.section("auth").get("path")
     if target is None:
+        if _protects_nothing(config, keys):
+            reason = "protects nothing without auth.path: give it, remove auth, or set API_KEYS"
+            raise GraphLoadError(config.path, "auth", reason)
         return KeyAccess(keys, isolates=settings.isolate_keys) if keys else None
     # Not at the start: most services have no auth of their own.
     from langgraph_sdk import Auth
@@ -67,6 +70,12 @@ def notes(settings: Settings, config: LanggraphConfig) -> Iterator[str]:
         yield f"{config.path}: auth is of no effect without auth.path"
     if auth.get("disable_studio_auth") is False:
         yield f"{config.path}: auth.disable_studio_auth: nobody is let in for using Studio"
+
+
+def _protects_nothing(config: LanggraphConfig, keys: ApiKeys | None) -> bool:
+    """Whether whoever wrote an `auth` without a path counts on a protection that is not there."""
+    auth = config.section("auth")
+    return bool(auth) and (keys is None or not auth.keys() <= {*KNOWN["auth"]})
 
 
 def is_loopback(host: str) -> bool:
