@@ -173,14 +173,14 @@ def _at_breakpoint(
     request: RunRequest,
     saved: CheckpointTuple,
 ) -> bool:
-    """Whether the run stopped where the checkpoint stands, by its own breakpoints."""
-    if request.interrupt_before:
-        upcoming = _tasks(graph, saver, saved.config)
-        if _hits(graph, request.interrupt_before, upcoming):
-            return True
-    if request.interrupt_after and saved.parent_config is not None:
-        done = _tasks(graph, saver, saved.parent_config)
-        return _hits(graph, request.interrupt_after, done)
+    """Whether a run stopped where its checkpoint stands, by its breakpoints or its graph's."""
+    # As LangGraph has it, those of a request take the place of those that a graph has of its own.
+    before = request.interrupt_before or graph.interrupt_before_nodes
+    if before and _hits(graph, before, _tasks(graph, saver, saved.config)):
+        return True
+    after = request.interrupt_after or graph.interrupt_after_nodes
+    if after and saved.parent_config is not None:
+        return _hits(graph, after, _tasks(graph, saver, saved.parent_config))
     return False
 
 
