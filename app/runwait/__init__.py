@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> Flask:
     traced.register(app, traces)
     edge.register(app, settings, http)
     auth.register(app, access)
-    openapi.register(app, config, guarded=access is not None)
+    openapi.register(app, config, access)
     if settings.rate_limit:
         rate_limit.register(app, settings.rate_limit, service.counters())
     if (own := own_routes.own_app(config, http)) is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from runwait import create_app
 from runwait.api import openapi
 from runwait.api.openapi import describe
 from runwait.api.operation import declared_by
-from runwait.graphs.config import LanggraphConfig
+from runwait.graphs.config import GraphLoadError, LanggraphConfig
 from runwait.settings import Settings
 from tests.compare.openapi import facts
 
@@ -207,17 +208,18 @@ def test_every_example_of_a_body_is_valid(app, document):
 
 class TestGuarded:
     @staticmethod
-    def described(app: Flask, auth: dict[str, Any]) -> dict[str, Any]:
+    def described(app: Flask, auth: dict[str, Any], *, by_keys: bool = False) -> dict[str, Any]:
         """The description of the app, if callers must be known."""
         config = LanggraphConfig(Path(), {}, (), {}, sections={"auth": auth})
-        openapi.register(app, config, guarded=True)
+        openapi.register(app, config, SimpleNamespace(asks_for_keys=by_keys))
         try:
             return json.loads(json.dumps(describe(app)))
         finally:
             del app.extensions["openapi.guard"]
 
     def test_says_that_a_key_is_needed_and_where_it_is_not(self, app):
-        document = self.described(app, {})
+        # Also where the project's auth says no more than who may do what.
+        document = self.described(app, {"path": "./auth.py:auth"}, by_keys=True)
         assert [*OpenAPIV31SpecValidator(document).iter_errors()] == []
         assert document["security"] == [{"key": []}, {"bearer": []}]
         for path in ("/ok", "/ready", "/docs", "/openapi.json"):
@@ -233,6 +235,13 @@ class TestGuarded:
         document = self.described(app, {"openapi": given})
         assert document["components"]["securitySchemes"] == {"ours": scheme}
         assert document["security"] == [{"ours": ["read"]}]
+
+    @pytest.mark.parametrize(
+        "said", [5, [], {"securitySchemes": 5}, {"security": {}}, {"security": [5]}], ids=str
+    )
+    def test_stops_the_start_where_the_project_says_it_wrong(self, app, said):
+        with pytest.raises(GraphLoadError, match=r"auth\.openapi"):
+            self.described(app, {"openapi": said})
 
     def test_says_nothing_where_nobody_is_asked(self, document):
         assert "security" not in document

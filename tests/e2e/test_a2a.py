@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -98,6 +99,16 @@ def kinds(told: list[dict[str, Any]]) -> list[str]:
     return [
         state(each["statusUpdate"]) if "statusUpdate" in each else next(iter(each)) for each in told
     ]
+
+
+@contextmanager
+def following(server: Server, agent: str, task_id: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """The events of a task, as they come."""
+    body = {"jsonrpc": "2.0", "id": 7, "method": "SubscribeToTask", "params": {"id": task_id}}
+    url = f"{server.url}/a2a/{agent}"
+    with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        yield events(response.iter_lines())
 
 
 def text_of(told: list[dict[str, Any]]) -> str:
@@ -438,11 +449,64 @@ class TestQuestions:
         message = said("yes", taskId=task["id"])
         assert refused(ask(zoo, "chat", "SendMessage", message=message)) == -32004
 
-    def test_who_follows_one_that_waits_is_told_that_it_does(self, zoo: Server) -> None:
+    def test_who_follows_one_that_waits_is_told_what_comes_of_it(self, zoo: Server) -> None:
         task = send(zoo, "chat", "May I?")
-        response = ask(zoo, "chat", "SubscribeToTask", id=task["id"])
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-        assert [*events(iter(response.text.splitlines()))] == [{"task": task}]
+        with following(zoo, "chat", task["id"]) as told:
+            assert next(told) == {"task": task}
+            send(zoo, "chat", "yes of course", taskId=task["id"])
+            rest = list(told)
+        assert kinds(rest)[0] == "WORKING" and kinds(rest)[-1] == "COMPLETED"
+        assert text_of(rest) == "yes of course"
+
+    def test_who_follows_one_that_waits_again_is_told_that_it_does(
+        self, zoo: Server, tmp_path: Path
+    ) -> None:
+        task = send(zoo, "asks_twice", {"file": str(tmp_path / "notes")})
+        with following(zoo, "asks_twice", task["id"]) as told:
+            next(told)
+            again = send(zoo, "asks_twice", "one", taskId=task["id"])
+            assert kinds(list(told)) == ["WORKING", "INPUT_REQUIRED"]
+        assert state(again) == "INPUT_REQUIRED"
+
+    def test_who_follows_one_that_is_never_answered_is_told_so(self, zoo: Server) -> None:
+        task = send(zoo, "chat", "May I?")
+        with following(zoo, "chat", task["id"]) as told:
+            next(told)
+            assert state(result(ask(zoo, "chat", "CancelTask", id=task["id"]))) == "CANCELED"
+            assert kinds(list(told)) == ["CANCELED"]
+        task = send(zoo, "chat", "May I?")
+        with following(zoo, "chat", task["id"]) as told:
+            next(told)
+            # Its context goes on with something else, of which nothing is told here.
+            send(zoo, "chat", "hello", contextId=task["contextId"])
+            assert kinds(list(told)) == ["CANCELED"]
+
+
+class TestBreakpoints:
+    @pytest.mark.parametrize(
+        ("part", "names"), [("go on", ["a", "b", "c"]), ({"names": ["x"]}, ["a", "x", "b", "c"])]
+    )
+    def test_are_passed_by_any_message_and_take_data(
+        self, zoo: Server, part: Any, names: list[str]
+    ) -> None:
+        task = send(zoo, "stops_before_b", {"names": []})
+        assert state(task) == "INPUT_REQUIRED"
+        assert "breakpoint" in task["status"]["message"]["parts"][0]["text"]
+        listed = result(ask(zoo, "stops_before_b", "ListTasks", contextId=task["contextId"]))
+        assert [state(each) for each in listed["tasks"]] == ["INPUT_REQUIRED"]
+        message = said([5], taskId=task["id"])
+        assert refused(ask(zoo, "stops_before_b", "SendMessage", message=message)) == -32602
+        done = send(zoo, "stops_before_b", part, taskId=task["id"])
+        assert (state(done), done["id"]) == ("COMPLETED", task["id"])
+        assert done["artifacts"][0]["parts"][0]["data"]["names"] == names
+        shown = {"text": part} if isinstance(part, str) else {"data": part}
+        assert done["history"][-1]["parts"] == [shown]
+
+    def test_can_be_where_a_task_ends(self, zoo: Server) -> None:
+        task = send(zoo, "stops_before_b", {"names": []})
+        assert state(result(ask(zoo, "stops_before_b", "CancelTask", id=task["id"]))) == "CANCELED"
+        message = said("go on", taskId=task["id"])
+        assert refused(ask(zoo, "stops_before_b", "SendMessage", message=message)) == -32004
 
 
 class TestAtWork:
@@ -478,16 +542,9 @@ class TestAtWork:
     def test_who_follows_a_task_is_told_all_of_it(self, zoo: Server, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
         task = send(zoo, "chat", "one two three", {"gate": str(gate)}, at_once=True)
-        body = {
-            "jsonrpc": "2.0",
-            "id": 7,
-            "method": "SubscribeToTask",
-            "params": {"id": task["id"]},
-        }
-        url = f"{zoo.url}/a2a/chat"
-        with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
+        with following(zoo, "chat", task["id"]) as answers:
             told = []
-            for each in events(response.iter_lines()):
+            for each in answers:
                 told.append(each)
                 if text_of(told) == "one ":
                     gate.touch()
@@ -512,7 +569,9 @@ def test_lists_are_paged_and_filtered(zoo: Server) -> None:
     assert listed == made[::-1]
     for wanted, ids in (("INPUT_REQUIRED", made[2:]), ("COMPLETED", made[1::-1]), ("FAILED", [])):
         status = f"TASK_STATE_{wanted}"
-        page = result(ask(zoo, "chat", "ListTasks", contextId=context_id, status=status))
+        # What the protocol does not know is ignored.
+        asked = ask(zoo, "chat", "ListTasks", contextId=context_id, status=status, nobody="x")
+        page = result(asked)
         assert [each["id"] for each in page["tasks"]] == ids
     page = result(
         ask(zoo, "chat", "ListTasks", contextId=context_id, includeArtifacts=True, historyLength=0)

@@ -20,7 +20,9 @@ from runwait.api.answers import answer
 from runwait.api.operation import Answer, Operation, declared_by, operation
 from runwait.api.resources import Error
 from runwait.api.schemas import AN_ID, Batch, Texts
+from runwait.auth.access import Access
 from runwait.graphs.config import LanggraphConfig
+from runwait.options.section import Section
 from runwait.serialization import dumps
 from runwait.version import __version__
 
@@ -81,12 +83,26 @@ _REQUEST_ID = {
 }
 
 
-def register(app: Flask, config: LanggraphConfig, *, guarded: bool) -> None:
-    """Have the description say how a caller is known, where that is asked."""
-    if guarded:
-        said = config.section("auth")
+def register(app: Flask, config: LanggraphConfig, access: Access | None) -> None:
+    """Have the description say how a caller is known, where that is asked.
+
+    Raises:
+        GraphLoadError: `auth.openapi` of langgraph.json is not as it must be.
+    """
+    said = Section.of(config, "auth").inner("openapi")
+    said.inner("securitySchemes")
+    said.items("security", "objects", lambda each: isinstance(each, dict))
+    if access is not None:
         # What the project's own code asks for is the project's to say.
-        app.extensions["openapi.guard"] = said.get("openapi") or ({} if said.get("path") else KEYS)
+        known = KEYS if access.asks_for_keys else {}
+        app.extensions["openapi.guard"] = said.given or known
+
+
+def guard() -> dict[str, Any]:
+    """How a caller is known: `securitySchemes` and `security`, as OpenAPI has them; {} where nobody
+    is asked, or nobody says how."""
+    said: dict[str, Any] = current_app.extensions.get("openapi.guard", {})
+    return said
 
 
 @blueprint.get("/openapi.json")
@@ -182,10 +198,10 @@ def describe(app: Flask) -> dict[str, Any]:
                 },
             )
     made: dict[str, Any] = spec.to_dict()
-    if guard := app.extensions.get("openapi.guard"):
-        schemes = guard.get("securitySchemes", {})
+    if known := app.extensions.get("openapi.guard"):
+        schemes = known.get("securitySchemes") or {}
         made["components"]["securitySchemes"] = schemes
-        made["security"] = guard.get("security") or [{name: []} for name in schemes]
+        made["security"] = known.get("security") or [{name: []} for name in schemes]
     if (own := app.extensions.get("openapi.own")) is not None:
         _add_own(made, own)
     return made

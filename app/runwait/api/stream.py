@@ -263,8 +263,9 @@ class ThreadStream(EventStream):
         return super()._piece_of(given)
 
 
-THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
-_MODES = {events.METADATA: "lifecycle", "state_update": "state_update"}
+STATE_UPDATE = "state_update"
+THREAD_STREAM_MODES = ("run_modes", "lifecycle", STATE_UPDATE)
+_MODES = {events.METADATA: "lifecycle", STATE_UPDATE: STATE_UPDATE}
 _ALWAYS = frozenset({events.METADATA, events.ERROR, events.END, "feedback"})
 # Line ends for some readers, and for others none.
 _ESCAPED = (

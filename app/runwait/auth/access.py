@@ -23,9 +23,11 @@ class Access(Protocol):
         isolates: whether what one caller made is not there for another, also where a run is asked
             for by an assistant, and in the graphs' store.
         guards_own_routes: whether it is asked of the project's own routes too.
+        asks_for_keys: whether it is API_KEYS that let somebody in.
     """
 
     isolates: bool
+    asks_for_keys: bool
     guards_own_routes: bool
 
     def caller(self, request: Request) -> User:
@@ -59,6 +61,7 @@ class Access(Protocol):
 class KeyAccess:
     """Whoever has a key may do all there is to be done, or all to what is its own."""
 
+    asks_for_keys = True
     guards_own_routes = True
 
     def __init__(self, keys: ApiKeys, *, isolates: bool = False) -> None:

@@ -77,6 +77,7 @@ class CustomAccess:
         """
         self.guards_own_routes = guards_own_routes
         self._authenticate = auth._authenticate_handler
+        self.asks_for_keys = self._authenticate is None
         self._handlers = {
             where: handlers[-1] for where, handlers in auth._handlers.items() if handlers
         }

@@ -39,6 +39,7 @@ from runwait.storage.records import (
     RunRecord,
     RunRecords,
     RunStatus,
+    UnreadableRecord,
     Verdict,
 )
 from runwait.storage.threads import LeftOver, ThreadBusy, ThreadNotFound, ThreadRecords
@@ -406,6 +407,25 @@ class Admission:
         graph = self._graphs[self._assistants.resolve(assistant_id).graph_id]
         found = resume.latest(self._saver_of(graph), thread_id)
         return resume.waiting_interrupts(found, graph.graph_id)
+
+    def at_breakpoint(self, record: RunRecord) -> bool:
+        """Whether a run stopped at a breakpoint, and its thread stands there still.
+
+        Raises:
+            StorageUnavailable: Redis is away.
+        """
+        graph = self._graphs.get(record.graph_id)
+        if graph is None or graph.compiled is None:
+            return False
+        saver = self._saver_of(graph)
+        try:
+            found = resume.latest(saver, record.thread_id)
+            if found is None or found.metadata.get("run_id") != record.run_id:
+                return False
+            request = RunRequest.restored(record)
+            return resume.at_breakpoint(graph.compiled, saver, request, found)
+        except (UnrevivableValue, UnreadableRecord):
+            return False
 
     def _saver_of(self, graph: Graph) -> Saver:
         if graph.compiled is None:

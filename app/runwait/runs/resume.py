@@ -126,7 +126,7 @@ def start(
     saved = latest(saver, thread_id) if attempt > 1 else start_of(request, saver, thread_id)
     if attempt > 1:
         if saved is not None and saved.metadata.get("run_id") == run_id:
-            if _at_breakpoint(graph, saver, request, saved):
+            if at_breakpoint(graph, saver, request, saved):
                 raise EndedBefore(ending.interrupted(_values(graph, saver, saved), []))
             try:
                 check_next(saved, graph, saver)
@@ -167,7 +167,7 @@ def check_start(
         check_next(saved, graph, saver)
 
 
-def _at_breakpoint(
+def at_breakpoint(
     graph: AnyPregel,
     saver: Saver,
     request: RunRequest,

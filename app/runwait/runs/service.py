@@ -708,6 +708,10 @@ class Service:
         """What a thread waits for answers to; see Admission.waiting_on."""
         return self._admission.waiting_on(thread_id, assistant_id)
 
+    def at_breakpoint(self, record: RunRecord) -> bool:
+        """Whether a run stopped at a breakpoint; see Admission.at_breakpoint."""
+        return self._admission.at_breakpoint(record)
+
     def of_thread(
         self, thread_id: str, limit: int, offset: int, status: str | None
     ) -> list[RunRecord]:

@@ -169,6 +169,10 @@ class Threads:
         record = self._records.patch(thread_id, metadata or {}, ttl=ttl)
         return None if minimal else self._public(record)
 
+    def tell(self, thread_id: str) -> None:
+        """Have those who follow a thread that waits for an answer look at it again."""
+        self._records.note_state(thread_id, waiting=True)
+
     def delete(self, thread_id: str) -> None:
         """Remove a thread with its runs and checkpoints; a run that executes is stopped."""
         self._clean_if_possible([self._records.delete(thread_id)])

@@ -10,19 +10,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Response, g, request
 
-from runwait.api import current, fields, jsonrpc
+from runwait.api import current, fields, jsonrpc, openapi
 from runwait.api.a2a import dialects
-from runwait.api.a2a.answers import Updates, Whole, frame
+from runwait.api.a2a.answers import Updates, Waiting, Whole
 from runwait.api.a2a.dialects import NEW, OLD, Data, Dialect, Json, Message, Task, Text, wrong
-from runwait.api.a2a.tasks import AGENT, MESSAGE, TASK, WITHDRAWN, TaskRuns, Tasks
+from runwait.api.a2a.tasks import AGENT, MESSAGE, SAID, TASK, WITHDRAWN, TaskRuns, Tasks
 from runwait.api.answers import answer
 from runwait.api.auth import authorize, permit_assistant, permit_thread
 from runwait.api.edge import here
@@ -162,19 +163,21 @@ class _Agent:
             raise wrong(problems([(f"message.parts: {path}", text) for path, text in found]))
         return given
 
-    def answer_of(self, message: Message, found: TaskRuns) -> Any:
-        """The answer to what a task asked, of a message."""
+    def going_on(self, message: Message, found: TaskRuns) -> Json:
+        """What the run is asked that goes on with a task, of a message."""
         texts = [each.text for each in message.parts if isinstance(each, Text)]
         given = _data(message)
         if texts and len(texts) < len(message.parts):
             raise wrong("message.parts: an answer is text or data, not both")
         waiting = self.service.waiting_on(found.latest.thread_id, self.assistant.assistant_id)
         ids = {each.id for each in waiting}
+        if not ids:
+            return _past_breakpoint(texts, given)
         if len(ids) > 1 and not (isinstance(given, dict) and given and given.keys() <= ids):
             raise wrong(f"message.parts: must be data with answers by their ids: {sorted(ids)}")
         if not texts and given is None:
             raise wrong("message.parts: an answer must not be null")
-        return "\n".join(texts) if texts else given
+        return {"command": {"resume": "\n".join(texts) if texts else given}}
 
     def request(self, message: Message, found: TaskRuns | None, **asked: Any) -> RunRequest:
         """The run that a message asks for."""
@@ -184,10 +187,9 @@ class _Agent:
         if found is not None:
             metadata[TASK] = found.task_id
             thread_id = found.latest.thread_id
-            asked |= {
-                "command": {"resume": self.answer_of(message, found)},
-                "multitask_strategy": "reject",
-            }
+            asked |= {**self.going_on(message, found), "multitask_strategy": "reject"}
+            if "command" not in asked:
+                metadata[SAID] = message.text
         else:
             asked["input"] = self.input(message)
         if thread_id is not None:
@@ -212,6 +214,19 @@ class _Agent:
                 self.service.threads.patch(thread_id, metadata=mark, minimal=True)
         except ThreadNotFound:
             return  # it is made with the run's metadata, or refused
+
+
+def _past_breakpoint(texts: Sequence[str], given: Any) -> Json:
+    """What the run is asked that goes on where a graph stopped at a breakpoint.
+
+    What a text says is not the graph's: between a model's call of a tool and that, a message of a
+    user would fit nowhere.
+    """
+    if texts or given in (None, {}):
+        return {"input": None}
+    if not isinstance(given, dict):
+        raise wrong("message.parts: data must be an object, which is laid over the graph's state")
+    return {"command": {"update": given}}
 
 
 def _data(message: Message) -> Any:
@@ -329,6 +344,7 @@ def _cancel(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
     if task.state == "input-required":
         withdrawn = {WITHDRAWN: latest.run_id}
         service.threads.patch(latest.thread_id, metadata=withdrawn, minimal=True)
+        service.threads.tell(latest.thread_id)
         return asked.result(conclude())
     follower = service.join(latest.thread_id, latest.run_id)
     try:
@@ -360,11 +376,29 @@ def _subscribe(agent: _Agent, asked: Call, dialect: Dialect) -> Response:
         text = f"task {found.task_id} is {task.state}; there is nothing to come of it"
         raise dialects.refusal(dialects.UNSUPPORTED, text)
     if task.state == "input-required":
-        only = frame(asked.id, dialect.sent(dialect.task(task)))
-        return Response(only, mimetype=Updates.mimetype)
+        return _wait_for_answer(agent, asked, dialect, found)
     follower = agent.service.join_stream(latest.thread_id, latest.run_id, (0, 0))
     g.thread_id, g.run_id = follower.thread_id, follower.run_id
     body = Updates(follower, pause(), asked.id, agent.service, agent.tasks, dialect, task)
+    return body.response({})
+
+
+def _wait_for_answer(agent: _Agent, asked: Call, dialect: Dialect, found: TaskRuns) -> Response:
+    """Answer with a task that requires input, and what comes of it once somebody gives that."""
+    thread_id = found.latest.thread_id
+    filters = authorize("threads", "read", {"thread_id": UUID(thread_id)})
+    follower = agent.service.stream_thread(thread_id, None, filters)
+    try:
+        # It may have been answered before it was followed.
+        task = agent.tasks.task(agent.tasks.find(found.task_id))
+    except BaseException:
+        follower.close()
+        raise
+    if task.state != "input-required":
+        follower.close()
+        return _subscribe(agent, asked, dialect)
+    g.thread_id = thread_id
+    body = Waiting(follower, pause(), asked.id, agent.service, agent.tasks, dialect, task)
     return body.response({})
 
 
@@ -500,6 +534,7 @@ def _card(assistant_id: str) -> Response:
         "defaultInputModes": inputs,
         "defaultOutputModes": ["text/plain", "application/json"],
         "skills": [skill],
+        **dialects.known_by(openapi.guard()),
     }
     response = answer(shown)
     # Whoever keeps it for several must not: it may depend on who asks.

@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from runwait.api.a2a.dialects import Dialect, Json, Part, Task, Text
 from runwait.api.a2a.tasks import Tasks, text_of
 from runwait.api.jsonrpc import Place, RpcError, error_message, message
-from runwait.api.stream import Document, EventStream, frame_of
+from runwait.api.stream import STATE_UPDATE, Document, EventStream, frame_of
 from runwait.runs import events
 from runwait.runs.events import Cut, End, Event, Follower, Given
 from runwait.runs.service import Service
@@ -167,6 +169,71 @@ class Updates(Whole):
 
     def _frame(self, result: Json) -> bytes:
         return frame(self._place, result)
+
+
+@dataclass(frozen=True)
+class _Found(End):
+    """What was found out of a task that requires input.
+
+    Attributes:
+        goes_on: whether the run that began goes on with it.
+        is_over: whether nothing will.
+    """
+
+    goes_on: bool = False
+    is_over: bool = False
+
+
+class Waiting(Updates):
+    """The events of a task that requires input, from when it is given some; its end, if it is not
+    to be given any more. The follower is its thread's."""
+
+    def __init__(self, *args: Any) -> None:
+        """Prepare; see Updates."""
+        super().__init__(*args)
+        self._follower.wants_document = True
+        self._goes_on = False
+        # What a run gave of which it is not known yet whether it goes on with the task.
+        self._held: list[Given] = []
+
+    def _next(self, given: Given) -> bytes:
+        if isinstance(given, _Found):
+            return self._hear(given)
+        if type(given) is End:
+            return b""  # the event that says so comes in its turn
+        if self._goes_on or self._is_over or isinstance(given, Cut):
+            # Later runs of the thread are none of its.
+            is_late = self._is_over and isinstance(given, Event)
+            return b"" if is_late else super()._next(given)
+        if isinstance(given, Event) and given.name == STATE_UPDATE:
+            self._service.help(partial(self._find, None))
+        else:
+            if isinstance(given, Event) and given.name in (events.METADATA, events.END):
+                self._service.help(partial(self._find, json.loads(given.data)["run_id"]))
+            self._held.append(given)
+        return b""
+
+    def _hear(self, found: _Found) -> bytes:
+        held, self._held = self._held, []
+        if found.goes_on:
+            self._goes_on = True
+            return b"".join(map(self._next, held))
+        if found.is_over and not self._is_over:
+            self._end()
+        return b""
+
+    def _find(self, run_id: str | None) -> None:
+        """Find out whether a run that began goes on with the task, or else whether it is over."""
+        try:
+            found = self._tasks.find(self._task.task_id)
+            goes_on = run_id in [each.run_id for each in found.runs]
+            is_over = not goes_on and self._tasks.task(found).is_over
+            self._follower.give(_Found(b"", goes_on=goes_on, is_over=is_over))
+        except RpcError:  # it went with its thread
+            self._follower.give(_Found(b"", is_over=True))
+        except Exception as error:
+            log.warning("task %s: nobody knows how it stands: %s", self._task.task_id, error)
+            self._follower.give(Cut.ELSEWHERE)
 
 
 def frame(place: Place, result: Json) -> bytes:

@@ -34,6 +34,14 @@ _VERSION = re.compile(r"(0\.3|1\.0)(\.[0-9]+)?")
 _UNDERSCORE = re.compile(r"_([a-z])")
 _CONTENTS = ("text", "data", "raw", "url", "file")
 _LARGEST = 2**31 - 1
+# What the newer version calls the kinds of security schemes that OpenAPI has.
+_SCHEMES = {
+    "apiKey": "apiKeySecurityScheme",
+    "http": "httpAuthSecurityScheme",
+    "oauth2": "oauth2SecurityScheme",
+    "openIdConnect": "openIdConnectSecurityScheme",
+    "mutualTLS": "mtlsSecurityScheme",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class Message:
     context_id: str | None
     task_id: str | None
     parts: Sequence[Part]
+
+    @property
+    def text(self) -> str:
+        """What its texts say."""
+        return "\n".join(each.text for each in self.parts if isinstance(each, Text))
 
 
 @dataclass(frozen=True)
@@ -288,6 +301,48 @@ STATES = (
     *("submitted", "working", "input-required", "completed", "failed", "canceled"),
     *("rejected", "auth-required"),
 )
+
+
+def known_by(guard: Json) -> Json:
+    """What a card says of how callers are known.
+
+    A scheme has the forms of both versions: 0.3 has OpenAPI's, 1.0 puts it under a name of its own.
+
+    Args:
+        guard: the same, as OpenAPI has it.
+    """
+    schemes = {
+        name: {**_older_scheme(each), _SCHEMES[each["type"]]: _scheme(each)}
+        for name, each in (guard.get("securitySchemes") or {}).items()
+        if isinstance(each, dict) and each.get("type") in _SCHEMES
+    }
+    needed = guard.get("security") or [{name: []} for name in schemes]
+    # What nothing is said of cannot be asked for.
+    needed = [each for each in needed if each.keys() <= schemes.keys()]
+    if not schemes:
+        return {}
+    return {
+        "securitySchemes": schemes,
+        "security": needed,
+        "securityRequirements": [
+            {"schemes": {name: {"list": scopes} for name, scopes in each.items()}}
+            for each in needed
+        ],
+    }
+
+
+def _older_scheme(scheme: Json) -> Json:
+    flows = scheme.get("flows")
+    if not isinstance(flows, dict):
+        return scheme
+    # The newer version has one at most, and its clients read this form as well.
+    return {**scheme, "flows": dict([*flows.items()][:1])}
+
+
+def _scheme(scheme: Json) -> Json:
+    named = {"in": "location"}
+    older = _older_scheme(scheme)
+    return {named.get(name, name): older[name] for name in older if name != "type"}
 
 
 def wrong(text: str) -> RpcError:

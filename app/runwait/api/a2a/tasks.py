@@ -23,12 +23,17 @@ from runwait.storage.records import RunRecord, RunStatus
 from runwait.storage.threads import ThreadNotFound, ThreadQuery
 
 # What the metadata of a run says: whose task it is, which one it goes on with, the id of the
-# message that asked for it. A thread's names the agent too, and the run whose question nobody is
-# to answer any more.
-AGENT, TASK, MESSAGE, WITHDRAWN = "a2a_agent", "a2a_task", "a2a_message", "a2a_withdrawn"
+# message that asked for it, and its text where that is nowhere else. A thread's names the agent
+# too, and the run whose question nobody is to answer any more.
+AGENT, TASK, MESSAGE, SAID = "a2a_agent", "a2a_task", "a2a_message", "a2a_said"
+WITHDRAWN = "a2a_withdrawn"
 # How many runs of a thread are read at once, and how many threads a list of tasks looks through.
 _AT_ONCE = 100
 MOST_THREADS = 1000
+# What is asked by a graph that stopped where it has a breakpoint.
+AT_BREAKPOINT = (
+    "the graph stopped at a breakpoint: any message goes on, and data is laid over its state"
+)
 # Time for the recording of an end.
 END_SECONDS = 1.0
 
@@ -184,6 +189,8 @@ class Tasks:
             # A graph that was stopped may have given anything under this name.
             interrupts = told if isinstance(told, list) else []
             asked = [_question(each) for each in interrupts if _is_interrupt(each)]
+            if not asked and self._service.at_breakpoint(latest):
+                asked = [Text(AT_BREAKPOINT)]
             return ("input-required" if asked else "canceled"), asked
         state = _STATES[latest.status]
         if state == "completed":
@@ -238,8 +245,12 @@ def _question(interrupt: dict[str, Any]) -> Part:
 def _asked(record: RunRecord) -> tuple[str, Sequence[Part]]:
     """The message that asked for a run: its id and parts."""
     message_id = record.metadata.get(MESSAGE, record.run_id)
-    resume = (record.kwargs.get("command") or {}).get("resume")
-    given = record.kwargs.get("input") if resume is None else resume
+    if SAID in record.metadata:
+        return message_id, [Text(str(record.metadata[SAID]))]
+    command = record.kwargs.get("command") or {}
+    given = command.get("resume", command.get("update"))
+    if given is None:
+        given = record.kwargs.get("input")
     if isinstance(given, str):
         return message_id, [Text(given)]
     messages = given.get("messages") if isinstance(given, dict) else None

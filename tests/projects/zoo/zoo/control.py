@@ -49,7 +49,7 @@ def _named(name: str) -> Callable[[Names], Names]:
     return node
 
 
-breakpoints = (
+_three = (
     StateGraph(Names)
     .add_node("a", _named("a"))
     .add_node("b", _named("b"))
@@ -57,8 +57,9 @@ breakpoints = (
     .add_edge(START, "a")
     .add_edge("a", "b")
     .add_edge("b", "c")
-    .compile(name="breakpoints")
 )
+breakpoints = _three.compile(name="breakpoints")
+stops_before_b = _three.compile(name="stops_before_b", interrupt_before=["b"])
 
 
 class Record(Names, total=False):
