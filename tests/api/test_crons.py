@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from runwait.api import crons, errors, request
+from runwait.api.options import Headers, HttpOptions
 from runwait.crons.crons import CronBusy
 from runwait.storage.crons import PUBLIC, CronNotFound, CronQuery
 from tests.api.test_threads import Asked, detail
@@ -32,6 +33,9 @@ def http(asked: Asked) -> FlaskClient:
         access=None,
         service=SimpleNamespace(crons=asked),
         settings=SimpleNamespace(max_request_bytes=10_000),
+        http=HttpOptions(
+            configurable_headers=Headers(("x-user-*", "authorization"), ("x-user-b",))
+        ),
     )
     app.register_blueprint(crons.blueprint)
     errors.register(app)
@@ -44,7 +48,11 @@ def given(http: FlaskClient, asked: Asked, **fields: Any) -> Any:
     assert http.post("/runs/crons", json={**BODY, **fields}).status_code == 200
     ((name, args, options),) = asked.calls
     assert (name, args) == ("create", ())
-    assert (options.pop("thread_id"), options.pop("user")) == (None, None)
+    assert (options.pop("thread_id"), options.pop("user"), options.pop("headers")) == (
+        None,
+        None,
+        {},
+    )
     return options
 
 
@@ -87,7 +95,14 @@ def test_a_time_without_an_offset_is_in_utc(http, asked):
 def test_on_a_thread_its_id_goes_along(http, asked):
     assert http.post(f"/threads/{CRON.upper()}/runs/crons", json=BODY).status_code == 200
     ((_, _, options),) = asked.calls
-    assert options == {**BODY, "payload": {}, "thread_id": CRON, "user": None}
+    assert options == {**BODY, "payload": {}, "thread_id": CRON, "user": None, "headers": {}}
+
+
+def test_the_headers_that_graphs_are_given_go_along_but_for_proofs_of_who_calls(http, asked):
+    sent = {"X-User-A": "1", "X-User-B": "2", "X-Other": "3", "Authorization": "Bearer secret"}
+    assert http.post("/runs/crons", json=BODY, headers=sent).status_code == 200
+    ((_, _, options),) = asked.calls
+    assert options["headers"] == {"x-user-a": "1"}
 
 
 @pytest.mark.parametrize(

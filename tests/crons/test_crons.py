@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from runwait.crons.crons import Crons, at, due_of, ids_of, milliseconds
+from runwait.crons.crons import Crons, at, due_of, ids_of, milliseconds, request_of
 from runwait.graphs.assistants import Assistant
 from runwait.runs.admission import UnfitRequest
 from runwait.runs.request import RunRequest
@@ -164,3 +164,11 @@ def test_ids_are_made_of_the_cron_and_the_time():
     assert {UUID(each).variant for each in ids} == {"specified in RFC 4122"}
     assert {due_of(each) for each in ids} == {0, 1_800_000_000_123}
     assert ids_of(crons[0], 5) == ids_of(crons[0], 5)
+
+
+def test_the_headers_of_its_maker_are_its_runs_and_a_change_leaves_them(world):
+    cron_id = world.create(headers={"x-user-id": "lovelace"})
+    world.crons.patch(cron_id, payload={"input": {"x": 1}})
+    cron = world.records.get(cron_id)
+    assert request_of(cron).headers == {"x-user-id": "lovelace"}
+    assert "lovelace" not in str(cron.public())

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from marshmallow import ValidationError, validates_schema
 
 from runwait.api import current, fields
@@ -228,7 +228,8 @@ def _made(body: dict[str, Any], thread_id: str | None = None) -> dict[str, Any]:
         "end_time": body.get("end_time"),
     }
     authorize_body("crons", "create", body, ["payload", "schedule", "metadata"], **given)
-    return current.service().crons.create(**body, thread_id=thread_id, user=user)
+    headers = current.http().configurable_headers.lasting(request.headers)
+    return current.service().crons.create(**body, thread_id=thread_id, user=user, headers=headers)
 
 
 def _filters(

@@ -89,6 +89,7 @@ def request_of(cron: CronRecord, request_id: str = "") -> RunRequest:
         cron_id=cron.cron_id,
         waits=False,
         user=cron.user,
+        headers=cron.headers,
     )
 
 

@@ -52,6 +52,11 @@ class Headers:
             return {}
         return {name.lower(): value for name, value in given.items() if self._has(name.lower())}
 
+    def lasting(self, given: Any) -> dict[str, str]:
+        """Those of them that may be kept for requests that are not sent yet: not what somebody
+        proves with who they are, which ends before a cron does."""
+        return {name: value for name, value in self.of(given).items() if name not in _SECRET}
+
     def _has(self, name: str) -> bool:
         if name in _KEYS or any(fnmatchcase(name, each) for each in self.excludes):
             return False

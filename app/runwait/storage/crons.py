@@ -86,6 +86,7 @@ class CronRecord:
         payload: the fields of its runs as they were sent, but for metadata.
         metadata: of the cron, and of its runs.
         user: as whom its runs run (`User`'s fields); None where nobody was asked.
+        headers: those of its maker's request that its runs' configurable has.
         next: ms since 1970, when it is due next; None: never.
         missed_runs: how many due times started no run.
     """
@@ -102,6 +103,7 @@ class CronRecord:
     payload: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     user: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     next: int | None = None
     missed_runs: int = 0
     created: int = 0
