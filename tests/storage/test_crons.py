@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from runwait.graphs.assistants import Assistant
+from runwait.storage import crons as storage_crons
 from runwait.storage.assistants import AssistantRecords
 from runwait.storage.connection import Storage
 from runwait.storage.crons import (
@@ -222,7 +223,10 @@ def test_times_that_start_no_run_are_counted(crons: CronRecords) -> None:
     assert (found.missed_runs, found.next) == (4, 2000)
 
 
-def test_of_what_is_due_every_process_begins_elsewhere(crons: CronRecords) -> None:
+def test_of_what_is_due_every_process_begins_elsewhere(
+    crons: CronRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_crons, "_DUE_MOST", 30)
     ids = [create(crons, number).cron_id for number in range(120)]
     found = [[cron_id for cron_id, _ in crons.due(place).crons] for place in (0.0, 0.999)]
     assert found == [ids[:30], ids[-30:]]

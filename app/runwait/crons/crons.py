@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal
 from uuid import UUID
@@ -54,7 +55,7 @@ def times_of(cron: CronRecord, now: int) -> tuple[int, int, int | None]:
     since it is due, and the first after now."""
     assert cron.next is not None
     schedule = schedule_for(cron)
-    found = schedule.after(at(cron.next))
+    found = _after(schedule, cron.next)
     following = None if found is None else milliseconds(found)
     last = now if cron.end_time is None else min(now, cron.end_time)
     if following is None or following > now:
@@ -66,6 +67,12 @@ def times_of(cron: CronRecord, now: int) -> tuple[int, int, int | None]:
     # At least this one, which the wall may not show.
     missed = max(1, schedule.count(at(cron.next), latest))
     return milliseconds(latest), missed, next_of(cron, now)
+
+
+@lru_cache(maxsize=1024)
+def _after(schedule: Schedule, ms: int) -> datetime | None:
+    """The time after one, in ms since 1970. Crons that are due together often have one schedule."""
+    return schedule.after(at(ms))
 
 
 def within(cron: CronRecord, due: int) -> int | None:
