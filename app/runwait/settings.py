@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
@@ -16,7 +16,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import ContainsOnly, OneOf, Range, Regexp
 
 from runwait import aliases
-from runwait.auth.keys import ApiKeys, UnfitKeys
+from runwait.auth.keys import ApiKeys
 from runwait.storage import urls
 from runwait.webhooks.signatures import signing_key
 
@@ -46,7 +46,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: Annotated[int, Range(1, 65535)] = 8000
     web_concurrency: Annotated[int, Range(1, 256)] = 2
-    api_keys: Annotated[str | None, _api_keys] = field(default=None, repr=False)
+    api_keys: Annotated[str | None, _taken_by(ApiKeys)] = field(default=None, repr=False)
     isolate_keys: bool = False
     rate_limit: Annotated[str | None, _rate_limit] = None
     redis_url: Annotated[str | None, _redis_url] = None
@@ -86,7 +86,7 @@ class Settings:
     webhook_base_url: str | None = None
     webhook_allowed_hosts: str | None = None
     webhook_require_https: bool = False
-    webhook_secret: Annotated[str | None, _webhook_secret] = field(default=None, repr=False)
+    webhook_secret: Annotated[str | None, _taken_by(signing_key)] = field(default=None, repr=False)
     mcp_allowed_origins: Annotated[list[str] | None, _origins] = None
     public_url: Annotated[str | None, _public_url] = None
     workbench: bool = True
@@ -246,11 +246,16 @@ def prefix_problem(value: str) -> str | None:
     return None
 
 
-def _webhook_secret(value: str) -> None:
-    try:
-        signing_key(value)
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
+def _taken_by(reader: Callable[[str], object]) -> Callable[[str], None]:
+    """Whether a text is one that its reader takes, which raises ValueError if not."""
+
+    def check(value: str) -> None:
+        try:
+            reader(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    return check
 
 
 def _aes_key(value: str) -> None:
@@ -273,10 +278,3 @@ def _rate_limit(value: str) -> None:
         parse_many(value)
     except ValueError:
         raise ValidationError("Must be like 100/minute, or 10/second;1000/hour.") from None
-
-
-def _api_keys(value: str) -> None:
-    try:
-        ApiKeys(value)
-    except UnfitKeys as error:
-        raise ValidationError(str(error)) from None

@@ -72,21 +72,12 @@ def problem() -> str | None:
 
 
 class Traces(Observer):
-    """Makes spans of requests and of attempts at runs, if OpenTelemetry is set up.
-
-    Attributes:
-        on: whether it is, once the process has started.
-    """
+    """Makes spans of requests and of attempts at runs, if OpenTelemetry is set up."""
 
     def __init__(self) -> None:
         """Nothing is traced before `start`."""
         self._tracer: Tracer | None = None
         self._provider: Any = None
-
-    @property
-    def on(self) -> bool:
-        """Whether spans are made."""
-        return self._tracer is not None
 
     def start(self) -> None:
         """Send spans from now on, from a thread of its own: once, after a fork."""

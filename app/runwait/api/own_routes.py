@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
@@ -70,8 +70,7 @@ def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
         return _of_asgi(found)
     if not callable(found):
         raise GraphLoadError(config.path, "http.app", f"{options.app} is no WSGI or ASGI app")
-    app_: App = found
-    return app_
+    return cast(App, found)
 
 
 def is_asked() -> bool:
@@ -118,7 +117,7 @@ def _ask(own: App, body: bytes, done: Callable[[], None]) -> Response:
             answer.close()
             # As a list: a response of bytes says their length itself, which of HEAD is not 0.
             return Response([whole], answer.status, answer.headers)
-        return Relay(answer).response_of(answer)
+        return Relay(answer).response_of()
     except BaseException as error:  # SystemExit too: it ends a thread, and nobody would answer
         answer.close()
         return errors.fault(error)
@@ -237,9 +236,9 @@ class Relay(Stream):
         self.is_whole = False
         self.is_cut = False
 
-    def response_of(self, answer: _Answer) -> Response:
+    def response_of(self) -> Response:
         """The response that has this body."""
-        return self._passed_on(status=answer.status, headers=answer.headers)
+        return self._passed_on(status=self._answer.status, headers=self._answer.headers)
 
     def take(self) -> list[bytes]:
         """What there is to be sent by now, and was not taken before."""

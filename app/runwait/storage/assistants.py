@@ -93,12 +93,7 @@ class AssistantRecords:
     """The assistants in Redis. Every method may raise StorageUnavailable."""
 
     def __init__(self, storage: Storage, prefix: str) -> None:
-        """Prepare.
-
-        Args:
-            storage: the process's connections.
-            prefix: what all keys begin with, so that services can share a Redis.
-        """
+        """Prepare; `storage` and `prefix` as `Scripts` has them."""
         self._scripts = Scripts(InTime(storage), prefix)
         self._tag = self._scripts.tag
 

@@ -243,8 +243,7 @@ class CronRecords:
         """Prepare.
 
         Args:
-            storage: the process's connections.
-            prefix: what all keys begin with, so that services can share a Redis.
+            storage, prefix: see `Scripts`.
             runs: the runs' records.
         """
         self._scripts = Scripts(storage, prefix)

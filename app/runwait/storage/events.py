@@ -145,8 +145,7 @@ class EventRecords:
         """Prepare.
 
         Args:
-            storage: the process's connections.
-            prefix: what all keys begin with.
+            storage, prefix: see `Scripts`.
             process_id: this process's name among those that share it.
             most: how many events of a run are kept, about.
         """

@@ -20,12 +20,7 @@ class Counters(LimitsStorage):
     STORAGE_SCHEME = None
 
     def __init__(self, storage: Storage, prefix: str) -> None:
-        """Prepare.
-
-        Args:
-            storage: the process's connections.
-            prefix: what all keys begin with, so that services can share a Redis.
-        """
+        """Prepare; `storage` and `prefix` as `Scripts` has them."""
         super().__init__()
         self._scripts = Scripts(storage, prefix)
 

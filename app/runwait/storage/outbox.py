@@ -119,12 +119,7 @@ class Outbox:
     """Webhooks in Redis. Every method raises StorageUnavailable where that does not answer."""
 
     def __init__(self, storage: Storage, prefix: str) -> None:
-        """Prepare.
-
-        Args:
-            storage: where scripts are run.
-            prefix: what all keys begin with.
-        """
+        """Prepare; `storage` and `prefix` as `Scripts` has them."""
         self._scripts = Scripts(storage, prefix)
         self._tag = self._scripts.tag
         self._queue = f"{self._tag}:outbox"

@@ -400,8 +400,7 @@ class RunRecords:
         """Prepare.
 
         Args:
-            storage: the process's connections.
-            prefix: what all keys begin with, so that services can share a Redis.
+            storage, prefix: see `Scripts`.
             process_id: this process's name among those that share it.
             result_ttl: seconds that a result is kept after its run's end.
         """

@@ -221,8 +221,7 @@ class ThreadRecords:
         """Prepare.
 
         Args:
-            storage: the process's connections.
-            prefix: what all keys begin with, so that services can share a Redis.
+            storage, prefix: see `Scripts`.
             ttl_seconds: how long a thread lives without use, unless its maker says otherwise;
                 None: for ever.
             strategy: what becomes of it then, if its maker says nothing: it goes, or it loses all

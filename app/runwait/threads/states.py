@@ -562,24 +562,9 @@ class ThreadStates:
         """A state; see `States.get`."""
         return self._states.get(thread_id, self._graph_id(thread_id), at, subgraphs=subgraphs)
 
-    def history(
-        self,
-        thread_id: str,
-        *,
-        limit: int = 10,
-        before: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        at: At = LATEST,
-    ) -> list[dict[str, Any]]:
+    def history(self, thread_id: str, **asked: Any) -> list[dict[str, Any]]:
         """States, newest first; see `States.history`."""
-        return self._states.history(
-            thread_id,
-            self._graph_id(thread_id),
-            limit=limit,
-            before=before,
-            metadata=metadata,
-            at=at,
-        )
+        return self._states.history(thread_id, self._graph_id(thread_id), **asked)
 
     def update(
         self, thread_id: str, values: Any, as_node: str | None = None, at: At = LATEST

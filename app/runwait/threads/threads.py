@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from uuid_utils.compat import uuid7
@@ -46,6 +46,7 @@ FIELDS = (
 
 _OF_STATE = {"values", "interrupts"}
 Status = Literal["idle", "interrupted"]
+T = TypeVar("T")
 
 # How often a thread may be removed while it is made.
 TRIES = 20
@@ -313,14 +314,7 @@ class Threads:
         return True
 
     def _create(self, thread_id: str, metadata: Mapping[str, Any], **options: Any) -> ThreadRecord:
-        for _ in range(TRIES):
-            try:
-                return self._records.create(thread_id, metadata, **options)
-            except RemovalUnfinished as error:
-                self.clean(error.left_over)
-            except ThreadNotFound:
-                pass  # removed before it was read
-        raise ThreadBusy(thread_id)
+        return self._once_clean(self._records.create, thread_id, metadata, **options)
 
     def _build(
         self,
@@ -335,7 +329,7 @@ class Threads:
             build: stores its checkpoints, as one who has the thread by this token; what it is then,
                 None if it has no state.
         """
-        token = self._reserve(thread_id)
+        token = self._once_clean(self._records.reserve, thread_id)
         try:
             status = build(token)
             return self._records.create(thread_id, metadata, token=token, status=status, **options)
@@ -348,12 +342,15 @@ class Threads:
                     self.clean(left_over)
             raise
 
-    def _reserve(self, thread_id: str) -> int:
+    def _once_clean(self, make: Callable[..., T], thread_id: str, *given: Any, **options: Any) -> T:
+        """What `make` does for a thread, once nothing is left of an earlier one of its id."""
         for _ in range(TRIES):
             try:
-                return self._records.reserve(thread_id)
+                return make(thread_id, *given, **options)
             except RemovalUnfinished as error:
                 self.clean(error.left_over)
+            except ThreadNotFound:
+                pass  # removed before it was read
         raise ThreadBusy(thread_id)
 
     def _with(self, values: Mapping[str, Any] | None) -> Keep | None:
