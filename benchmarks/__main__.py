@@ -1,4 +1,4 @@
-"""`make bench`: all measurements; `python -m benchmarks kept steps`: those that are named."""
+"""`make bench`: all measurements; `python -m benchmarks bare steps`: those that are named."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from pathlib import Path
 
 from benchmarks import (
     background,
+    bare,
     crons,
     crowd,
     idle,
-    kept,
     lateness,
     schedule,
     search,
     steps,
     store,
     stream,
-    wait,
 )
 
 SECTIONS = {
-    "wait": wait,
+    "bare": bare,
     "stream": stream,
     "background": background,
-    "kept": kept,
     "steps": steps,
     "search": search,
     "store": store,
@@ -40,17 +38,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
-    parser.add_argument("--rounds", type=int, default=7, help="of what is measured in turns")
+    parser.add_argument("--rounds", type=int, default=9, help="of what is measured in turns")
     parser.add_argument(
-        "--against", type=Path, help="a checkout of an earlier version, for the section wait"
+        "--against", type=Path, help="a checkout of an earlier version, for the section bare"
+    )
+    parser.add_argument(
+        "--only", default="", help="rows of the section bare with this in their names"
     )
     options = parser.parse_args()
     if unknown := set(options.sections) - SECTIONS.keys():
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     for name in options.sections or SECTIONS:
         print(f"\n{name}", flush=True)
-        if name == "wait":
-            wait.measure(options.rounds, options.against)
+        if name == "bare":
+            bare.measure(options.rounds, options.against, options.only)
         else:
             SECTIONS[name].measure(options.rounds)
 

@@ -6,23 +6,23 @@ import asyncio
 import json
 import statistics
 import time
-from http.client import HTTPConnection
 from typing import Any
 
+from benchmarks.load import gives, load, post
 from benchmarks.servers import (
     CLIENTS,
+    SECONDS,
     VALUE,
     Loading,
     Server,
     asked,
-    body,
     ratio,
-    rush,
     served,
     stored,
 )
 from runwait.storage.records import RunRecord, RunRecords, RunStatus
 
+RUN = {"assistant_id": "echo", "input": VALUE}
 QUEUED = 10_000
 CLAIMS = 300
 
@@ -51,23 +51,13 @@ def measure(rounds: int) -> None:
 
 
 def _throughput(server: Server, path: str) -> float:
-    content = body("echo")
-
-    def ask(connection: HTTPConnection) -> None:
-        connection.request("POST", path, content, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise RuntimeError(answer.read())
-        answer.read()
-
-    return rush(server, ask)
+    request = post(path, RUN)
+    return load(server.port, request, lambda _: True, CLIENTS, seconds=SECONDS).rate
 
 
 def _until_idle(server: Server) -> None:
     """Wait until what was taken in is done: it is not the next round's work."""
-    connection = server.connect()
-    connection.request("POST", "/runs/wait", body("echo", after_seconds=0.01))
-    connection.getresponse().read()
+    load(server.port, post("/runs/wait", {**RUN, "after_seconds": 0.01}), gives(VALUE))
 
 
 async def _queue(server: Server) -> tuple[float, int]:
@@ -81,9 +71,8 @@ async def _queue(server: Server) -> tuple[float, int]:
         answer = await ask("GET", path)
         return json.loads(answer[answer.index(b"{") : answer.rindex(b"}") + 1])
 
-    one = json.loads(body("echo"))
     began = time.perf_counter()
-    runs = json.loads(await ask("POST", "/runs/batch", json.dumps([one] * QUEUED).encode()))
+    runs = json.loads(await ask("POST", "/runs/batch", json.dumps([RUN] * QUEUED).encode()))
     right, took = 0, 0.0
     for start in range(0, len(runs), 100):
         answers = await asyncio.gather(*map(join, runs[start : start + 100]))

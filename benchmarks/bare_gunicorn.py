@@ -6,4 +6,4 @@ bind = f"127.0.0.1:{os.environ['PORT']}"
 workers = int(os.environ["WEB_CONCURRENCY"])
 worker_class = "gthread"
 threads = 32
-wsgi_app = "benchmarks.bare:app"
+wsgi_app = "benchmarks.bare_app:app"

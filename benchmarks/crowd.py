@@ -14,11 +14,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
-
-import psutil
 
 from benchmarks.graph import State, sleep_async
+from benchmarks.load import unchunked
 from benchmarks.servers import Server, served
 
 # Room for all of them, whichever of the two workers they come to.
@@ -92,7 +90,7 @@ class Watch:
     """
 
     def __init__(self, server: Server) -> None:
-        self._master = psutil.Process(server.process_id)
+        self._server = server
         self.megabytes = 0.0
         self.threads = 0
         self._done = threading.Event()
@@ -108,7 +106,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(0.25):
-            every = [self._master, *self._master.children(recursive=True)]
+            every = self._server.processes()
             ours = [each for each in every if "valkey" not in each.name()]
             self.threads = max(self.threads, sum(each.num_threads() for each in ours))
             pss = sum(each.memory_full_info().pss for each in every)
@@ -157,7 +155,7 @@ async def _client(server: Server, crowd: Crowd, number: int) -> float:
     writer.close()
     took = time.perf_counter() - began
     head, _, body = answer.partition(b"\r\n\r\n")
-    document = json.loads(_unchunked(body) if b"chunked" in head else body)
+    document = json.loads(unchunked(body) if b"chunked" in head else body)
     if not head.startswith(b"HTTP/1.1 200") or document != {"value": value}:
         raise RuntimeError(f"a wrong answer: {answer!r}")
     return took
@@ -221,13 +219,3 @@ async def _connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.Stream
 def _request(method: str, path: str, content: bytes) -> bytes:
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
-
-
-def _unchunked(body: bytes) -> bytes:
-    pieces: list[Any] = []
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size, 16)
-        pieces.append(rest[:length])
-        body = rest[length + 2 :]
-    return b"".join(pieces)

@@ -31,6 +31,11 @@ def echo(state: State) -> State:
     return {"value": state["value"]}
 
 
+async def echo_async_(state: State) -> State:
+    """The same, on a loop."""
+    return {"value": state["value"]}
+
+
 def note_time(_: Started) -> Started:
     """Return the time."""
     return {"started": time.time()}
@@ -83,6 +88,7 @@ async def tick(state: State) -> State:
 
 
 graph = StateGraph(State).add_node("echo", echo).add_edge(START, "echo").compile()
+echo_async = StateGraph(State).add_node("echo", echo_async_).add_edge(START, "echo").compile()
 two_nodes = (
     StateGraph(State)
     .add_node("first", echo)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 
-import psutil
 import redis
 
-from benchmarks.servers import Server, served
+from benchmarks.servers import Server, cpu, served
 
 SECONDS = 30.0
 # What the runs that warmed the server leave to be done is done by then: beats come every 5 s.
@@ -33,17 +32,15 @@ def idle(server: Server, client: redis.Redis) -> tuple[dict[str, float], float, 
         Of a core: the master, its two workers, and Valkey; and how many commands Redis is sent a
         minute, and how many more its scripts have.
     """
-    master = psutil.Process(server.process_id)
-    children = master.children()
-    valkey = [each for each in children if "valkey" in each.name()]
-    workers = [each for each in children if each not in valkey]
+    (master, *_), workers = server.processes(), server.workers()
     if len(workers) != 2:
         raise RuntimeError(f"{len(workers)} workers, not 2")
+    valkey = [each for each in server.processes() if "valkey" in each.name()]
     groups = {"master": [master], "two workers": workers, "Valkey": valkey}
     time.sleep(SETTLING)
-    calls, cpu = _calls(client), {name: _cpu(each) for name, each in groups.items()}
+    calls, before = _calls(client), {name: cpu(each) for name, each in groups.items()}
     time.sleep(SECONDS)
-    used = {name: (_cpu(each) - cpu[name]) / SECONDS for name, each in groups.items()}
+    used = {name: (cpu(each) - before[name]) / SECONDS for name, each in groups.items()}
     minute = {
         name: (count - calls.get(name, 0)) * 60 / SECONDS
         for name, count in _calls(client).items()
@@ -51,11 +48,6 @@ def idle(server: Server, client: redis.Redis) -> tuple[dict[str, float], float, 
     }
     sent = sum(minute.pop(name, 0) for name in ("evalsha", "ping"))
     return used, sent, sum(minute.values())
-
-
-def _cpu(processes: list[psutil.Process]) -> float:
-    """Seconds of CPU that they have used."""
-    return sum(used.user + used.system for used in (each.cpu_times() for each in processes))
 
 
 def _calls(client: redis.Redis) -> dict[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -13,15 +12,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 
+from benchmarks.load import gives, load, post
 from runwait.server import embedded
 from runwait.storage.connection import AnyScript, Storage
 
@@ -30,9 +30,11 @@ RUNWAIT = (sys.executable, "-m", "runwait.cli", "serve")
 BARE = (sys.executable, "-m", "gunicorn", "-c", "benchmarks/bare_gunicorn.py")
 # More than there are workers, so that each has run the graph before it counts.
 WARMING = 50
-# Clients that rush a server, and for how many seconds a round.
+# Clients that ask without a pause, and for how many seconds a round.
 CLIENTS = 8
 SECONDS = 3.0
+# Between two looks at whether a server answers yet.
+PAUSE = 0.02
 VALUE = {"value": {"a": 1, "b": "x"}}
 
 
@@ -46,60 +48,41 @@ def earlier(checkout: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Server:
-    """A gunicorn that serves.
+    """A server with its processes.
 
     Attributes:
-        port: where.
-        process_id: of the master.
+        command, folder: what started it, and where.
+        port: where it serves.
+        process_id: of the first process, which for gunicorn is the master.
         redis_url: of its embedded Valkey.
+        starting: seconds from its start to its first answer.
     """
 
+    command: Sequence[str]
+    folder: Path
     port: int
     process_id: int
     redis_url: str
+    starting: float
 
-    def connect(self) -> http.client.HTTPConnection:
-        """A new connection; it opens with the first request."""
-        return http.client.HTTPConnection("127.0.0.1", self.port)
+    def processes(self) -> list[psutil.Process]:
+        """All of them, its Valkey too."""
+        first = psutil.Process(self.process_id)
+        return [first, *first.children(recursive=True)]
+
+    def workers(self) -> list[psutil.Process]:
+        """Those that answer."""
+        return [each for each in self.processes()[1:] if "valkey" not in each.name()]
+
+
+def cpu(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of CPU that they have used."""
+    return sum(used.user + used.system for used in (each.cpu_times() for each in processes))
 
 
 def body(graph: str, **fields: Any) -> bytes:
     """A request's body."""
     return json.dumps({"assistant_id": graph, "input": VALUE, **fields}).encode()
-
-
-def ask(connection: http.client.HTTPConnection, content: bytes, path: str = "/runs/wait") -> float:
-    """Have a graph run once that answers with its input; the seconds it took.
-
-    Raises:
-        RuntimeError: the answer is wrong.
-    """
-    began = time.perf_counter()
-    connection.request("POST", path, content, {"Content-Type": "application/json"})
-    answer = connection.getresponse().read()
-    took = time.perf_counter() - began
-    if json.loads(answer) != VALUE:
-        raise RuntimeError(f"a wrong answer: {answer!r}")
-    return took
-
-
-def rush(server: Server, ask_once: Callable[[http.client.HTTPConnection], object]) -> float:
-    """How often a second all clients get done what each does on a connection of its own."""
-    deadline = time.perf_counter() + SECONDS
-    counts = [0] * CLIENTS
-
-    def work(number: int) -> None:
-        connection = server.connect()
-        while time.perf_counter() < deadline:
-            ask_once(connection)
-            counts[number] += 1
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / SECONDS
 
 
 async def asked(
@@ -125,13 +108,17 @@ def ratio(ours: Sequence[float], base: Sequence[float]) -> float:
 
 @contextlib.contextmanager
 def served(
-    command: Sequence[str] = RUNWAIT, folder_of: Path = ROOT, **settings: object
+    command: Sequence[str] = RUNWAIT,
+    folder_of: Path = ROOT,
+    warming: int = WARMING,
+    **settings: object,
 ) -> Iterator[Server]:
     """A server of two workers, until the block ends.
 
     Args:
-        command: what starts it.
+        command: what starts it; `{port}` in it becomes its port, as PORT of its environment is.
         folder_of: where it is started.
+        warming: how many runs it has had by then.
         settings: environment variables.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -150,27 +137,29 @@ def served(
         environment.pop("REDIS_URL", None)
         environment |= {name: str(value) for name, value in settings.items()}
         log = folder / "log"
+        began = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command,
+                [each.format(port=port) for each in command],
                 cwd=folder_of,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        server = Server(port, process.pid, embedded.url(folder / "data"))
         try:
-            deadline = time.monotonic() + 60
+            request = post("/runs/wait", {"assistant_id": "echo", "input": VALUE})
             while True:
                 try:
-                    for _ in range(WARMING):
-                        ask(server.connect(), body("echo"))
+                    load(port, request, gives(VALUE))
                     break
                 except ConnectionError:
-                    if process.poll() is not None or time.monotonic() > deadline:
+                    if process.poll() is not None or time.perf_counter() > began + 60:
                         raise RuntimeError(log.read_text()) from None
-                    time.sleep(0.1)
-            yield server
+                    time.sleep(PAUSE)
+            starting = time.perf_counter() - began
+            load(port, request, gives(VALUE), warming - 1)
+            redis_url = embedded.url(folder / "data")
+            yield Server(command, folder_of, port, process.pid, redis_url, starting)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

@@ -1,32 +1,21 @@
-"""Streams: against a bare route of server-sent events, and many of them at once."""
+"""Many streams at once: joined in another process, and open for long."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import statistics
 import time
-from http.client import HTTPConnection
-from typing import Any
 
 from benchmarks.crowd import Watch
-from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, asked, ratio, served
+from benchmarks.servers import Server, asked, served
 
-# Streams of one client a round.
-COUNT = 200
-TOKENS = 1000
-LONG = 5
 JOINED = 50
 OPEN = 2000
 
 
 def measure(rounds: int) -> None:
-    """Measure and print."""
-    with contextlib.ExitStack() as stack:
-        commands = {"bare": BARE, "runwait": RUNWAIT}
-        servers = {name: stack.enter_context(served(each, ROOT)) for name, each in commands.items()}
-        _against_bare(servers["bare"], servers["runwait"], rounds)
+    """Measure once, however many rounds are asked for, and print."""
     late, runs = asyncio.run(_joined())
     print(
         f"{runs} streams of 20 events a second, joined in the other process: late p50 "
@@ -39,58 +28,6 @@ def measure(rounds: int) -> None:
         f"{OPEN} open streams, an event a second each: {came.count(10)} whole, "
         f"{watch.megabytes:.0f} MB (at most 500)"
     )
-
-
-def _against_bare(bare: Server, runwait: Server, rounds: int) -> None:
-    values = {"assistant_id": "echo", "input": VALUE, "stream_mode": "values"}
-    tokens = {"assistant_id": "tokens", "input": {"value": TOKENS}}
-    first: dict[str, list[float]] = {"bare": [], "runwait": []}
-    whole: dict[str, list[float]] = {"bare": [], "runwait": [], "resumable": []}
-    for _ in range(rounds):
-        for name, server in (("bare", bare), ("runwait", runwait)):
-            connection = server.connect()
-            times = [_times(connection, values, b"event: values")[0] for _ in range(COUNT)]
-            first[name].append(statistics.median(times))
-        for name, server, fields in (
-            ("bare", bare, {"stream_mode": "messages"}),
-            ("runwait", runwait, {"stream_mode": "messages-tuple"}),
-            ("resumable", runwait, {"stream_mode": "messages-tuple", "stream_resumable": True}),
-        ):
-            connection = server.connect()
-            times = [
-                _times(connection, {**tokens, **fields}, b"event: messages", TOKENS)[1]
-                for _ in range(LONG)
-            ]
-            whole[name].append(statistics.median(times))
-    print(f"{'':32}{'bare':>10}{'Runwait':>10}{'ratio':>8}   reach")
-    rows = [("first event, one client, p50", first["bare"], first["runwait"], 1.2)]
-    rows += [(f"{TOKENS} tokens, whole", whole["bare"], whole["runwait"], 1.3)]
-    rows += [("the same, resumable", whole["bare"], whole["resumable"], 1.6)]
-    for name, base, ours, reach in rows:
-        print(
-            f"{name:32}{statistics.median(base) * 1000:>7.2f} ms"
-            f"{statistics.median(ours) * 1000:>7.2f} ms{ratio(ours, base):>8.2f}   at most {reach}"
-        )
-
-
-def _times(
-    connection: HTTPConnection, body: dict[str, Any], event: bytes, count: int = 1
-) -> tuple[float, float]:
-    """Seconds until the first such event of a stream came, and until all of it had."""
-    began = time.perf_counter()
-    headers = {"Content-Type": "application/json"}
-    connection.request("POST", "/runs/stream", json.dumps(body).encode(), headers)
-    answer = connection.getresponse()
-    came, first = b"", 0.0
-    while data := answer.read1(65536):
-        came += data
-        if not first and event in came:
-            first = time.perf_counter() - began
-    whole = time.perf_counter() - began
-    answer.read()  # ends it for http.client
-    if came.count(event) < count:
-        raise RuntimeError(f"a wrong stream: {came!r}")
-    return first, whole
 
 
 async def _joined() -> tuple[list[float], int]:
