@@ -10,8 +10,8 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench compare dashboard \
-	chaos picture clean
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench bench-reference \
+	compare dashboard chaos picture clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
@@ -73,6 +73,10 @@ fuzz: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
+# Runwait and LangGraph's own development server in turns, and the picture of the README with both.
+bench-reference: $(VENV)/installed-test .venv-reference/installed
+	$(BIN)/python -m benchmarks picture --reference .venv-reference
+
 compare: $(VENV)/installed-test
 	$(BIN)/python tests/compare/compare.py
 
@@ -101,6 +105,12 @@ $(VENV)/installed: requirements.txt setup.cfg
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	@printf 'Collecting packages for the tests '
 	@$(PIP) install -r requirements-test.txt | $(BRIEFLY)
+	@touch $@
+
+.venv-reference/installed:
+	$(PYTHON) -m venv .venv-reference
+	@printf 'Collecting the reference '
+	@.venv-reference/bin/python -m pip install 'langgraph-cli[inmem]' | $(BRIEFLY)
 	@touch $@
 
 # The tools for tests are those of `make test`; pip would take them for part of the resolution.

@@ -12,6 +12,7 @@ from benchmarks import (
     crowd,
     idle,
     lateness,
+    picture,
     schedule,
     search,
     steps,
@@ -31,6 +32,7 @@ SECTIONS = {
     "crons": crons,
     "idle": idle,
     "crowd": crowd,
+    "picture": picture,
 }
 
 
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="rows of the section bare with this in their names"
     )
+    parser.add_argument(
+        "--reference", type=Path, help="an environment with langgraph dev, for the section picture"
+    )
     options = parser.parse_args()
     if unknown := set(options.sections) - SECTIONS.keys():
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
@@ -52,6 +57,8 @@ def main() -> None:
         print(f"\n{name}", flush=True)
         if name == "bare":
             bare.measure(options.rounds, options.against, options.only)
+        elif name == "picture":
+            picture.measure(options.rounds, options.reference)
         else:
             SECTIONS[name].measure(options.rounds)
 

@@ -119,7 +119,7 @@ def served(
         command: what starts it; `{port}` in it becomes its port, as PORT of its environment is.
         folder_of: where it is started.
         warming: how many runs it has had by then.
-        settings: environment variables.
+        settings: environment variables; None: it has none of that name.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -134,8 +134,11 @@ def served(
             "LANGGRAPH_CONFIG": str(ROOT / "benchmarks" / "langgraph.json"),
             "LOG_FORMAT": "json",
         }
-        environment.pop("REDIS_URL", None)
-        environment |= {name: str(value) for name, value in settings.items()}
+        settings = {"REDIS_URL": None, **settings}
+        for name, value in settings.items():
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = str(value)
         log = folder / "log"
         began = time.perf_counter()
         with log.open("wb") as output:
