@@ -10,7 +10,7 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench bench-reference \
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench bench-reference soak \
 	compare dashboard chaos picture clean
 
 serve: $(VENV)/installed
@@ -76,6 +76,11 @@ bench: $(VENV)/installed-test
 # Runwait and LangGraph's own development server in turns, and the picture of the README with both.
 bench-reference: $(VENV)/installed-test .venv-reference/installed
 	$(BIN)/python -m benchmarks picture --reference .venv-reference
+
+# Mixed load for so many minutes; fails if memory, threads, descriptors or Redis grow.
+MINUTES ?= 10
+soak: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 
 compare: $(VENV)/installed-test
 	$(BIN)/python tests/compare/compare.py
