@@ -24,6 +24,8 @@ SECONDS = 3.0
 TOKENS = 1000
 # A megabyte of JSON, of objects as states have them.
 LARGE = {"value": [{"number": n, "text": "word " * 30, "right": True} for n in range(5_400)]}
+# What the kernel counts a process's CPU in, in seconds.
+TICK = 0.01
 # Seconds after which a new server has nothing more to do.
 SETTLING = 2.0
 
@@ -115,7 +117,7 @@ def _cases() -> list[Case]:
     first = _first(_run("echo", stream_mode="values"))
     large = _p50(wait, {**echo, "input": LARGE}, LARGE_COUNT)
     return [
-        Case([Row("one client, p50", "ms", 1.0)], *[_p50(wait, echo)] * 2),
+        Case([Row("one client, p50", "ms", 1.0)], *[_p50(wait, echo, COUNT)] * 2),
         Case(
             [
                 Row("8 clients, runs a second", "/s", 1.0, at_most=False),
@@ -182,8 +184,8 @@ def _run(graph: str, **fields: Any) -> dict[str, Any]:
     return {"assistant_id": graph, "input": VALUE, **fields}
 
 
-def _p50(path: str, body: dict[str, Any], times: int = COUNT) -> Measure:
-    """One client's median, in ms, of answers that give the input."""
+def _p50(path: str, body: dict[str, Any], times: int) -> Measure:
+    """One client's median, in ms, of so many answers that give the input."""
     request, is_right = post(path, body), gives(body["input"])
     return lambda server: [load(server.port, request, is_right, times=times).p50 * 1000]
 
@@ -199,7 +201,7 @@ def _asked_by(clients: int, path: str, body: dict[str, Any]) -> Measure:
         processes = server.processes()
         before = cpu(processes)
         answers = load(server.port, request, is_right, clients, seconds=SECONDS)
-        theirs, own = cpu(processes) - before, answers.cpu
+        theirs, own = max(cpu(processes) - before, TICK), answers.cpu
         return answers.rate, *(each / len(answers.took) * 1000 for each in (theirs, own))
 
     return measure
@@ -208,11 +210,11 @@ def _asked_by(clients: int, path: str, body: dict[str, Any]) -> Measure:
 def _kept(path: str, body: dict[str, Any]) -> Measure:
     """The medians, in ms, on new threads and on one; and the former over that of deleted runs."""
     fields = {**body, "on_completion": "keep"}
-    new, deleted = _p50(path, fields), _p50("/runs/wait", body)
+    new, deleted = _p50(path, fields, COUNT), _p50("/runs/wait", body, COUNT)
 
     def measure(server: Server) -> Sequence[float]:
         of_one = f"/threads/{uuid4()}/runs/wait"
-        one = _p50(of_one, {**body, "if_not_exists": "create"})
+        one = _p50(of_one, {**body, "if_not_exists": "create"}, COUNT)
         on_new, on_one, without = (each(server)[0] for each in (new, one, deleted))
         return on_new, on_one, on_new / without
 

@@ -82,11 +82,12 @@ def _load(client: redis.Redis, delays: Sequence[int]) -> list[CronRecord]:
         )
         for delay in delays
     ]
+    before = client.zcard("{runwait}:crons")
     with Loading(client, 1) as loading:
         records = CronRecords(loading, "runwait", RunRecords(loading, "runwait", "benchmark", 1.0))
         for each in crons:
             records.create(each, of_system=True)
-    if client.zcard("{runwait}:crons") != len(crons):
+    if client.zcard("{runwait}:crons") != before + len(crons):
         raise RuntimeError("not all crons are there")
     return crons
 

@@ -179,7 +179,7 @@ def _drawn(rates: dict[str, dict[int, float]], p99s: dict[str, dict[int, float]]
     while most / step > 6:
         step *= 2
     slowest = [figure for each in p99s.values() for figure in each.values()]
-    lowest, highest = math.floor(math.log10(min(slowest))), math.ceil(math.log10(max(slowest)))
+    lowest, highest = math.floor(math.log10(min(slowest))), math.floor(math.log10(max(slowest))) + 1
     middle = (WIDTH + LEFT) / 2
     panels = (
         _Panel(

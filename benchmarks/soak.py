@@ -42,8 +42,8 @@ SETTINGS = {
 EXPIRED = 120.0
 # The most that a thousand errands may leave, by what is looked at.
 BOUNDS = {"MB": 0.2, "threads": 1.0, "descriptors": 1.0, "connections": 1.0, "keys": 10.0}
-# What says for an hour that there was something. Longer than the load lasts, so that they are no part
-# of the keys that are to be flat.
+# What says for an hour that there was something: longer than the load lasts, so that they are no
+# part of the keys that are to be flat.
 REMINDERS = (b":gone:", b":fence", b":webhook:")
 LARGE = {"value": [{"number": n, "text": "word " * 30} for n in range(1000)]}
 TICKS = {"value": {"count": 10, "seconds": 0.03}}

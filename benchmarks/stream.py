@@ -10,8 +10,9 @@ import time
 from benchmarks.crowd import Watch
 from benchmarks.servers import Server, asked, served
 
-JOINED = 50
-OPEN = 2000
+# Streams, and how many events each has, after so many seconds each.
+JOINED, JOINED_EVENTS, JOINED_SECONDS = 50, 200, 0.05
+OPEN, OPEN_EVENTS, OPEN_SECONDS = 2000, 10, 1.0
 
 
 def measure(rounds: int) -> None:
@@ -25,7 +26,7 @@ def measure(rounds: int) -> None:
     with served(RUN_CONCURRENCY=5000, WAITERS_MAX=5000) as server, Watch(server) as watch:
         came = asyncio.run(_open(server))
     print(
-        f"{OPEN} open streams, an event a second each: {came.count(10)} whole, "
+        f"{OPEN} open streams, an event a second each: {came.count(OPEN_EVENTS)} whole, "
         f"{watch.megabytes:.0f} MB (at most 500)"
     )
 
@@ -33,7 +34,7 @@ def measure(rounds: int) -> None:
 async def _joined() -> tuple[list[float], int]:
     """How late events come, in seconds, that another process streams."""
     late: list[float] = []
-    value = {"value": {"count": 200, "seconds": 0.05}}
+    value = {"value": {"count": JOINED_EVENTS, "seconds": JOINED_SECONDS}}
     body = {"assistant_id": "ticks", "input": value, "stream_mode": "custom"}
     body |= {"stream_resumable": True}
     with (
@@ -55,7 +56,7 @@ async def _joined() -> tuple[list[float], int]:
 
 async def _open(server: Server) -> list[int]:
     """How many events came of each of many streams."""
-    value = {"value": {"count": 10, "seconds": 1.0}}
+    value = {"value": {"count": OPEN_EVENTS, "seconds": OPEN_SECONDS}}
     body = {"assistant_id": "ticks", "input": value, "stream_mode": "custom"}
 
     async def follow() -> int:
