@@ -8,7 +8,7 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks.load import gives, load, post
+from benchmarks.load import gives, load, post, rush
 from benchmarks.servers import (
     CLIENTS,
     SECONDS,
@@ -52,7 +52,7 @@ def measure(rounds: int) -> None:
 
 def _throughput(server: Server, path: str) -> float:
     request = post(path, RUN)
-    return load(server.port, request, lambda _: True, CLIENTS, seconds=SECONDS).rate
+    return rush(server.port, request, lambda _: True, CLIENTS, SECONDS).rate
 
 
 def _until_idle(server: Server) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmarks.load import gives, load, post
+from benchmarks.load import gives, load, post, rush
 from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, cpu, earlier, ratio, served
 
 # How often one client asks a round: for a small answer, a large one, and a stream of tokens.
@@ -200,7 +200,7 @@ def _asked_by(clients: int, path: str, body: dict[str, Any]) -> Measure:
     def measure(server: Server) -> Sequence[float]:
         processes = server.processes()
         before = cpu(processes)
-        answers = load(server.port, request, is_right, clients, seconds=SECONDS)
+        answers = rush(server.port, request, is_right, clients, SECONDS)
         theirs, own = max(cpu(processes) - before, TICK), answers.cpu
         return answers.rate, *(each / len(answers.took) * 1000 for each in (theirs, own))
 

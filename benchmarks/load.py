@@ -20,6 +20,7 @@ from typing import Any
 # The longest that all clients may be without an answer, in seconds.
 PATIENCE = 120.0
 PIECE_BYTES = 1 << 18
+PARTS = 3
 
 
 @dataclass
@@ -27,15 +28,13 @@ class Answers:
     """What clients were answered.
 
     Attributes:
-        seconds: how long they asked.
-        count: how many answers were whole by then.
-        took: seconds that each answer took, those that came later too.
+        seconds: until the last answer.
+        took: seconds that each answer took.
         first: seconds until the mark came, in each answer.
         cpu: seconds of CPU that the clients took.
     """
 
     seconds: float = 0.0
-    count: int = 0
     took: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     cpu: float = 0.0
@@ -43,7 +42,7 @@ class Answers:
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return self.count / self.seconds
+        return len(self.took) / self.seconds
 
     @property
     def p50(self) -> float:
@@ -93,7 +92,7 @@ def load(
         request: what is sent.
         is_right: whether an answer's body is.
         clients: how many there are, each with a connection.
-        seconds: how long they ask; 0: each asks so many times.
+        seconds: how long they ask, all until they are answered; 0: each asks so many times.
         times: how often each asks, where no seconds are given.
         mark: bytes in each answer whose time is to be had too.
 
@@ -123,15 +122,30 @@ def load(
             if mark:
                 answers.first.append(client.first - client.began)
             client.asked += 1
-            answers.count += not seconds or now < deadline
             if now < deadline if seconds else client.asked < times:
                 client.ask()
             else:
                 client.leave()
-    answers.seconds = seconds or time.perf_counter() - began
+    answers.seconds = time.perf_counter() - began
     answers.cpu = time.process_time() - cpu
     poll.close()
     return answers
+
+
+def rush(
+    port: int, request: bytes, is_right: Callable[[bytes], bool], clients: int, seconds: float
+) -> Answers:
+    """Have clients ask for so long, in three parts, with new connections for each.
+
+    How connections fall to the workers is chance, and makes much of the difference.
+    """
+    every = Answers()
+    for _ in range(PARTS):
+        part = load(port, request, is_right, clients, seconds=seconds / PARTS)
+        every.seconds += part.seconds
+        every.took += part.took
+        every.cpu += part.cpu
+    return every
 
 
 class _Client:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.load import gives, load, post
+from benchmarks.load import gives, post, rush
 from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, ratio, served
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
@@ -56,7 +56,7 @@ def measure(rounds: int, reference: Path | None = None) -> None:
         for _ in range(math.ceil(rounds / 3)):
             for clients in CLIENTS:
                 for name, server in servers.items():
-                    got = load(server.port, request, is_right, clients, seconds=SECONDS)
+                    got = rush(server.port, request, is_right, clients, SECONDS)
                     figures = Figures(got.rate, got.p50 * 1000, got.p99 * 1000)
                     found[name][clients].append(figures)
     rates, p99s = _medians(found, "rate"), _medians(found, "p99")
