@@ -11,8 +11,7 @@ import math
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,97 +118,74 @@ def _developing(environment: Path) -> Iterator[Server]:
             yield server
 
 
-# The picture. Colours that can be read on white and on black.
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, BETWEEN = 960, 360, 60, 56, 48, 80
+# Of the picture: its size, what is left free around a panel, and colours for white and for black.
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 360, 60, 20, 56, 48
 COLOURS = {"bare route": "#b0721e", "Runwait": "#2b7de0", REFERENCE: "#8a6fd1"}
 GREY = "#848b93"
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One of the two.
-
-    Attributes:
-        title: what it shows.
-        left, right: where its axis begins and ends.
-        ticks: figures beside it, from the lowest to the highest that is drawn.
-        is_log: whether each tick is as far from the one before.
-    """
-
-    title: str
-    left: float
-    right: float
-    ticks: Sequence[float]
-    is_log: bool
-
-    def x(self, clients: float) -> float:
-        share = math.log(clients / CLIENTS[0]) / math.log(CLIENTS[-1] / CLIENTS[0])
-        return self.left + share * (self.right - self.left)
-
-    def y(self, figure: float) -> float:
-        lowest, highest = self.ticks[0], self.ticks[-1]
-        if self.is_log:
-            share = math.log(figure / lowest) / math.log(highest / lowest)
-        else:
-            share = (figure - lowest) / (highest - lowest)
-        return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-
-    def drawn(self, lines: dict[str, dict[int, float]]) -> Iterator[str]:
-        """Its elements; of each line, the figures by the number of clients."""
-        yield _text(self.left, TOP - 16, self.title, "start")
-        for tick in self.ticks:
-            y = self.y(tick)
-            yield f'<path d="M{self.left:.0f} {y:.1f}H{self.right:.0f}" class="grid"/>'
-            yield _text(self.left - 8, y + 4, f"{tick:,g}", "end")
-        for clients in CLIENTS:
-            yield _text(self.x(clients), HEIGHT - BOTTOM + 18, f"{clients:,}")
-        yield _text((self.left + self.right) / 2, HEIGHT - 8, "clients at once")
-        for name, figures in lines.items():
-            points = [(self.x(clients), self.y(figure)) for clients, figure in figures.items()]
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            yield f'<polyline points="{path}" stroke="{COLOURS[name]}"/>'
-            for x, y in points:
-                yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{COLOURS[name]}"/>'
+STYLE = (
+    f"text{{font:12px sans-serif;fill:{GREY}}}path,polyline{{fill:none;stroke-width:2}}"
+    f".grid{{stroke:{GREY};stroke-width:1;opacity:.3}}"
+)
 
 
 def _drawn(rates: dict[str, dict[int, float]], p99s: dict[str, dict[int, float]]) -> str:
-    """The picture, as SVG."""
+    """The picture, as SVG: a panel for each of the two, with a line a server."""
     most = max(max(each.values()) for each in rates.values())
     step = 10 ** math.floor(math.log10(most)) / 5
     while most / step > 6:
         step *= 2
-    slowest = [figure for each in p99s.values() for figure in each.values()]
-    lowest, highest = math.floor(math.log10(min(slowest))), math.floor(math.log10(max(slowest))) + 1
-    middle = (WIDTH + LEFT) / 2
-    panels = (
-        _Panel(
-            "runs a second",
-            LEFT,
-            middle - BETWEEN / 2,
-            [step * n for n in range(math.ceil(most / step) + 1)],
-            False,
-        ),
-        _Panel(
+    slowest = [math.log10(figure) for each in p99s.values() for figure in each.values()]
+    lowest, highest = math.floor(min(slowest)), math.floor(max(slowest)) + 1
+    elements = [
+        *_panel("runs a second", 0, rates, [step * n for n in range(math.ceil(most / step) + 1)]),
+        *_panel(
             "99 of 100 answers within, ms",
-            middle + BETWEEN / 2,
-            WIDTH - 20,
+            WIDTH // 2,
+            p99s,
             [10.0**n for n in range(lowest, highest + 1)],
-            True,
+            scale=math.log10,
         ),
-    )
-    elements = [*panels[0].drawn(rates), *panels[1].drawn(p99s)]
+    ]
     for number, name in enumerate(rates):
         x = LEFT + number * 130
-        elements.append(f'<path d="M{x} 14h22" stroke="{COLOURS[name]}"/>')
-        elements.append(_text(x + 28, 18, name, "start"))
+        elements += [f'<path d="M{x} 14h22" stroke="{COLOURS[name]}"/>']
+        elements += [_text(x + 28, 18, name, "start")]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">\n'
-        f"<title>{' and '.join(panel.title for panel in panels)}: {', '.join(rates)}</title>\n"
-        f"<style>text{{font:12px sans-serif;fill:{GREY}}}path,polyline{{fill:none;stroke-width:2}}"
-        f".grid{{stroke:{GREY};stroke-width:1;opacity:.3}}</style>\n"
+        f"<title>Runs a second and p99: {', '.join(rates)}</title>\n<style>{STYLE}</style>\n"
         + "\n".join(elements)
         + "\n</svg>\n"
     )
+
+
+def _panel(
+    title: str,
+    place: int,
+    lines: dict[str, dict[int, float]],
+    ticks: Sequence[float],
+    scale: Callable[[float], float] = float,
+) -> Iterator[str]:
+    """The elements of one half of the picture, which begins at this place."""
+    left, right, bottom = place + LEFT, place + WIDTH // 2 - RIGHT, HEIGHT - BOTTOM
+    lowest, highest = scale(ticks[0]), scale(ticks[-1])
+
+    def x(clients: float) -> float:
+        share = math.log(clients / CLIENTS[0]) / math.log(CLIENTS[-1] / CLIENTS[0])
+        return left + share * (right - left)
+
+    def y(figure: float) -> float:
+        return bottom - (scale(figure) - lowest) / (highest - lowest) * (bottom - TOP)
+
+    yield _text(left, TOP - 16, title, "start")
+    for tick in ticks:
+        yield f'<path d="M{left} {y(tick):.1f}H{right}" class="grid"/>'
+        yield _text(left - 8, y(tick) + 4, f"{tick:,g}", "end")
+    for clients in CLIENTS:
+        yield _text(x(clients), bottom + 18, f"{clients:,}")
+    yield _text((left + right) / 2, HEIGHT - 8, "clients at once")
+    for name, figures in lines.items():
+        points = [f"{x(clients):.1f},{y(figure):.1f}" for clients, figure in figures.items()]
+        yield f'<polyline points="{" ".join(points)}" stroke="{COLOURS[name]}"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
