@@ -46,7 +46,6 @@ _FOUND_BATCH = 5000
 # takes some 60 us for each; whoever starts them waits for it, and for other threads, at each call.
 _DUE_MOST = 150
 _DUE_BYTES = 131_072
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 _SORTED_BY = {
     "cron_id": None,
