@@ -24,6 +24,7 @@ import redis
 from benchmarks.load import gives, load, post
 from runwait.server import embedded
 from runwait.storage.connection import AnyScript, Storage
+from runwait.storage.urls import of_embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNWAIT = (sys.executable, "-m", "runwait.cli", "serve")
@@ -161,7 +162,7 @@ def served(
                     time.sleep(PAUSE)
             starting = time.perf_counter() - began
             load(port, request, gives(VALUE), warming - 1)
-            redis_url = embedded.url(folder / "data")
+            redis_url = of_embedded(folder / "data")
             yield Server(command, folder_of, port, process.pid, redis_url, starting)
         finally:
             process.send_signal(signal.SIGTERM)
@@ -175,9 +176,9 @@ def stored() -> Iterator[tuple[Storage, redis.Redis]]:
         folder = Path(temporary)
         embedded.start(folder, print)
         try:
-            storage = Storage(embedded.url(folder), 1)
+            storage = Storage(of_embedded(folder), 1)
             storage.start()
-            with redis.Redis.from_url(embedded.url(folder)) as client:
+            with redis.Redis.from_url(of_embedded(folder)) as client:
                 yield storage, client
         finally:
             embedded.stop()

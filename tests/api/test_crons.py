@@ -11,8 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from runwait.api import crons, errors, request
-from runwait.api.options import Headers, HttpOptions
 from runwait.crons.crons import CronBusy
+from runwait.options.http import Headers, HttpOptions
 from runwait.storage.crons import PUBLIC, CronNotFound, CronQuery
 from tests.api.test_threads import Asked, detail
 

@@ -33,6 +33,10 @@ class Api(Flask):
         self._options = options
         super().__init__("runwait", static_folder=None)
 
+    def ensure_sync(self, func: Any) -> Any:
+        """Called for each function of each request: none of the API's is asynchronous."""
+        return func
+
     def add_url_rule(self, rule: str, *arguments: Any, **options: Any) -> None:
         """Called for each path of each blueprint."""
         if self._options.has(rule):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, Schema, ValidationError, post_load, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, missing, post_load, validates_schema
 from werkzeug.datastructures import Headers, MultiDict
 
 from runwait.api import fields
@@ -84,9 +85,20 @@ class Texts(Schema):
         return _valid(self, texts)
 
 
+@functools.cache
+def _optional(kind: type[Schema]) -> frozenset[str]:
+    """The fields of a schema that come to nothing where they are missing."""
+    return frozenset(
+        name
+        for name, each in kind().load_fields.items()
+        if not each.required and each.load_default is missing
+    )
+
+
 def _valid(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
     try:
-        valid: dict[str, Any] = schema.load(value)
+        # What may be missing is passed over, which is most of it.
+        valid: dict[str, Any] = schema.load(value, partial=_optional(type(schema)))
     except ValidationError as error:
         raise InvalidRequest(problems(_flat(error.messages))) from None
     return valid
@@ -277,7 +289,7 @@ class Batch:
                 wrong.append((str(place), "must be an object"))
                 continue
             try:
-                valid.append(self._each.load(each))
+                valid.append(self._each.load(each, partial=_optional(type(self._each))))
             except ValidationError as error:
                 wrong += _flat(error.messages, str(place))
         if wrong:

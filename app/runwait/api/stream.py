@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from runwait.api import current
 from runwait.runs import events
@@ -45,6 +46,10 @@ class _Response(Response):
         if isinstance(self.response, Stream) and not environ.get(DEFERS):
             self.response.wait_at_once(self)
         return super().__call__(environ, start_response)
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        """The headers as they are: where they name paths, these are encoded."""
+        return self.headers
 
     def close(self) -> None:
         """Close the body, and do what is to be done then."""

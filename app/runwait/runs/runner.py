@@ -139,9 +139,10 @@ class Runner:
         self._observer.started(run)
         if run.attempt > 1:
             self._hub.catch_up(run.run_id)
-        more = {"graph_name": record.graph_id} if run.translation.is_protocol else {}
-        begun = metadata_of(record.thread_id, record.run_id, run.attempt, **more)
-        self._emit_all(run, [(begun.name, begun.data)])
+        if run.logged or self._hub.streams(run.run_id):
+            more = {"graph_name": record.graph_id} if run.translation.is_protocol else {}
+            begun = metadata_of(record.thread_id, record.run_id, run.attempt, **more)
+            self._emit_all(run, [(begun.name, begun.data)])
         self._ask_for_feedback_urls(run)
         checkpointer = prepare = None
         lease = self._settings.run_lease_seconds

@@ -715,7 +715,7 @@ def _run_scripts(
 
 def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one go; their answers, among which errors of single commands may be."""
-    _send(connection, connection.pack_commands(commands), _stalled)
+    _send(connection, [_packed(commands)], _stalled)
     answers: list[Any] = []
     for _ in commands:
         try:
@@ -723,6 +723,17 @@ def _exchange(connection: _Connection, commands: Sequence[tuple[Any, ...]]) -> l
         except ResponseError as error:
             answers.append(error)
     return answers
+
+
+def _packed(commands: Sequence[tuple[Any, ...]]) -> bytes:
+    """Commands as Redis reads them (RESP). redis-py's own way takes several times as long."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for each in command:
+            data = each if isinstance(each, bytes) else str(each).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 def _send(connection: _Connection, pieces: Iterable[bytes], wait: Callable[[float], None]) -> None:

@@ -55,6 +55,7 @@ from hashlib import sha256
 from typing import Any, Literal
 from uuid import uuid4
 
+import orjson
 from redis.exceptions import RedisError
 
 from runwait.storage.cluster import server_of
@@ -138,8 +139,11 @@ class RunRecord:
 
     def lasting(self) -> str:
         """What never changes of the record, as JSON."""
-        names = {name: getattr(self, name) for name in _LASTING}
-        return json.dumps({"layout": LAYOUT, **names})
+        names = {"layout": LAYOUT, **{name: getattr(self, name) for name in _LASTING}}
+        try:
+            return orjson.dumps(names).decode()
+        except orjson.JSONEncodeError:  # an integer of more than 64 bits, or very deep
+            return json.dumps(names)
 
     @classmethod
     def restored(cls, lasting: bytes, status: bytes, updated_at: bytes) -> RunRecord:
