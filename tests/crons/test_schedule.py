@@ -181,6 +181,9 @@ FIELDS = [
     st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)),
     st.integers(1, 8),
 )
+# When an hour comes twice: its second time, and the moment before that.
+@example("0 * * * *", "Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), 3)
+@example("0 * * * *", "Europe/Berlin", datetime(2026, 10, 24, 22, tzinfo=UTC), 2)
 def test_what_was_missed_is_found_and_counted_as_it_would_have_come(
     text: str, zone: str, start: datetime, number: int
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
@@ -104,7 +103,9 @@ class Schedule:
         """The last time up to this one, itself included; None if there was none for 50 years."""
         local = time.astimezone(self._zone)
         if not self._by_wall:
-            return _utc(next(self._from(local + _SECOND, reverse=True), None))
+            # In UTC: what is added on the wall forgets which of two like hours it is.
+            start = (time + _SECOND).astimezone(self._zone)
+            return _utc(next(self._from(start, reverse=True), None))
         start = local.replace(tzinfo=None) + (_REPEATED if local.fold else _SECOND)
         for wall in self._from(start, reverse=True):
             if (real := self._real(wall)) <= time:
@@ -188,6 +189,3 @@ def _reason(error: Exception) -> str:
 
 def _utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC)
-
-
-assert calendar  # placeholder
