@@ -1,12 +1,23 @@
-"""Threads that start when there is work for them: pools of them, and one with an event loop."""
+"""Threads for work that comes and goes: pools, an event loop on one, one that sleeps meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+log = logging.getLogger("runwait.runs")
+
+# A thread cannot wait for any number of seconds.
+LONGEST_PAUSE_SECONDS = 3600.0
+# After a fault.
+AGAIN_SECONDS = 1.0
+# Processes that wait for the same thing do not all ask at the same moment.
+JITTER_SECONDS = 0.005
 
 
 class Pool(ThreadPoolExecutor):
@@ -65,3 +76,48 @@ async def _guarded(make: Callable[[], Any]) -> Any:
         return await make()
     except (SystemExit, KeyboardInterrupt) as error:  # would end the loop
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+class Sleeper:
+    """A thread that does all there is to do, and sleeps until it is woken or until more is due."""
+
+    def __init__(self, name: str) -> None:
+        """Prepare; `name` is the thread's."""
+        self.stopped = False
+        self._awake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Work from now on."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._awake.set()
+
+    def stop(self, seconds: float = 0.0) -> None:
+        """Begin nothing more; wait so long for what is under way."""
+        self.stopped = True
+        self._awake.set()
+        if seconds and self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _work(self) -> float | None:
+        """Do all there is to do, until `stopped`; the seconds until more is, None if unknown."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        pause: float | None = 0.0
+        while not self.stopped:
+            self._awake.wait(None if pause is None else min(pause, LONGEST_PAUSE_SECONDS))
+            self._awake.clear()
+            try:
+                pause = self._work()
+            except Exception:
+                log.exception("fault in the thread %s", self._thread.name)
+                pause = AGAIN_SECONDS
+
+
+def jittered(seconds: float) -> float:
+    """The time until something is due, for one of those who wait for it."""
+    return seconds + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret

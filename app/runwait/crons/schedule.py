@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -117,7 +117,9 @@ class Schedule:
         start, end = (each.astimezone(self._zone).replace(tzinfo=None) for each in (first, last))
         days = (end.date() - start.date()).days
         whole = sum(self._has(start.date() + timedelta(days)) for days in range(days))
-        times = whole * len(self._hours) * len(self._minutes) * len(self._seconds)
+        times = (
+            whole * len(self._fields.hours) * len(self._fields.minutes) * len(self._fields.seconds)
+        )
         # Before the second, so that of a day each time is counted once.
         return times + self._before(end) - self._before(start)
 
@@ -140,27 +142,14 @@ class Schedule:
         """How many times there are on a day before a time of it."""
         if not self._has(time.date()):
             return 0
-        hours = sum(each < time.hour for each in self._hours)
-        minutes = sum(each < time.minute for each in self._minutes)
-        seconds = sum(each < time.second for each in self._seconds)
-        found = hours * len(self._minutes) * len(self._seconds)
-        if time.hour in self._hours:
-            found += minutes * len(self._seconds)
-            if time.minute in self._minutes:
-                found += seconds
+        fields = self._fields
+        hours = sum(each < time.hour for each in fields.hours)
+        found = hours * len(fields.minutes) * len(fields.seconds)
+        if time.hour in fields.hours:
+            found += sum(each < time.minute for each in fields.minutes) * len(fields.seconds)
+            if time.minute in fields.minutes:
+                found += sum(each < time.second for each in fields.seconds)
         return found
-
-    @cached_property
-    def _hours(self) -> set[int]:
-        return self._fields.hours
-
-    @cached_property
-    def _minutes(self) -> set[int]:
-        return self._fields.minutes
-
-    @cached_property
-    def _seconds(self) -> set[int]:
-        return self._fields.seconds
 
 
 def _expression(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import threading
 from dataclasses import replace
 
 from runwait.assistants.assistants import Assistants
@@ -17,6 +16,7 @@ from runwait.crons.crons import (
     times_of,
 )
 from runwait.graphs.assistants import Assistant, AssistantNotFound, UnknownGraph
+from runwait.pool import Sleeper, jittered
 from runwait.runs.admission import new_record
 from runwait.runs.observer import Observer
 from runwait.runs.permission import Permission
@@ -30,10 +30,6 @@ from runwait.threads.threads import Threads
 
 log = logging.getLogger("runwait.crons")
 
-# Processes that wait for the same cron do not all ask at the same moment.
-JITTER_SECONDS = 0.005
-# A thread cannot wait for any number of seconds.
-LONGEST_PAUSE_SECONDS = 3600.0
 # Redis is asked again after so long where it did not answer and nobody says that it is back.
 AGAIN_SECONDS = 1.0
 # A cron that no run can be made of is looked at again after so long.
@@ -42,7 +38,7 @@ PUT_OFF_SECONDS = 60.0
 LATE_MS = 5000
 
 
-class Scheduler:
+class Scheduler(Sleeper):
     """A thread that sleeps until a cron is due: woken by a message, or when the next is due.
 
     Every process has one. Whoever is first starts the run; for the others there is nothing left to
@@ -59,52 +55,30 @@ class Scheduler:
         permission: Permission,
     ) -> None:
         """Prepare."""
+        super().__init__("crons")
         self._settings = settings
         self._records = records
         self._assistants = assistants
         self._threads = threads
         self._observer = observer
         self._permission = permission
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="crons", daemon=True)
-        self._stopped = False
 
-    def start(self) -> None:
-        """Start runs from now on."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Start no more."""
-        self._stopped = True
-        self._wake.set()
-
-    def wake(self) -> None:
-        """A cron may be due."""
-        self._wake.set()
-
-    def _run(self) -> None:
-        pause: float | None = 0.0
-        while not self._stopped:
-            self._wake.wait(None if pause is None else min(pause, LONGEST_PAUSE_SECONDS))
-            self._wake.clear()
-            try:
-                pause = self.start_all()
-            except StorageUnavailable as error:
-                log.debug("no cron could be started: %s", error)
-                pause = AGAIN_SECONDS
-            except Exception:
-                log.exception("fault while starting crons")
-                pause = AGAIN_SECONDS
+    def _work(self) -> float | None:
+        try:
+            return self.start_all()
+        except StorageUnavailable as error:
+            log.debug("no cron could be started: %s", error)
+            return AGAIN_SECONDS
 
     def start_all(self) -> float | None:
         """Start what is due; the seconds until the next is, None if none is to come."""
-        while not self._stopped:
+        while not self.stopped:
             # Processes that ask at the same time begin at different places.
             due = self._records.due(random.random())  # nosec B311 # no secret
             if due.seconds is None:
                 return None
             if due.seconds > 0:
-                return due.seconds + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
+                return jittered(due.seconds)
             starts = []
             for cron_id, values in due.crons:
                 try:

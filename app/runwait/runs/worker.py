@@ -7,12 +7,11 @@ was lost or gave them back.
 from __future__ import annotations
 
 import logging
-import random
-import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from runwait.graphs.graph import Graph
+from runwait.pool import Sleeper, jittered
 from runwait.runs import ending
 from runwait.runs.executor import Executor
 from runwait.runs.observer import Observer
@@ -25,10 +24,6 @@ from runwait.storage.records import Claim, RunRecord, RunRecords
 
 log = logging.getLogger("runwait.runs")
 
-# Processes that wait for the same run do not all ask at the same moment.
-JITTER_SECONDS = 0.005
-# A thread cannot wait for any number of seconds.
-LONGEST_PAUSE_SECONDS = 3600.0
 # Longest wait for a run that is just being claimed, when the process stops.
 LAST_SECONDS = 1.0
 # A run whose graph this process does not have is tried again after so many seconds, for as long as
@@ -47,7 +42,7 @@ class Claiming(Protocol):
         """See `RunRecords.claim`."""
 
 
-class Worker:
+class Worker(Sleeper):
     """A thread that sleeps until a run is ready: woken by a message, or when the next is due.
 
     A run that was cancelled before it was started is only to be ended: for that no place is needed.
@@ -68,13 +63,11 @@ class Worker:
             start_run: starts it in the place that was reserved.
             end_run: ends one that was cancelled.
         """
+        super().__init__("worker")
         self._executor = executor
         self._claim = claim
         self._start_run = start_run
         self._end_run = end_run
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
-        self._stopped = False
         self._executes = True
         self._starved = False
         executor.on_free = self._freed
@@ -86,18 +79,11 @@ class Worker:
             executes: whether to claim any to execute; else only those that are to be ended.
         """
         self._executes = executes
-        self._thread.start()
+        super().start()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = LAST_SECONDS) -> None:
         """Claim no more; what is just being claimed is there on return."""
-        self._stopped = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(LAST_SECONDS)
-
-    def wake(self) -> None:
-        """A run may be ready."""
-        self._wake.set()
+        super().stop(seconds)
 
     @property
     def starved(self) -> bool:
@@ -106,22 +92,11 @@ class Worker:
 
     def _freed(self) -> None:
         if self._starved:
-            self._wake.set()
+            self.wake()
 
-    def _run(self) -> None:
-        pause: float | None = 0.0
-        while not self._stopped:
-            self._wake.wait(pause if pause is None else min(pause, LONGEST_PAUSE_SECONDS))
-            self._wake.clear()
-            try:
-                pause = self._claim_all()
-            except Exception:
-                log.exception("fault while claiming runs")
-                pause = 1.0
-
-    def _claim_all(self) -> float | None:
+    def _work(self) -> float | None:
         """Claim what is ready; the seconds until the next is due."""
-        while not self._stopped:
+        while not self.stopped:
             # Said before it is tried, so that a place which comes free in between wakes this.
             self._starved = self._executes
             has_place = self._executes and self._executor.reserve()
@@ -136,7 +111,7 @@ class Worker:
                 if has_place and claim is None:
                     self._executor.release()
             if claim is None:
-                return None if due is None else due + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
+                return None if due is None else jittered(due)
             if has_place:
                 self._start_run(claim)
             else:

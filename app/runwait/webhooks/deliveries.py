@@ -23,6 +23,7 @@ from functools import partial
 
 import httpcore
 
+from runwait.pool import jittered
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.outbox import Outbox, Webhook, WebhookOutcome
 from runwait.trace_context import HEADERS
@@ -56,8 +57,6 @@ PER_RECEIVER = 4
 LOOKUPS = 32
 # Redis is asked again after so long where it did not answer and nobody says that it is back.
 AGAIN_SECONDS = 1.0
-# Processes that wait for the same webhook do not all ask at the same moment.
-JITTER_SECONDS = 0.005
 # Of why an attempt failed.
 REASON_CHARACTERS = 300
 # What a stop takes beyond the time that it gives to attempts.
@@ -283,7 +282,7 @@ class Deliveries:
                 log.debug("no webhook could be taken: %s", error)
                 return AGAIN_SECONDS
             if webhook is None:
-                return None if due is None else due + random.uniform(0, JITTER_SECONDS)  # nosec B311 # no secret
+                return None if due is None else jittered(due)
             self._busy[webhook.receiver] += 1
             task = asyncio.create_task(self._attend_to(webhook))
             self._tasks.add(task)
