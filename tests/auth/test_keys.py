@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from runwait.auth.errors import Refused
-from runwait.auth.keys import ApiKeys, UnfitKeys, new_key
+from runwait.auth.keys import ApiKeys, InvalidKeys, new_key
 from runwait.auth.request import URL, Headers, QueryParams, Request
 
 HASH = sha256(b"hashed").hexdigest()
@@ -78,7 +78,7 @@ def test_nobody_else_is_let_in(headers):
     ],
 )
 def test_a_setting_that_is_none_is_refused_without_showing_it(setting, text):
-    with pytest.raises(UnfitKeys, match=text) as unfit:
+    with pytest.raises(InvalidKeys, match=text) as unfit:
         ApiKeys(setting)
     assert not any(each in str(unfit.value) for each in ("b c", "s\u00e9cret", "aaa", "ada"))
 

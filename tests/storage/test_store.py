@@ -35,9 +35,9 @@ from runwait.storage.store import (
     PAGE_BYTES,
     PAGE_ITEMS,
     SWEEP_ITEMS,
+    InvalidQuery,
     RedisStore,
     StoreBusy,
-    UnfitQuery,
     UnstorableItem,
 )
 from runwait.storage.vectors import Index
@@ -472,16 +472,16 @@ class TestSearch:
         "wanted", [{"n": {"$in": [1]}}, {"n": {"$gt": 1, "x": 2}}, {"a": [{"b": {"$or": []}}]}]
     )
     def test_refuses_operators_that_it_does_not_know(self, store, witness, wanted):
-        with pytest.raises(UnfitQuery, match=r"^filter: operators are \$eq, .*, not '"):
+        with pytest.raises(InvalidQuery, match=r"^filter: operators are \$eq, .*, not '"):
             store.search(NS, filter=wanted)
         assert witness.sent == []
 
     @pytest.mark.parametrize("page", [{"limit": -1}, {"offset": -1}])
     def test_refuses_negative_pages(self, store, page):
         for ask in (lambda: store.search(NS, **page), lambda: store.list_namespaces(**page)):
-            with pytest.raises(UnfitQuery, match=rf"^{next(iter(page))}: must not be negative"):
+            with pytest.raises(InvalidQuery, match=rf"^{next(iter(page))}: must not be negative"):
                 ask()
-        with pytest.raises(UnfitQuery, match="max_depth"):
+        with pytest.raises(InvalidQuery, match="max_depth"):
             store.list_namespaces(max_depth=-1)
 
     def test_beyond_the_end_is_empty_however_far(self, store):
@@ -631,16 +631,16 @@ class TestIndex:
     def test_refuses_what_would_cost_too_much(self, store, witness, monkeypatch):
         with pytest.raises(UnstorableItem, match=r"^item 'k' .*: index: at most 100 texts"):
             store.put(NS, "k", {"x": list(range(101))}, index=["x[*]"])
-        with pytest.raises(UnfitQuery, match=r"^query: must have at most 100000 characters"):
+        with pytest.raises(InvalidQuery, match=r"^query: must have at most 100000 characters"):
             store.search(NS, query="a" * 100_001)
         assert witness.sent == []
         monkeypatch.setattr("runwait.storage.store.RANKED_MAX", 3)
         store.batch([PutOp(NS, str(i), {}) for i in range(4)])
-        with pytest.raises(UnfitQuery, match=r"^query: there are more than 3 items"):
+        with pytest.raises(InvalidQuery, match=r"^query: there are more than 3 items"):
             store.search(NS, query="a")
         other = ("others",)
         store.put(other, "k", {"x": ["a", "b", "c", "ab"]}, index=["x[*]"])
-        with pytest.raises(UnfitQuery, match=r"^query: there are more than 3 items"):
+        with pytest.raises(InvalidQuery, match=r"^query: there are more than 3 items"):
             store.search(other, query="a")
 
     def test_is_refused_at_once_where_too_many_use_it(self, witness):

@@ -35,7 +35,7 @@ from runwait.storage.crons import CronNotFound
 from runwait.storage.embedding import EmbeddingFailed, EmbeddingTimedOut
 from runwait.storage.events import ForgottenEvent, UnknownEvent
 from runwait.storage.records import UnreadableRecord
-from runwait.storage.store import StoreBusy, UnfitQuery, UnstorableItem
+from runwait.storage.store import InvalidQuery, StoreBusy, UnstorableItem
 from runwait.storage.threads import ThreadBusy, ThreadExists, ThreadNotFound
 from runwait.threads.compatibility import StateIncompatible
 from runwait.threads.states import CheckpointNotFound, NoGraph, UpdateRefused
@@ -83,7 +83,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     AuthBusy: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     NoRoom: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "{}"),
-    UnfitQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
+    InvalidQuery: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnstorableItem: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     EmbeddingFailed: (HTTPStatus.BAD_GATEWAY, "{}"),
     EmbeddingTimedOut: (HTTPStatus.GATEWAY_TIMEOUT, "{}"),

@@ -70,7 +70,7 @@ class AssistantRequest:
     def of(self, assistant: Assistant) -> Assistant:
         """The assistant with what is asked for. Metadata is laid over, name by name; config and
         context are replaced."""
-        config, context = _settled(assistant, self.config, self.context)
+        config, context = _config_and_context(assistant, self.config, self.context)
         return replace(
             assistant,
             graph_id=assistant.graph_id if self.graph_id is None else self.graph_id,
@@ -374,7 +374,7 @@ def _is_there_for(assistant: Assistant, filters: Filters | None) -> bool:
     return assistant.is_of_system or permits(filters, assistant.metadata)
 
 
-def _settled(
+def _config_and_context(
     assistant: Assistant, config: dict[str, Any] | None, context: dict[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """An assistant's config and context after a change; configurable and context are two names of

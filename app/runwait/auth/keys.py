@@ -22,7 +22,7 @@ _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,512}")
 _SHOWN = 8
 
 
-class UnfitKeys(ValueError):
+class InvalidKeys(ValueError):
     """API_KEYS cannot be used; the text says where, and shows no key."""
 
 
@@ -41,7 +41,7 @@ class ApiKeys:
         Several keys of one name are the same caller's, so that keys can be replaced one by one.
 
         Raises:
-            UnfitKeys: one of them is not like that.
+            InvalidKeys: one of them is not like that.
         """
         self._keys = [
             _key(place, each.strip()) for place, each in enumerate(setting.split(","), start=1)
@@ -89,12 +89,12 @@ def _key(place: int, text: str) -> _Key:
     if key.lower().startswith("sha256:"):
         hashed = _HASH.fullmatch(key)
         if hashed is None:
-            raise UnfitKeys(f"entry {place}: sha256: must be followed by 64 hexadecimal digits")
+            raise InvalidKeys(f"entry {place}: sha256: must be followed by 64 hexadecimal digits")
         digest = bytes.fromhex(hashed["hex"])
     elif _KEY.fullmatch(key):
         digest = sha256(key.encode()).digest()
     else:
-        raise UnfitKeys(
+        raise InvalidKeys(
             f"entry {place}: a key must be 1 to 512 visible ASCII characters without commas"
         )
     return _Key(name or f"key-{digest.hex()[:_SHOWN]}", digest)

@@ -182,13 +182,13 @@ def keys(name: str | None) -> None:
     The key itself is shown once; API_KEYS needs no more than its hash. NAME is what the log calls
     it.
     """
-    from runwait.auth.keys import ApiKeys, UnfitKeys, new_key
+    from runwait.auth.keys import ApiKeys, InvalidKeys, new_key
 
     key, hashed = new_key()
     entry = f"{name}={hashed}" if name else hashed
     try:
         ApiKeys(entry)
-    except UnfitKeys:
+    except InvalidKeys:
         raise click.UsageError("NAME: must be 1 to 64 letters, digits or _-") from None
     click.echo(f"key       {key}\nAPI_KEYS  {entry}")
 

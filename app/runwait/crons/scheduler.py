@@ -126,9 +126,9 @@ class Scheduler(Sleeper):
         for _ in range(TRIES):
             if not starts:
                 return
-            became = self._records.start(starts, self._settings.run_lease_seconds)
+            outcomes = self._records.start(starts, self._settings.run_lease_seconds)
             again = []
-            for start, each in zip(starts, became, strict=True):
+            for start, each in zip(starts, outcomes, strict=True):
                 if isinstance(each, str):
                     self._hear(start, each, now)
                 else:
@@ -147,15 +147,15 @@ class Scheduler(Sleeper):
         self._threads.clean(LeftOver(record.thread_id, verdict.token))
         return start
 
-    def _hear(self, start: Start, became: Started, now: int) -> None:
+    def _hear(self, start: Start, outcome: Started, now: int) -> None:
         cron_id = start.cron.cron_id
-        if became == "pending":
+        if outcome == "pending":
             late = (now - due_of(start.record.run_id)) / 1000
             self._observer.cron_started(cron_id, start.record, late=late, missed=start.missed)
-        elif became == "fault":
+        elif outcome == "fault":
             self._records.put_off(cron_id, PUT_OFF_SECONDS)
-        elif became != "over":
-            log.info("cron %s starts no run: %s", cron_id, _REASONS[became])
+        elif outcome != "over":
+            log.info("cron %s starts no run: %s", cron_id, _REASONS[outcome])
 
     def _assistant_of(self, cron: CronRecord) -> Assistant:
         """The assistant of a cron, also if this process does not have its graph.

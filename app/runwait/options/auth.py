@@ -9,6 +9,7 @@ from typing import Any
 from runwait.auth.access import Access, KeyAccess
 from runwait.auth.keys import ApiKeys
 from runwait.graphs.config import KNOWN, GraphLoadError, LanggraphConfig
+from runwait.options.http import http_options
 from runwait.options.section import Section
 from runwait.settings import Settings
 
@@ -46,7 +47,7 @@ def access_of(settings: Settings, config: LanggraphConfig) -> Access | None:
             auth,
             keys,
             _cache(config),
-            guards_own_routes=bool(config.section("http").get("enable_custom_route_auth")),
+            guards_own_routes=http_options(settings, config).authenticates_app,
         )
     except ValueError as error:
         raise GraphLoadError(config.path, "auth.path", f"{target}: {error}") from error

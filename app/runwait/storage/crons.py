@@ -419,18 +419,18 @@ class CronRecords:
             }
             asked.append([str(value) for value in named(prefix=self._tag, **given)])
         found = self._scripts.call(_START, [], starts=json.dumps(asked))
-        became: list[Verdict | Started] = []
+        outcomes: list[Verdict | Started] = []
         for cron, (kind, *rest) in zip(starts, found, strict=True):
             name = kind.decode()
             if name == "metadata":
-                became.append(Verdict(name, metadata=rest[0]))
+                outcomes.append(Verdict(name, metadata=rest[0]))
             elif name == "left over":
-                became.append(Verdict(name, token=int(rest[0])))
+                outcomes.append(Verdict(name, token=int(rest[0])))
             else:
                 if name == "fault":
                     log.error("cron %s: %s", cron.cron.cron_id, rest[0].decode(errors="replace"))
-                became.append(name)
-        return became
+                outcomes.append(name)
+        return outcomes
 
     def put_off(self, cron_id: str, pause: float) -> None:
         """Have a cron that could not be started looked at again in `pause` seconds."""

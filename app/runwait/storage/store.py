@@ -96,7 +96,7 @@ class StoreBusy(Exception):
     """There is no room for another batch that has something to embed or to rank."""
 
 
-class UnfitQuery(ValueError):
+class InvalidQuery(ValueError):
     """A search or listing that says nothing that can be done; the text says why."""
 
 
@@ -158,7 +158,7 @@ class RedisStore(BaseStore):
 
         Raises:
             UnstorableItem: a value is not what JSON can hold, or a time to live is none.
-            UnfitQuery: a search or listing is not as it must be.
+            InvalidQuery: a search or listing is not as it must be.
             InvalidNamespaceError: a namespace is not as it must be.
             StoreBusy: there is something to embed, and no place for it.
         """
@@ -286,7 +286,7 @@ class RedisStore(BaseStore):
         _check_page(op.limit, op.offset)
         query = op.query or ""
         if len(query) > QUERY_MAX:
-            raise UnfitQuery(f"query: must have at most {QUERY_MAX} characters")
+            raise InvalidQuery(f"query: must have at most {QUERY_MAX} characters")
         matches = _filter(op.filter or {})
         nearness = self._index.nearness(self._index.embedder.query(query))
         wanted = op.offset + op.limit
@@ -319,7 +319,7 @@ class RedisStore(BaseStore):
                         others.append(entry)
                 best = heapq.nlargest(wanted, best + page, key=operator.itemgetter(0))
             if seen > RANKED_MAX:
-                raise UnfitQuery(
+                raise InvalidQuery(
                     f"query: there are more than {RANKED_MAX} items and vectors to compare: "
                     "name a longer namespace"
                 )
@@ -391,7 +391,7 @@ class RedisStore(BaseStore):
     def _list_namespaces(self, op: ListNamespacesOp) -> _Steps[list[_Namespace]]:
         _check_page(op.limit, op.offset)
         if op.max_depth is not None and op.max_depth < 0:
-            raise UnfitQuery("max_depth: must not be negative")
+            raise InvalidQuery("max_depth: must not be negative")
         conditions = op.match_conditions or ()
         lower, upper = _bounds(conditions)
         found: list[_Namespace] = []
@@ -422,7 +422,7 @@ class RedisStore(BaseStore):
 def _check_page(limit: int, offset: int) -> None:
     for name, value in ("limit", limit), ("offset", offset):
         if value < 0:
-            raise UnfitQuery(f"{name}: must not be negative")
+            raise InvalidQuery(f"{name}: must not be negative")
 
 
 def _encoded(namespace: Iterable[str]) -> bytes:
@@ -522,7 +522,7 @@ def _match(conditions: Iterable[MatchCondition], namespace: _Namespace) -> bool:
         elif match_type == "suffix":
             labels = namespace[max(0, len(namespace) - len(path)) :]
         else:
-            raise UnfitQuery(f"no such match type: {match_type}")
+            raise InvalidQuery(f"no such match type: {match_type}")
         if len(labels) < len(path):
             return False
         if any(wanted not in ("*", label) for wanted, label in zip(path, labels, strict=True)):
@@ -543,7 +543,7 @@ def _check_operators(wanted: Any) -> None:
             for name in wanted:
                 if name not in _OPERATORS:
                     known = ", ".join(_OPERATORS)
-                    raise UnfitQuery(f"filter: operators are {known}, not {name!r}")
+                    raise InvalidQuery(f"filter: operators are {known}, not {name!r}")
         else:
             for each in wanted.values():
                 _check_operators(each)

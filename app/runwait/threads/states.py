@@ -440,16 +440,16 @@ class States:
             }
             return reading(pregel, _checking(saver, pregel, written)), full
 
-        surroundings = self._surroundings(thread_id, graph_id)
+        given = self._arguments(thread_id, graph_id)
         try:
             if graph.execution == "sync":
-                with graph.make(*surroundings, access="threads.update") as made:
+                with graph.make(*given, access="threads.update") as made:
                     pregel, full = arguments(made)
                     came = pregel.bulk_update_state(full, steps)
             else:
 
                 async def on_loop() -> RunnableConfig:
-                    async with graph.amake(*surroundings, access="threads.update") as made:
+                    async with graph.amake(*given, access="threads.update") as made:
                         pregel, full = await asyncio.to_thread(arguments, made)
                         return await pregel.abulk_update_state(full, steps)
 
@@ -499,9 +499,9 @@ class States:
     def _read(self, thread_id: str, graph_id: str, work: Callable[[AnyPregel], T]) -> T:
         """What `work` makes of the graph; no node of it is run."""
         graph = self._graph(graph_id)
-        surroundings = self._surroundings(thread_id, graph_id)
+        given = self._arguments(thread_id, graph_id)
         try:
-            return graph.look(work, self._run_on_loop, *surroundings, "threads.read")
+            return graph.look(work, self._run_on_loop, *given, "threads.read")
         except (*ELSEWHERE, StateIncompatible):
             raise
         except (Exception, SystemExit) as error:
@@ -516,7 +516,7 @@ class States:
             raise StateIncompatible(f"the thread's graph {graph_id!r} is not served here any more")
         return graph
 
-    def _surroundings(
+    def _arguments(
         self, thread_id: str, graph_id: str
     ) -> tuple[RunnableConfig, dict[str, Any], BaseStore]:
         """What a factory may ask for."""
