@@ -151,7 +151,7 @@ class Recorder:
 
     isolates = False
     guards_own_routes = True
-    asks_for_keys = False
+    asks_for_keys = True
 
     def __init__(self) -> None:
         self.asked: list[str] = []
