@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from runwait.auth.access import Access
+    from runwait.graphs.config import LanggraphConfig
     from runwait.metrics import Metrics
     from runwait.options.http import HttpOptions
     from runwait.runs.service import Service
@@ -27,6 +28,28 @@ class Runwait:
     metrics: Metrics
     traces: Traces
     access: Access | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, config: LanggraphConfig) -> Runwait:
+        """Load the graphs and put together what executes them.
+
+        Raises:
+            GraphLoadError: a graph that langgraph.json names cannot be loaded, or it says what
+                cannot be done.
+            ValueError: a setting does; the text names it.
+        """
+        from runwait.graphs.loader import load
+        from runwait.metrics import Metrics
+        from runwait.options import options_of
+        from runwait.runs.service import Service
+        from runwait.tracing import Traces
+
+        graphs = load(config, settings.state_modules or ())
+        made = options_of(settings, config)
+        settings, access = made.settings, made.access
+        metrics, traces = Metrics(graphs), Traces()
+        service = Service(settings, graphs, made.store, made.webhooks, [traces, metrics], access)
+        return cls(settings, service, made.http, metrics, traces, access)
 
     def start(self) -> None:
         """Open connections and start threads: once, in the process that serves, after a fork."""
@@ -61,32 +84,24 @@ def create_app(settings: Settings) -> Flask:
         workbench,
     )
     from runwait.graphs.config import read
-    from runwait.graphs.loader import load
-    from runwait.metrics import Metrics
-    from runwait.options import options_of
-    from runwait.runs.service import Service
-    from runwait.tracing import Traces
 
     config = read(settings.langgraph_config)
-    graphs = load(config, settings.state_modules or ())
-    options = options_of(settings, config)
-    settings, http, access = options.settings, options.http, options.access
-    metrics, traces = Metrics(graphs), Traces()
-    service = Service(settings, graphs, options.store, options.webhooks, [traces, metrics], access)
+    made = Runwait.of(settings, config)
+    settings, http, access = made.settings, made.http, made.access
     app = edge.Api(http)
     # A path is taken as it is: what differs by a slash is not there, rather than elsewhere.
     app.url_map.merge_slashes = False
     # OPTIONS is no method of the API: 405, like any other.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["runwait"] = Runwait(settings, service, http, metrics, traces, access)
-    access_log.register(app, metrics.answered)
-    traced.register(app, traces)
+    app.extensions["runwait"] = made
+    access_log.register(app, made.metrics.answered)
+    traced.register(app, made.traces)
     edge.register(app, settings, http)
     auth.register(app, access)
     openapi.register(app, config, access)
     if settings.rate_limit:
-        rate_limit.register(app, settings.rate_limit, service.counters())
+        rate_limit.register(app, settings.rate_limit, made.service.counters())
     if (own := own_routes.own_app(config, http)) is not None:
         own_routes.register(app, own)
     for blueprint in blueprints(http.disabled):

@@ -13,16 +13,13 @@ import sys
 import threading
 from logging.config import dictConfig
 
-from runwait import aliases, logs, tracing
+from runwait import Runwait, aliases, logs, tracing
 from runwait.graphs.config import GraphLoadError, read
-from runwait.graphs.loader import load, report
-from runwait.metrics import Metrics, files
-from runwait.options import options_of
-from runwait.runs.service import Service
+from runwait.graphs.loader import report
+from runwait.metrics import files
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
-from runwait.tracing import Traces
 
 log = logging.getLogger("runwait.runs")
 
@@ -42,17 +39,8 @@ def work() -> None:
             log.warning(config.warning)
         # Where a folder is given, which the web processes have too.
         name = files.enter_apart()
-        graphs = load(config, settings.state_modules or ())
-        options = options_of(settings, config)
-        traces, metrics = Traces(), Metrics(graphs)
-        service = Service(
-            options.settings,
-            graphs,
-            options.store,
-            options.webhooks,
-            [traces, metrics],
-            options.access,
-        )
+        made = Runwait.of(settings, config)
+        service, traces = made.service, made.traces
         if problem := tracing.problem():
             log.warning(problem)
         traces.start()
