@@ -138,6 +138,67 @@ def test_an_admission_of_which_nothing_more_is_heard_is_taken_back(
     assert lines(file) == ["1", "2"]
 
 
+# More than one script takes in.
+MANY = 2500
+
+
+def batch(marker: str) -> list[dict[str, Any]]:
+    """Runs that are not due yet; the marker is only in what the second script is sent of them."""
+    each = {"assistant_id": "steps_sync", "input": {"n": 1}, "after_seconds": 3600}
+    marked = {**each, "on_completion": "keep", "checkpoint_id": marker}
+    return [marked if 1000 <= place < 2000 else each for place in range(MANY)]
+
+
+def posted(server: Server, runs: list[dict[str, Any]], key: str | None = None) -> httpx.Response:
+    headers = {"Idempotency-Key": key} if key else {}
+    return httpx.post(f"{server.url}/runs/batch", json=runs, headers=headers, timeout=PATIENCE)
+
+
+def ready(valkey: RedisServer) -> list[str]:
+    return [each.decode() for each in valkey.client.zrange("{runwait}:ready", 0, -1)]
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+def test_a_batch_of_which_nothing_more_is_heard_is_taken_back_whole(
+    server, network, valkey, side: Side
+):
+    marker = str(uuid4())
+    before = set(valkey.client.keys("*"))
+    with network.cut(marker, side, times=10_000) as cut:
+        refused = posted(server, batch(marker))
+        assert cut.done >= 2
+    assert refused.status_code == 503
+
+    def nothing_is_left() -> bool:
+        left = [*set(valkey.client.keys("*")) - before - {b"{runwait}:beat"}]
+        pipe = valkey.client.pipeline()
+        for key in left:
+            pipe.ttl(key)
+        return all(0 < ttl <= 3600 for ttl in pipe.execute())
+
+    eventually(nothing_is_left)
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+def test_a_batch_with_a_key_goes_on_where_it_was_cut_and_has_each_run_once(
+    server, network, valkey, side: Side
+):
+    marker, key = str(uuid4()), uuid4().hex
+    valkey.client.delete("{runwait}:ready")
+    with network.cut(marker, side, times=10_000):
+        assert posted(server, batch(marker), key).status_code == 503
+    there = ready(valkey)
+    assert len(there) == (1000 if side == "request" else 2000)
+    answer = posted(server, batch(marker), key)
+    assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (200, "true")
+    ids = [each["run_id"] for each in answer.json()]
+    assert len(ids) == MANY and set(there) < set(ids)
+    assert sorted(ready(valkey)) == sorted(ids)
+    assert posted(server, batch(marker), key).json() == answer.json()
+    assert len(ready(valkey)) == MANY
+    valkey.client.delete("{runwait}:ready")
+
+
 def test_a_command_that_arrives_after_it_was_given_up_starts_nothing(server, network, valkey):
     run = records.RunRecord(
         run_id="01a20acd-2b83-70b2-a8d5-eb34efcb8229",

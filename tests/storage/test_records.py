@@ -819,18 +819,39 @@ def test_an_answered_admission_is_not_withdrawn_once_the_key_has_told_of_it(stor
     assert records.read("r1") is not None
 
 
-def test_runs_of_one_request_are_withdrawn_with_its_key_or_not_at_all(storage):
+def several(*names: str) -> list[tuple[RunRecord, float, None]]:
+    """Runs of one request, each on a thread of its own."""
+    return [(replace(a_run(each), thread_id=f"t{each}"), 0.0, None) for each in names]
+
+
+def test_runs_of_one_request_that_is_sent_twice_are_there_once(storage, redis_server):
     records = records_of(storage)
     key = IdempotencyKey("key", "request", 60.0)
-    runs = [(replace(a_run(each), thread_id=f"t{each}"), 0.0, None) for each in ("r1", "r2")]
-    for told in (False, True):
-        records.admit_all(runs, LEASE, key=key, answer=b"both")
-        if told:
-            assert records.admit_all(runs, LEASE, key=key, answer=b"both").document == b"both"
-        for record, *_ in runs:
-            records.withdraw(record)
-        assert {records.read(each.run_id) is not None for each, *_ in runs} == {told}
-        runs = [(replace(a_run(each), thread_id=f"t{each}"), 0.0, None) for each in ("r3", "r4")]
+    # As when the first answer is lost on its way, which is no request that came again.
+    for _ in range(2):
+        assert records.admit_all(several("r1", "r2"), LEASE, key=key, answer=b"both") == Verdict(
+            "pending"
+        )
+    assert redis_server.client.zcard("{test}:ready") == 2
+    again = records.admit_all(several("r3", "r4"), LEASE, key=key, answer=b"others")
+    assert (again.kind, again.document, again.admitted) == ("replayed", b"both", None)
+    other = replace(key, request="other")
+    assert records.admit_all(several("r3"), LEASE, key=other, answer=b"").kind == "other"
+    assert redis_server.client.zcard("{test}:ready") == 2
+
+
+def test_a_key_knows_how_many_runs_of_its_request_are_there(storage, redis_server):
+    records = records_of(storage)
+    key = IdempotencyKey("key", "request", 60.0)
+    runs, others = several(*(f"r{n}" for n in range(5))), several(*(f"s{n}" for n in range(5)))
+    for start, there in ((0, 2), (2, 4), (4, None)):
+        # Whichever part is sent again, none counts twice.
+        for part in (start, start, 0):
+            done = records.admit_all(runs, LEASE, start=part, most=2, key=key, answer=b"all")
+            assert done.kind == "pending"
+        again = records.admit_all(others, LEASE, most=2, key=key, answer=b"others")
+        assert (again.document, again.admitted) == (b"all", there)
+        assert redis_server.client.zcard("{test}:ready") == (there or 5)
 
 
 def test_without_a_place_a_run_is_ready_for_any_process(storage):

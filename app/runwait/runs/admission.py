@@ -36,6 +36,7 @@ from runwait.storage.checkpoint import UnrevivableValue
 from runwait.storage.connection import InTime, Storage, StorageUnavailable
 from runwait.storage.records import (
     IdempotencyKey,
+    NewThread,
     RunRecord,
     RunRecords,
     RunStatus,
@@ -250,6 +251,9 @@ class Admission:
     ) -> Replay | None:
         """Take in runs that nobody waits for, all or none; each starts where there is a place.
 
+        With a key, some may be taken in although Redis fails before the last: they stay, and the
+        same request made again takes in the others.
+
         Args:
             candidates: what `check` found right; none is on a thread that is there already.
             key: what the request may be repeated with.
@@ -266,23 +270,48 @@ class Admission:
         for each in candidates:
             thread = thread_of(each.record, self._settings) if each.request.kept else None
             runs.append((each.record, each.request.delay, thread))
-        records = [each.record for each in candidates]
-        for start in range(0, len(runs), TOGETHER):
+        verdict = self._admit_from(0, runs, key, answer)
+        if verdict.kind == "pending":
+            return None
+        replay = _replay(verdict)
+        if verdict.admitted is not None:
+            # Whoever took them in did not come to the last, and perhaps never will.
+            meant = []
+            for (record, delay, thread), ids in zip(runs, json.loads(replay.document), strict=True):
+                run_id, thread_id = ids["run_id"], ids["thread_id"]
+                record = replace(record, run_id=run_id, thread_id=thread_id)
+                meant.append((record, delay, thread))
+            self._admit_from(verdict.admitted, meant, key, answer)
+        return replay
+
+    def _admit_from(
+        self,
+        place: int,
+        runs: Sequence[tuple[RunRecord, float, NewThread | None]],
+        key: IdempotencyKey | None,
+        answer: bytes,
+    ) -> Verdict:
+        """Take in runs of one request, from one of them on."""
+        for start in range(place, len(runs), TOGETHER):
             try:
                 verdict = self._records.admit_all(
-                    runs[start : start + TOGETHER],
+                    runs,
                     self._settings.run_lease_seconds,
-                    key=key if start == 0 else None,
+                    start=start,
+                    most=TOGETHER,
+                    key=key,
                     answer=answer,
                 )
             except StorageUnavailable as error:
-                taken_in = records[: start + TOGETHER] if error.doubtful else records[:start]
-                for record in taken_in:
-                    self._doubt(record)
+                # With a key they stay: some may have run by now, and whoever sends the request
+                # again has the others taken in as well.
+                if key is None:
+                    taken_in = runs[: start + TOGETHER if error.doubtful else start]
+                    self._doubt([record for record, *_ in taken_in])
                 raise
             if verdict.kind != "pending":
-                return _replay(verdict)
-        return None
+                return verdict
+        return Verdict("pending")
 
     def withdraw_doubtful(self) -> bool:
         """Take back what may have been taken in although its client was told that it was not.
@@ -311,7 +340,7 @@ class Admission:
             verdict = self._ask(candidate, may_start, followed, streamed, answer)
         except StorageUnavailable as error:
             if error.doubtful:
-                self._doubt(record)
+                self._doubt([record])
             raise
         finally:
             started = verdict is not None and verdict.kind == "running"
@@ -327,10 +356,12 @@ class Admission:
             return run
         return None if verdict.kind == "pending" else _replay(verdict)
 
-    def _doubt(self, record: RunRecord) -> None:
-        """Take it back soon: it may have been taken in, although its client is told otherwise."""
-        self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
-        if self._storage.problem is None:
+    def _doubt(self, records: Sequence[RunRecord]) -> None:
+        """Take them back soon: they may have been taken in, although their client is told
+        otherwise."""
+        for record in records:
+            self._doubtful.append(replace(record, metadata={}, kwargs={}, surroundings={}))
+        if records and self._storage.problem is None:
             # It was back before this was noted.
             self._executor.help(self._runner.on_faults)
 

@@ -21,8 +21,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
                                         strategy   what it does to a busy thread when it is due
                                         watcher    who was told of it first, see follow_thread.lua
                                         idempotency, idempotency_ttl   the key below, and its ms
-                                        answered, answered_as   the key below where its answer did
-                                                   not wait for the end, and its run_id
+                                        answered   the key below where its answer did not wait for
+                                                   the end
     {prefix}:result:<run id>    string  the document that the run's end left
     {prefix}:waiting:<run id>   set     processes to be told of its end
     {prefix}:events:<run id>    stream  see events.py; {prefix}:listening:<run id> too
@@ -32,6 +32,8 @@ All keys of this family share one hash tag, `{prefix}`, so that one script may t
     {prefix}:tokens             string  the last fencing token
     {prefix}:idempotency:<hash> hash    request, run_id, thread_id; document once the run ended;
                                         told   1: it was replayed
+                                        admitted   of an answer that names many runs: how many of
+                                                   them are there, until all are
     {prefix}:claim:<process>    hash    the last claim of a process: call, id
     {prefix}:claim:<process>:cancelled  the same, of claims of cancelled runs alone
     {prefix}:lapsed:<run id>    string  1: a process was lost with it, within the last day
@@ -279,6 +281,7 @@ class Verdict:
         metadata: the thread's metadata as it is stored.
         run_id, thread_id: those of the run that had the key.
         document: that run's answer.
+        admitted: how many of the runs of that answer were taken in, if not all of them.
     """
 
     kind: Literal[
@@ -295,6 +298,7 @@ class Verdict:
     ]
     token: int | None = None
     listened: bool = False
+    admitted: int | None = None
     metadata: bytes | None = None
     run_id: str = ""
     thread_id: str = ""
@@ -489,18 +493,22 @@ class RunRecords:
         runs: Sequence[tuple[RunRecord, float, NewThread | None]],
         lease: float,
         *,
+        start: int = 0,
+        most: int | None = None,
         key: IdempotencyKey | None = None,
         answer: bytes,
     ) -> Verdict:
-        """Admit runs that nobody waits for, all or none.
+        """Admit runs of one request that nobody waits for: these, or none of them.
 
         Args:
-            runs: each run, the seconds until it is due, and its thread if that outlives it; none
-                is on a thread that is there already.
+            runs: all of the request: each run, the seconds until it is due, and its thread if that
+                outlives it; none is on a thread that is there already.
             lease, key, answer: as in `admit`.
+            start, most: which of them are admitted by this call.
         """
         asked = []
-        for record, delay, thread in runs:
+        end = len(runs) if most is None else min(len(runs), start + most)
+        for record, delay, thread in runs[start:end]:
             run, given = self.unfollowed(record, lease, thread)
             given["delay"] = round(delay * 1000)
             fields = map(str, named(prefix=self._tag, **given))
@@ -509,10 +517,15 @@ class RunRecords:
         if key is not None:
             first = runs[0][0]
             together |= {"fingerprint": key.request, "key_ttl": round(key.ttl * 1000)}
-            together |= {"answer": answer, "id": first.run_id, "thread": first.thread_id}
+            together |= {"id": first.run_id, "thread": first.thread_id}
+            together |= {"so_far": end, "more": end < len(runs)}
+            together["answer"] = answer if start == 0 else None
         keys = [] if key is None else [self._key(key)]
         kind, *rest = self._in_time.call(_ADMIT_ALL, keys, **together)
-        return _verdict(kind.decode(), rest)
+        name = kind.decode()
+        admitted = rest.pop() if name in ("replayed", "in flight", "other") else b""
+        verdict = _verdict(name, rest)
+        return replace(verdict, admitted=int(admitted)) if admitted else verdict
 
     def unfollowed(
         self,

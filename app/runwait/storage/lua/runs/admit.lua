@@ -83,7 +83,7 @@ if a.fingerprint then
   if a.answer then
     redis.call('HSET', KEYS[2], 'document', a.answer)
     redis.call('PEXPIRE', KEYS[2], a.key_ttl)
-    redis.call('HSET', KEYS[1], 'answered', KEYS[2], 'answered_as', id)
+    redis.call('HSET', KEYS[1], 'answered', KEYS[2])
   else
     redis.call('HSET', KEYS[1], 'idempotency', KEYS[2], 'idempotency_ttl', a.key_ttl)
   end

@@ -8,14 +8,13 @@
 local a = named(ARGV)
 local p, id, thread = a.prefix, a.id, a.thread
 local key = p .. ':thread:' .. thread
-local found = redis.call('HMGET', KEYS[1], 'idempotency', 'owner', 'ended_by', 'made_thread', 'answered',
-  'answered_as')
-local used, first = found[1] or found[5], found[6] or id
+local found = redis.call('HMGET', KEYS[1], 'idempotency', 'owner', 'ended_by', 'made_thread', 'answered')
+local used = found[1] or found[5]
 if found[3] or found[2] and found[2] ~= a.owner then
   if not used then request_cancel(p, id, 'rollback') end
   return 0
 end
-if used and redis.call('HGET', used, 'run_id') == first then
+if used and redis.call('HGET', used, 'run_id') == id then
   if found[5] and redis.call('HEXISTS', used, 'told') == 1 then
     if found[2] then hand_back(p, id, clock()) end
     return 0
