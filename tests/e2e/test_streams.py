@@ -478,6 +478,34 @@ class TestThread:
                     break
         assert later == came[4:]
 
+    @pytest.mark.parametrize("after", [{}, {"Last-Event-ID": "-1"}])
+    def test_begins_with_the_run_that_has_it_and_gives_its_next_events_their_ids(
+        self, zoo, gate, after
+    ):
+        thread_id = new_thread(zoo)
+        body = {"assistant_id": "sleep_async", "input": gate.input}
+        run = zoo.http.post(f"/threads/{thread_id}/runs", json=body).json()
+        one = f"/threads/{thread_id}/runs/{run['run_id']}"
+        eventually(lambda: fresh_get(zoo, one).json()["status"] == "running")
+        path = f"/threads/{thread_id}/stream"
+        with contextlib.ExitStack() as stack:
+            followed = []
+            # In the process that executes it, and in the other.
+            for worker in zoo.workers():
+                with only(zoo, worker):
+                    events = stack.enter_context(Events(zoo, "GET", path, headers=after))
+                    followed.append(iter(events))
+                    begun = next(followed[-1])
+                assert begun.name == "metadata"
+                ids = {name: run[name] for name in ("run_id", "thread_id")}
+                assert begun.data == {**ids, "attempt": 1}
+            gate.open()
+            for each in followed:
+                came = [next(each), next(each)]
+                assert names(came) == ["values", "metadata"]
+                assert came[-1].data["run_id"] == run["run_id"]
+                assert all(event.id for event in came)
+
     def test_gives_what_was_asked_for_alone(self, zoo):
         thread_id = new_thread(zoo)
         path = f"/threads/{thread_id}/stream?stream_modes=lifecycle&stream_mode=state_update"

@@ -485,13 +485,8 @@ class Hub:
             raise self.missing(run_id)
         if found.run.record.thread_id != follower.thread_id:
             raise RunNotFound(run_id)
-        stored, ended = found.run, found.run.record.status.ended
-        # The first event begins a log, even where it is still on its way there.
-        begins = found.begins or (
-            stored.record.kwargs.get("resumable") and not (found.logged or ended)
-        )
-        if found.attempt and not (begins and found.after == (0, 0)):
-            follower.give(metadata_of(follower.thread_id, run_id, found.attempt))
+        ended = found.run.record.status.ended
+        self._tell_of_the_beginning(follower, found, found.after)
         # What else there is of a run that ended was not logged, is not kept, or not asked for.
         is_logged = not (ended and found.at_the_end)
         follower.place(found.after, behind=is_logged)
@@ -499,6 +494,17 @@ class Hub:
             self._tell_of_the_end(follower, found, after)
         if is_logged:
             self.look_at_events(run_id)
+
+    def _tell_of_the_beginning(
+        self, follower: Follower, found: FollowedRun, after: EventId | None
+    ) -> None:
+        """Give a follower the event that began a run, unless it is the first that it is to have of
+        the run's log."""
+        record = found.run.record
+        # It begins a log even where it is still on its way there.
+        is_coming = record.kwargs.get("resumable") and not (found.logged or record.status.ended)
+        if found.attempt and not (after == (0, 0) and (found.begins or is_coming)):
+            follower.give(metadata_of(follower.thread_id, record.run_id, found.attempt))
 
     def _tell_of_the_end(
         self, follower: Follower, found: FollowedRun, after: EventId | None
@@ -559,6 +565,8 @@ class Hub:
                 follower.close()
                 return None
             found = FollowedThread()
+        if found.active is not None and after in (None, (0, 0)) and not watches:
+            self._tell_of_active(follower, found.active[0], after)
         if watches:
             after = found.unwanted
         elif isinstance(after, int):
@@ -568,6 +576,15 @@ class Hub:
         follower.place_before(after, found.runs_after(after))
         self._next_run(follower, "")
         return follower
+
+    def _tell_of_active(
+        self, follower: ThreadFollower, run_id: str, after: EventId | int | None
+    ) -> None:
+        """Give who comes while a run has the thread what began that."""
+        assert not isinstance(after, int)
+        with contextlib.suppress(UnreadableRecord):
+            if (found := self._logs.follow(run_id, None)) is not None:
+                self._tell_of_the_beginning(follower, found, after)
 
     def run_begins(self, thread_id: str, run_id: str) -> None:
         """A message says that a run begins on a thread that is followed here."""

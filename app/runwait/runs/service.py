@@ -621,6 +621,8 @@ class Service:
         follower = self._hub.follow_thread(thread_id, after, permits=self._permits(filters))
         if follower is None:
             raise ThreadNotFound(thread_id)
+        # Its events have ids, wherever it executes.
+        self._runner.listen(follower.run_id)
         return follower
 
     def follow_thread(
