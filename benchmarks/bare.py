@@ -56,15 +56,20 @@ class Row:
         each = sorted(mine / its for mine, its in zip(ours, bare, strict=True))
         found = statistics.median(ours if self.of_runwait else each)
         is_reached = found <= self.reach if self.at_most else found >= self.reach
+        reach = f"{'at most' if self.at_most else 'at least'} {self.reach:g}"
         line = (
-            f"{self.name:44}{_figure(bare):>8}{_figure(ours):>8} "
-            f"{self.unit:6}{statistics.median(each):>5.2f} ({each[0]:.2f} to {each[-1]:.2f})  "
-            f"{'at most' if self.at_most else 'at least'} {self.reach:g}"
-            f"{f' {self.unit}' if self.of_runwait else ''}{'' if is_reached else ': missed'}"
+            f"| {self.name:42} | {self._figure(bare):>10} | {self._figure(ours):>10} "
+            f"| {f'{statistics.median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})':19} "
+            f"| {f'{reach} {self.unit}' if self.of_runwait else reach:14} "
+            f"| {'' if is_reached else 'missed':6} |"
         )
         if "earlier" in self.measured:
-            line += f"  earlier x {ratio(ours, self.measured['earlier']):.2f}"
+            line += f" {ratio(ours, self.measured['earlier']):.2f} times the earlier version's |"
         return line
+
+    def _figure(self, each: Sequence[float]) -> str:
+        median = statistics.median(each)
+        return f"{f'{median:,.0f}' if median >= 100 else f'{median:.3g}'} {self.unit}".rstrip()
 
 
 @dataclass
@@ -84,7 +89,9 @@ def measure(rounds: int, against: Path | None = None, only: str = "") -> None:
         against: a checkout of an earlier version, with its packages in .venv, to be measured too.
         only: part of the names of the rows that are wanted.
     """
-    cases = [each for each in _cases() if any(only in row.name for row in each.rows)]
+    cases = [
+        each for each in _cases() if any(only.lower() in row.name.lower() for row in each.rows)
+    ]
     commands = {"bare": (BARE, ROOT), "runwait": (RUNWAIT, ROOT)}
     if against is not None:
         commands["earlier"] = (earlier(against), against)
@@ -96,15 +103,11 @@ def measure(rounds: int, against: Path | None = None, only: str = "") -> None:
                     found = (case.bare if name == "bare" else case.runwait)(server)
                     for row, figure in zip(case.rows, found, strict=True):
                         row.measured.setdefault(name, []).append(figure)
-    print(f"{'':44}{'bare':>8}{'Runwait':>8}{'':7}ratio (all rounds)    reach")
+    print(f"| {'':42} | Bare route | {'Runwait':10} | {'Ratio (its range)':19} | {'Reach':14} | |")
+    print("|---|---|---|---|---|---|")
     for case in cases:
         for row in case.rows:
             print(row.line())
-
-
-def _figure(each: Sequence[float]) -> str:
-    median = statistics.median(each)
-    return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
 
 
 def _cases() -> list[Case]:
@@ -117,63 +120,63 @@ def _cases() -> list[Case]:
     first = _first(_run("echo", stream_mode="values"))
     large = _p50(wait, {**echo, "input": LARGE}, LARGE_COUNT)
     return [
-        Case([Row("one client, p50", "ms", 1.0)], *[_p50(wait, echo, COUNT)] * 2),
+        Case([Row("One client, p50", "ms", 1.0)], *[_p50(wait, echo, COUNT)] * 2),
         Case(
             [
-                Row("8 clients, runs a second", "/s", 1.0, at_most=False),
+                Row("8 clients, runs a second", "", 1.0, at_most=False),
                 Row("8 clients, CPU a request, all processes", "ms", 1.0),
-                Row("8 clients, CPU a request of their own", "ms", 0.1, of_runwait=True),
+                Row("8 clients, CPU a request of the clients", "ms", 0.1, of_runwait=True),
             ],
             *[_asked_by(8, wait, echo)] * 2,
         ),
         Case(
             [
-                Row("64 clients, runs a second", "/s", 1.0, at_most=False),
+                Row("64 clients, runs a second", "", 1.0, at_most=False),
                 Row("64 clients, CPU a request", "ms", 1.0),
-                Row("64 clients, CPU a request of their own", "ms", 0.1, of_runwait=True),
+                Row("64 clients, CPU a request of the clients", "ms", 0.1, of_runwait=True),
             ],
             *[_asked_by(64, wait, echo)] * 2,
         ),
         Case(
             [
-                Row("an async graph, 64 clients, runs a second", "/s", 1.0, at_most=False),
-                Row("an async graph, 64 clients, CPU a request", "ms", 1.0),
-                Row("an async graph, 64 clients, of their own", "ms", 0.1, of_runwait=True),
+                Row("An async graph, 64 clients, runs a second", "", 1.0, at_most=False),
+                Row("An async graph, 64 clients, CPU a request", "ms", 1.0),
+                Row("An async graph, CPU of the clients", "ms", 0.1, of_runwait=True),
             ],
             _asked_by(64, "/async/runs/wait", async_),
             _asked_by(64, wait, async_),
         ),
         Case(
             [
-                Row("a kept run, two nodes, a new thread, p50", "ms", 2.0),
-                Row("a kept run, two nodes, one thread, p50", "ms", 2.0),
-                Row("a new thread, against a deleted run", "times", 2.5, of_runwait=True),
+                Row("A kept run, two nodes, a new thread, p50", "ms", 2.0),
+                Row("A kept run, two nodes, one thread, p50", "ms", 2.0),
+                Row("A new thread, against a deleted run", "times", 2.5, of_runwait=True),
             ],
             _kept("/kept/runs/wait", two_nodes),
             _kept(wait, two_nodes),
         ),
-        Case([Row("a 1 MB state in and out, p50", "ms", 1.3)], *[large] * 2),
-        Case([Row("first event of a stream, p50", "ms", 1.2)], *[first] * 2),
+        Case([Row("A 1 MB state in and out, p50", "ms", 1.3)], *[large] * 2),
+        Case([Row("First event of a stream, p50", "ms", 1.2)], *[first] * 2),
         Case(
-            [Row("tokens, one stream", "/s", 0.9, at_most=False)],
+            [Row("Tokens a second, one stream", "", 0.9, at_most=False)],
             _tokens(theirs, 1, STREAMS),
             _tokens(ours, 1, STREAMS),
         ),
         Case(
-            [Row("tokens, one resumable stream", "/s", 0.62, at_most=False)],
+            [Row("Tokens a second, one resumable stream", "", 0.62, at_most=False)],
             _tokens(theirs, 1, STREAMS),
             _tokens({**ours, "stream_resumable": True}, 1, STREAMS),
         ),
         Case(
-            [Row("tokens, 50 streams at once", "/s", 0.9, at_most=False)],
+            [Row("Tokens a second, 50 streams at once", "", 0.9, at_most=False)],
             _tokens(theirs, 50, 1),
             _tokens(ours, 50, 1),
         ),
         Case(
             [
-                Row("from its start to the first answer", "s", 3.0, of_runwait=True),
-                Row("an idle web process after one run, RSS", "MB", 100, of_runwait=True),
-                Row("the same, PSS", "MB", 100, of_runwait=True),
+                Row("From its start to the first answer", "s", 3.0, of_runwait=True),
+                Row("An idle web process after one run, RSS", "MB", 100, of_runwait=True),
+                Row("An idle web process after one run, PSS", "MB", 100, of_runwait=True),
             ],
             *[_start] * 2,
         ),

@@ -89,10 +89,10 @@ def test_the_picture_is_svg_with_a_line_for_each_server():
 
 @pytest.mark.usefixtures("shared")
 def test_the_soak_does_each_errand_and_says_what_grows(capsys):
+    # In so short a time, what is to be flat need not look flat.
     wrong = asyncio.run(soak.soak(1.0, patience=0.0))
-    # What is a moment's rest looks as if it grew; an errand that fails does not.
-    assert not [each for each in wrong if "times" in each]
     printed = capsys.readouterr().out
+    assert (" times " in printed, "errands failed" in str(wrong)) == (False, False), printed
     assert "worker 2, descriptors" in printed
 
 
