@@ -161,7 +161,9 @@ def served(
                         raise RuntimeError(log.read_text()) from None
                     time.sleep(PAUSE)
             starting = time.perf_counter() - began
-            load(port, request, gives(VALUE), warming - 1)
+            # One after another: what comes at once makes threads, and those stay.
+            for _ in range(warming - 1):
+                load(port, request, gives(VALUE))
             redis_url = of_embedded(folder / "data")
             yield Server(command, folder_of, port, process.pid, redis_url, starting)
         finally:
