@@ -28,13 +28,15 @@ class Answers:
     """What clients were answered.
 
     Attributes:
-        seconds: until the last answer.
-        took: seconds that each answer took.
+        seconds: how long they asked.
+        count: how many answers were whole by then.
+        took: seconds that each answer took, those that came later too.
         first: seconds until the mark came, in each answer.
         cpu: seconds of CPU that the clients took.
     """
 
     seconds: float = 0.0
+    count: int = 0
     took: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
     cpu: float = 0.0
@@ -42,7 +44,7 @@ class Answers:
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return len(self.took) / self.seconds
+        return self.count / self.seconds
 
     @property
     def p50(self) -> float:
@@ -122,11 +124,12 @@ def load(
             if mark:
                 answers.first.append(client.first - client.began)
             client.asked += 1
+            answers.count += not seconds or now < deadline
             if now < deadline if seconds else client.asked < times:
                 client.ask()
             else:
                 client.leave()
-    answers.seconds = time.perf_counter() - began
+    answers.seconds = seconds or time.perf_counter() - began
     answers.cpu = time.process_time() - cpu
     poll.close()
     return answers
@@ -139,10 +142,10 @@ def rush(
 
     How connections fall to the workers is chance, and makes much of the difference.
     """
-    every = Answers()
+    every = Answers(seconds)
     for _ in range(PARTS):
         part = load(port, request, is_right, clients, seconds=seconds / PARTS)
-        every.seconds += part.seconds
+        every.count += part.count
         every.took += part.took
         every.cpu += part.cpu
     return every

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.load import gives, post, rush
+from benchmarks.load import gives, load, post
 from benchmarks.servers import BARE, ROOT, RUNWAIT, VALUE, Server, ratio, served
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-# For how many seconds they ask, for each number of clients and each round.
-SECONDS = 3.0
+# For how many seconds they ask, for each number of clients and each round. Long enough for a server
+# that takes a second to notice that there is something to do, as `langgraph dev` does.
+SECONDS = 5.0
 # Among how many clients at most the best throughput is looked for, against `langgraph dev`.
 BEST = 64
 REFERENCE = "langgraph dev"
@@ -55,7 +56,7 @@ def measure(rounds: int, reference: Path | None = None) -> None:
         for _ in range(math.ceil(rounds / 3)):
             for clients in CLIENTS:
                 for name, server in servers.items():
-                    got = rush(server.port, request, is_right, clients, SECONDS)
+                    got = load(server.port, request, is_right, clients, seconds=SECONDS)
                     figures = Figures(got.rate, got.p50 * 1000, got.p99 * 1000)
                     found[name][clients].append(figures)
     rates, p99s = _medians(found, "rate"), _medians(found, "p99")
