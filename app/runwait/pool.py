@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +19,35 @@ LONGEST_PAUSE_SECONDS = 3600.0
 AGAIN_SECONDS = 1.0
 # Processes that wait for the same thing do not all ask at the same moment.
 JITTER_SECONDS = 0.005
+
+
+_calling = threading.local()
+
+
+@contextlib.contextmanager
+def putting_off() -> Iterator[Callable[[], Callable[[], object] | None]]:
+    """Put off, in this thread, what follows on what it does: no other has to be woken for that.
+
+    Yields:
+        To be called at the end: gives what is to be done then, if there is anything.
+    """
+    put_off: list[tuple[Pool, Callable[[], object]]] = []
+    _calling.put_off = put_off
+    try:
+        yield lambda: put_off.pop()[1] if put_off else None
+    finally:
+        _calling.put_off = None
+        while put_off:
+            pool, work = put_off.pop()
+            pool.submit(work)
+
+
+def put_nothing_off() -> None:
+    """This thread is about to wait, perhaps for what it has put off: others are to do that."""
+    put_off = getattr(_calling, "put_off", None)
+    while put_off:
+        pool, work = put_off.pop()
+        pool.submit(work)
 
 
 class Pool(ThreadPoolExecutor):
@@ -38,6 +68,19 @@ class Pool(ThreadPoolExecutor):
     def start(self) -> None:
         """Start one thread, so that there is one whatever the machine gives later."""
         self.submit(int)
+
+    def make_room(self, more: int) -> None:
+        """Have so many threads more, at most: for something else that uses it too."""
+        self._max_workers += more
+
+    def submit_or_put_off(self, work: Callable[[], object]) -> None:
+        """Have it done by the calling thread, if that puts things off (`putting_off`) and has put
+        off nothing yet; else by one of these."""
+        put_off: list[tuple[Pool, Callable[[], object]]] | None = getattr(_calling, "put_off", None)
+        if put_off is None or put_off:
+            self.submit(work)
+        else:
+            put_off.append((self, work))
 
     def _adjust_thread_count(self) -> None:
         try:

@@ -24,7 +24,7 @@ from runwait.server.arrival import Limits
 from runwait.server.connections import AHEAD_BYTES, Connections, Handler, Rules
 from tests.servers import PATIENCE, eventually
 
-RULES = Rules(Limits(8192, 4096, 1 << 20), PATIENCE, PATIENCE, connections=100)
+RULES = Rules(Limits(8192, 4096, 1 << 20), PATIENCE, PATIENCE, connections=100, requests=4)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

@@ -25,6 +25,7 @@ from enum import Enum
 from functools import partial
 from typing import TypeVar
 
+from runwait.pool import put_nothing_off
 from runwait.runs import ending
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
@@ -250,6 +251,7 @@ class Follower:
     def wait(self, seconds: float | None) -> bool:
         """Block until there is an event, for so long at most; whether there is."""
         if not self._taken:
+            put_nothing_off()
             with contextlib.suppress(queue.Empty):
                 self._taken.append(self._events.get(timeout=seconds))
         return bool(self._taken)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -151,7 +152,11 @@ class Execution:
 
 
 class Executor:
-    """The process's places to execute runs in."""
+    """The process's places to execute runs in.
+
+    Attributes:
+        threads: run synchronous graphs, and synchronous nodes of asynchronous ones.
+    """
 
     def __init__(self, concurrency: int) -> None:
         """Prepare; no thread is started before `start`.
@@ -160,7 +165,7 @@ class Executor:
             concurrency: how many runs may execute at once.
         """
         self._places = threading.Semaphore(concurrency)
-        self._pool = Pool(concurrency, "run")
+        self.threads = Pool(concurrency, "run")
         self._helpers = Pool(HELPERS, "helper")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: Watch | None = None
@@ -172,11 +177,11 @@ class Executor:
         loop = self._loop = asyncio.new_event_loop()
         # Synchronous nodes of asynchronous graphs run in the loop's default executor,
         # which by itself has a handful of threads.
-        loop.set_default_executor(self._pool)
+        loop.set_default_executor(self.threads)
         threading.Thread(target=self._run_loop, args=(loop,), name="loop", daemon=True).start()
         self._watch = Watch(loop, self.on_blocked)
         self._watch.start()
-        self._pool.start()
+        self.threads.start()
         self._helpers.start()
 
     def reserve(self) -> bool:
@@ -203,7 +208,8 @@ class Executor:
         if on_loop or job.wants_events or job.is_protocol:
             self._spawn(execution, self._run_async(execution))
         else:
-            self._pool.submit(_context(job).run, self._run_sync, execution)
+            run = partial(_context(job).run, self._run_sync, execution)
+            self.threads.submit_or_put_off(run)
         return execution
 
     def stop(self, execution: Execution) -> None:
