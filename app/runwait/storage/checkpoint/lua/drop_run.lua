@@ -1,8 +1,8 @@
 -- Takes back a run, a part in each call: what it wrote on other runs' checkpoints, then its own.
 -- ARGV  1 token or '', 2 run id, 3 how many checkpoints to delete, at most
 -- Returns how many were deleted, or -1 if the thread is claimed by someone else.
-if is_fenced(ARGV[1]) then return REFUSED end
-local run = ARGV[2]
+local token, run, most = unpack(ARGV)
+if is_fenced(token) then return REFUSED end
 if redis.call('HGET', UNDO, OWNER) == run then
   local fields = redis.call('HGETALL', UNDO)
   for i = 1, #fields, 2 do
@@ -20,7 +20,7 @@ if redis.call('HGET', UNDO, OWNER) == run then
   end
   redis.call('UNLINK', UNDO)
 end
-local members = within(RUNS, run, ARGV[3])
+local members = within(RUNS, run, most)
 for _, name in ipairs(members) do
   local ns, id = string.match(string.sub(name, #run + 2), '^(.*)%z(.*)$')
   drop(ns, id)

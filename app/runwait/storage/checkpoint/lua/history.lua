@@ -4,22 +4,19 @@
 --       4 how many checkpoints to visit, 5 bytes after which to stop, then channels
 -- Returns {next id to visit or '', ancestors}, each {id, {channel, value, ...}, writes} with the
 -- writes to channels whose value was not found before.
-local ns, id, size = ARGV[1], ARGV[2], 0
-if id == '' then
-  local from, to = '(' .. ns .. SEP .. '\255', '[' .. ns .. SEP
-  local latest = redis.call('ZREVRANGEBYLEX', INDEX, from, to, 'LIMIT', 0, 1)[1]
-  id = latest and string.sub(latest, #ns + 2) or ''
-end
+local ns, id, is_own, most, budget = unpack(ARGV, 1, 5)
+local size = 0
+if id == '' then id = latest_of(ns) or '' end
 local wanted, count = {}, 0
 for i = 6, #ARGV do
   wanted[ARGV[i]] = true
   count = count + 1
 end
 local ancestors = {}
-for visit = 1, tonumber(ARGV[4]) do
+for visit = 1, tonumber(most) do
   local record = id ~= '' and count > 0 and read_record(ns .. SEP .. id)
   if not record then return {'', ancestors} end
-  if visit > 1 or ARGV[3] == '1' then
+  if visit > 1 or is_own == '1' then
     local writes = {}
     for _, task in ipairs(read_writes(ns .. SEP .. id)) do
       local some = {}
@@ -47,6 +44,6 @@ for visit = 1, tonumber(ARGV[4]) do
     ancestors[#ancestors + 1] = {id, seeds, writes}
   end
   id = record[2]
-  if size > tonumber(ARGV[5]) then break end
+  if size > tonumber(budget) then break end
 end
 return {id, ancestors}

@@ -41,6 +41,13 @@ local function within(key, start, limit)
   return redis.call('ZRANGEBYLEX', key, from, to, 'LIMIT', 0, limit or -1)
 end
 
+-- The id of a namespace's latest checkpoint, if it has one.
+local function latest_of(ns)
+  local from, to = '(' .. ns .. SEP .. '\255', '[' .. ns .. SEP
+  local latest = redis.call('ZREVRANGEBYLEX', INDEX, from, to, 'LIMIT', 0, 1)[1]
+  return latest and string.sub(latest, #ns + 2)
+end
+
 -- What a checkpoint's record starts with: {layout, parent or '', run or '', versions}, where versions
 -- is {channel, version, channel, version, ...}.
 local function read_head(packed)

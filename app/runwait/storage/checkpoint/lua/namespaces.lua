@@ -1,9 +1,10 @@
 -- The namespaces of a thread's checkpoints, in order.
 -- ARGV  1 how many, at most, 2 namespace that they come after, absent for the first ones
 -- Returns them.
+local most, after = unpack(ARGV)
 local namespaces = {}
-local from = ARGV[2] and '(' .. ARGV[2] .. SEP .. '\255' or '-'
-for _ = 1, tonumber(ARGV[1]) do
+local from = after and '(' .. after .. SEP .. '\255' or '-'
+for _ = 1, tonumber(most) do
   local member = redis.call('ZRANGEBYLEX', INDEX, from, '+', 'LIMIT', 0, 1)[1]
   if not member then break end
   local ns = string.match(member, '^(.*)%z')

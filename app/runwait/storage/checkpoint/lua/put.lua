@@ -5,13 +5,14 @@
 -- what the checkpoint is to be read with: values of older versions, changes. What is not stored with the
 -- parent need not have been stored at all: a channel may just have become one that has a value. That is
 -- looked for only where there is a token.
-if is_fenced(ARGV[1]) then return REFUSED end
-local parent = read_head(ARGV[5])[2]
-if ARGV[1] ~= '' and parent ~= '' then
-  if redis.call('HEXISTS', CHECKPOINTS, ARGV[2] .. SEP .. parent) == 0 then return LOST end
+local token, ns, id, run, record = unpack(ARGV, 1, 5)
+if is_fenced(token) then return REFUSED end
+local parent = read_head(record)[2]
+if token ~= '' and parent ~= '' then
+  if redis.call('HEXISTS', CHECKPOINTS, ns .. SEP .. parent) == 0 then return LOST end
 end
 local values = {}
 for i = 6, #ARGV do values[i - 5] = ARGV[i] end
-own_undo(ARGV[4])
-store(ARGV[2], ARGV[3], ARGV[5], values)
+own_undo(run)
+store(ns, id, record, values)
 return 1

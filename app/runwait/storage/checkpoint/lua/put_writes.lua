@@ -3,10 +3,10 @@
 -- ARGV  1 token or '', 2 namespace, 3 checkpoint id, 4 run id or '', 5 task, 6 task path,
 --       then index, channel, value for each write
 -- Returns 1, or -1 if the thread is claimed by someone else.
-if is_fenced(ARGV[1]) then return REFUSED end
-local run, path = ARGV[4], ARGV[6]
-local member = ARGV[2] .. SEP .. ARGV[3]
-local name = member .. SEP .. ARGV[5]
+local token, ns, id, run, task, path = unpack(ARGV, 1, 6)
+if is_fenced(token) then return REFUSED end
+local member = ns .. SEP .. id
+local name = member .. SEP .. task
 own_undo(run)
 local before = redis.call('HGET', WRITES, name)
 local writes = before and cmsgpack.unpack(before) or {}
@@ -14,11 +14,11 @@ local position = {}
 for i, write in ipairs(writes) do position[write[1]] = i end
 local changed = false
 for i = 7, #ARGV, 3 do
-  local index = tonumber(ARGV[i])
+  local index, channel, value = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
   local at = position[index]
   if not at or index < 0 then
     at = at or #writes + 1
-    writes[at] = {index, ARGV[i + 1], ARGV[i + 2], path}
+    writes[at] = {index, channel, value, path}
     position[index] = at
     changed = true
   end

@@ -4,22 +4,18 @@
 -- Returns -1 if the thread is claimed by someone else, or {checkpoints, values}: for each id that was
 -- read, in order, {id, record, positions, writes}, or {} if there is none. A position counts from 1
 -- and is 0 where a channel has no value; they are in the order of the record's versions.
-local token, ns, budget = ARGV[1], ARGV[3], tonumber(ARGV[4])
+local token, claims, ns, budget = unpack(ARGV, 1, 4)
 if token ~= '' then
   local fence = redis.call('GET', FENCE)
   if fence and tonumber(fence) > tonumber(token) then return REFUSED end
-  if ARGV[2] == '1' and (not fence or tonumber(fence) < tonumber(token)) then
+  if claims == '1' and (not fence or tonumber(fence) < tonumber(token)) then
     redis.call('SET', FENCE, token)
   end
 end
 local checkpoints, values, known, size = {}, {}, {}, 0
 for i = 5, #ARGV do
   local id = ARGV[i]
-  if id == '' then
-    local from, to = '(' .. ns .. SEP .. '\255', '[' .. ns .. SEP
-    local latest = redis.call('ZREVRANGEBYLEX', INDEX, from, to, 'LIMIT', 0, 1)[1]
-    id = latest and string.sub(latest, #ns + 2)
-  end
+  if id == '' then id = latest_of(ns) end
   local record, packed
   if id then record, packed = read_record(ns .. SEP .. id) end
   if record then
@@ -44,6 +40,6 @@ for i = 5, #ARGV do
   else
     checkpoints[#checkpoints + 1] = {}
   end
-  if size > budget then break end
+  if size > tonumber(budget) then break end
 end
 return {checkpoints, values}

@@ -3,8 +3,8 @@
 --       value of each, number of tasks that wrote, and of each the task, the number of its writes, and
 --       index, channel, value and path of each
 -- Returns 1, or -1 if the thread is claimed by someone else.
-if is_fenced(ARGV[1]) then return REFUSED end
-local ns, at = ARGV[2], 3
+local token, ns, at = ARGV[1], ARGV[2], 3
+if is_fenced(token) then return REFUSED end
 local function take()
   at = at + 1
   return ARGV[at - 1]
