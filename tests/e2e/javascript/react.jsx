@@ -1,4 +1,5 @@
 // As chat.jsx, by the hook of the same name in @langchain/react, which speaks LangGraph's event protocol.
+import { Client } from "@langchain/langgraph-sdk";
 import { useStream } from "@langchain/react";
 import { useState } from "react";
 import { createRoot } from "react-dom/client";
@@ -15,6 +16,12 @@ function Chat() {
     },
   });
   const question = stream.interrupt?.value?.question;
+  // This version of the hook takes the state before the latest for that before each message.
+  const change = async ({ id }, content) => {
+    const states = await new Client({ apiUrl: location.origin }).threads.getHistory(threadId, { limit: 100 });
+    const before = states.find(({ values }) => !values.messages?.some((each) => each.id === id));
+    stream.submit({ messages: [{ type: "human", content }] }, { forkFrom: before.checkpoint.checkpoint_id });
+  };
   const send = (event) => {
     event.preventDefault();
     const { text, gate } = event.target.elements;
@@ -28,6 +35,9 @@ function Chat() {
         {stream.messages.map((message, place) => (
           <li key={message.id ?? place}>
             <span>{`${message.type}: ${message.text}`}</span>
+            {message.type === "human" && (
+              <button onClick={() => change(message, document.forms[0].text.value)}>change</button>
+            )}
           </li>
         ))}
       </ol>
