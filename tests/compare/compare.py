@@ -33,6 +33,7 @@ import httpx
 import kept  # noqa: F401 (these add their cases)
 import stored  # noqa: F401
 import streams  # noqa: F401
+import wide  # noqa: F401
 from cases import ASSISTANTS, CASES, PROJECTS, UNKNOWN_ID, Case, Request
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 from langgraph_sdk import get_sync_client
@@ -351,6 +352,13 @@ def _answer(response: httpx.Response, document: Any, clearing: Clearing) -> Answ
     if response.status_code >= 400 and isinstance(document, dict):
         # Each words its own refusals. That there is one text under that one name is the contract.
         document = {k: "<text>" if isinstance(v, str) and v else v for k, v in document.items()}
+    elif isinstance(document, dict) and "error" in document:
+        # So does each its errors of JSON-RPC, and those of commands.
+        inner = document["error"]
+        if isinstance(inner, dict) and "message" in inner:
+            document = {**document, "error": {**inner, "message": "<text>"}}
+        elif "message" in document:
+            document = {**document, "message": "<text>"}
     headers = (
         f"{name}: {', '.join(sorted(response.headers[name].split(', ')))}"
         for name in HEADERS
