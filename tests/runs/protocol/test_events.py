@@ -147,6 +147,15 @@ class TestSubscription:
         assert [each["params"]["data"].get("name") for each in got] == wanted
         assert [each["params"]["data"]["payload"] for each in got] == [1] * len(wanted)
 
+    def test_gives_what_names_its_channel_itself_on_that_and_as_it_was_written(self) -> None:
+        written = {"name": "n", "step": 1}
+        events = [event("custom", each) for each in (written, {"name": ""}, {"name": 5}, ["name"])]
+        for channel in ("custom:n", "custom"):
+            first, *others = given(Subscription([channel]), *events)
+            assert first["params"]["data"] == {**written, "payload": written}
+            assert len(others) == (3 if channel == "custom" else 0)
+        assert given(Subscription(["custom:other"]), *events) == []
+
     @pytest.mark.parametrize(
         ("status", "error", "told"),
         [

@@ -112,6 +112,13 @@ def _named(checkpoint: Any) -> dict[str, Any]:
     return named if ids[1] is None else {**named, "parent_id": ids[1]}
 
 
+def _named_by_itself(data: bytes) -> dict[str, Any] | None:
+    """What a node wrote, if it says the `name` of a channel; most of it does not."""
+    value = json.loads(data) if b'"name"' in data else None
+    named = isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"]
+    return value if named else None
+
+
 class Subscription:
     """What one client wants of a thread's events, and the form in which it is given them.
 
@@ -148,13 +155,20 @@ class Subscription:
             error = json.loads(event.data)
             self._error = f"{error['error']}: {error['message']}"
             return None
+        written = _named_by_itself(event.data) if name == "custom" else None
+        if written is not None:
+            name = CUSTOM + written["name"]
         number = None if event.id is None else sum(event.id)
         if (number is not None and number <= self._since) or not self._wants(name, namespace):
             return None
-        about = self._about(name, event.data)
-        if about is None:
+        more: dict[str, Any] = {}
+        if written is not None:
+            # As the Python SDK reads it, beside the form that all that is written has.
+            method, data = "custom", dumps({"payload": written, **written})
+        elif (about := self._about(name, event.data)) is not None:
+            method, data, more = about
+        else:
             return None
-        method, data, more = about
         params = {"namespace": namespace, **more}
         place = ""
         if event.id is not None and number is not None:
