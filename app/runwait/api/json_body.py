@@ -9,18 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from itertools import accumulate
 from typing import Any, NoReturn
 
-from runwait.serialization import MAX_DEPTH
+from runwait.serialization import MAX_DEPTH, is_deeper
 
 MAX_INTEGER_DIGITS = 4300
 
 _MAX_ECHO = 60
-
-# Brackets as steps down and up, read as signed bytes: +1 and -1.
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 # An escape in a string: a whole surrogate pair, half of one (the group), or any other.
 _ESCAPE = re.compile(
@@ -47,7 +42,8 @@ def parse(raw: bytes) -> Any:
         raise InvalidJSON("it is empty")
     if text.startswith("\ufeff"):
         raise InvalidJSON("it begins with a byte order mark")
-    if _nests_deeper(raw, MAX_DEPTH):
+    # Asked before it is read, since a reader could end on it in ways of its own.
+    if is_deeper(raw, MAX_DEPTH):
         raise InvalidJSON(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         value = _DECODER.decode(text)
@@ -57,20 +53,6 @@ def parse(raw: bytes) -> Any:
     if "\\ud" in text or "\\uD" in text:
         _refuse_lone_surrogates(text)
     return value
-
-
-def _nests_deeper(raw: bytes, limit: int) -> bool:
-    """Whether a reader of the document would stand deeper than `limit` at some point.
-
-    Asked before the document is read, since how the standard library ends on endless nesting
-    depends on Python's version and the platform's stack.
-    """
-    if raw.count(b"[") + raw.count(b"{") <= limit:
-        return False
-    unescaped = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside_strings = b"".join(unescaped.split(b'"')[::2])
-    steps = memoryview(outside_strings.translate(_STEPS, _NOT_BRACKETS)).cast("b")
-    return any(map(limit.__lt__, accumulate(steps)))
 
 
 def _refuse_lone_surrogates(text: str) -> None:
