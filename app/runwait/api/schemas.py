@@ -82,7 +82,13 @@ class Texts(Schema):
             if key in given:
                 repeated = isinstance(each, fields.Strict) and each.repeated
                 texts[key] = given.getlist(key) if repeated else given[key]
-        return _valid(self, texts)
+        return _valid(self, texts) if texts else {**_of_none(type(self))}
+
+
+@functools.cache
+def _of_none(kind: type[Schema]) -> dict[str, Any]:
+    """What it comes to where none of a schema's texts are there."""
+    return _valid(kind(), {})
 
 
 @functools.cache

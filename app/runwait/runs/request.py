@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send
 
 from runwait.auth.user import RESERVED, User
+from runwait.changed import changed
 from runwait.graphs.assistants import Assistant
 from runwait.storage.records import RunRecord, UnreadableRecord
 
@@ -189,7 +190,7 @@ class RunRequest:
         as_context = bool(self.context or (assistant.context and not given))
         if own:
             config["configurable"] = {} if as_context else {**own, **given}
-        return replace(
+        return changed(
             self,
             config=config,
             context={**own, **given} if as_context else self.context,

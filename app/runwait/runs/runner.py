@@ -24,6 +24,7 @@ from typing import Any
 
 from langgraph.store.base import BaseStore
 
+from runwait.changed import changed
 from runwait.graphs.graph import Graph
 from runwait.memory import Collector
 from runwait.runs import ending, feedback, resume
@@ -378,7 +379,7 @@ class Runner:
         status = "rollback" if roll_back else str(outcome.status)
         events += last_events(run.run_id, status, outcome.error)
         with run.lock:
-            run.ending = replace(made, events=events, ids=run.next_ids(len(events)))
+            run.ending = changed(made, events=events, ids=run.next_ids(len(events)))
         stands = True
         try:
             stands = self.record_end(run)

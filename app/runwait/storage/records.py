@@ -60,6 +60,7 @@ from uuid import uuid4
 import orjson
 from redis.exceptions import RedisError
 
+from runwait.changed import changed
 from runwait.storage.cluster import server_of
 from runwait.storage.connection import (
     InTime,
@@ -133,7 +134,7 @@ class RunRecord:
 
     def moved_to(self, status: RunStatus) -> RunRecord:
         """This record with another status, changed now."""
-        return replace(self, status=status, updated_at=now())
+        return changed(self, status=status, updated_at=now())
 
     def public(self) -> dict[str, Any]:
         """The record as the API shows it (contract section 3)."""
