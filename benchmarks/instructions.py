@@ -90,7 +90,7 @@ def _count(folder: Path) -> None:
     counted("LangGraph: `graph.invoke`", lambda: graph.invoke(cast(Any, VALUE)))
     counted("A bare Flask route that calls `graph.invoke`", lambda: _called(bare), graphs)
     # On the thread that calls, as it is on a request's; no other is counted then.
-    service._executor.threads = _Inline()
+    service._executor._pool = _Inline()
     finish, level = service._records.finish, logging.root.manager.disable
     service._records.finish = lambda *_, **__: True
     logging.disable()
@@ -173,7 +173,7 @@ def _handled(app: Any) -> Callable[[], None]:
     worker = SimpleNamespace(cfg=Config(), count_request=lambda: False)
     handler = Handler(worker, app)
     limits = Limits(100_000, 8190, 1 << 20)
-    rules = Rules(limits, 60, 60, connections=10, requests=10)
+    rules = Rules(limits, 60, 60, connections=10)
     loop = asyncio.new_event_loop()
     every = Connections(rules, 60, loop, cast(Any, None), handler)
 

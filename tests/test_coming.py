@@ -39,9 +39,9 @@ def test_what_stops_the_start_and_what_has_no_effect_is_said_to_and_nothing_else
 def test_every_key_of_the_sections_that_are_read_is_there():
     leaves = {
         f"{section}.{name}"
-        for section, names in config._KNOWN.items()
+        for section, names in config.KNOWN.items()
         for name in names
-        if f"{section}.{name}" not in config._KNOWN
+        if f"{section}.{name}" not in config.KNOWN
     }
     for key in leaves:
         assert any(key.startswith(row) or key.endswith(f".{row}") for row in ROWS), key

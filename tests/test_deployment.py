@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from runwait.server.worker import REQUESTS
+from runwait.server.worker import REQUEST_THREADS
 from runwait.settings import Settings
 from tests.servers import ROOT
 
@@ -111,7 +111,7 @@ def test_the_manifest_sets_only_what_there_is_to_set(monkeypatch: pytest.MonkeyP
 
     settings = Settings.from_env()
 
-    threads = REQUESTS + settings.run_concurrency + OTHER_THREADS
+    threads = REQUEST_THREADS + settings.run_concurrency + OTHER_THREADS
     assert settings.web_concurrency * threads <= DYNO_THREADS
     assert (ROOT / settings.langgraph_config).exists()
 

@@ -15,6 +15,8 @@ log = logging.getLogger("runwait.runs")
 
 # A thread cannot wait for any number of seconds.
 LONGEST_PAUSE_SECONDS = 3600.0
+# For a second thread to start.
+STARTING_SECONDS = 1.0
 # After a fault.
 AGAIN_SECONDS = 1.0
 # Processes that wait for the same thing do not all ask at the same moment.
@@ -69,10 +71,6 @@ class Pool(ThreadPoolExecutor):
         """Start one thread, so that there is one whatever the machine gives later."""
         self.submit(int)
 
-    def make_room(self, more: int) -> None:
-        """Have so many threads more, at most: for something else that uses it too."""
-        self._max_workers += more
-
     def submit_or_put_off(self, work: Callable[[], object]) -> None:
         """Have it done by the calling thread, if that puts things off (`putting_off`) and has put
         off nothing yet; else by one of these."""
@@ -88,6 +86,35 @@ class Pool(ThreadPoolExecutor):
         except RuntimeError:
             if not self._threads:
                 raise
+
+
+class LendingPool(Pool):
+    """A pool of which half the threads may be lent to longer work, but for one that is left."""
+
+    def __init__(self, most: int, name: str) -> None:
+        """Prepare, as `Pool`."""
+        super().__init__(most, name)
+        self._lock = threading.Lock()
+        self._lent = 0
+
+    def start(self) -> None:
+        """Start two threads, if the machine gives them: the one can be lent."""
+        both = threading.Barrier(2, timeout=STARTING_SECONDS)
+        for _ in range(2):
+            self.submit(both.wait)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[bool]:
+        """Whether the calling thread may do longer work within the `with`."""
+        with self._lock:
+            lent = self._lent < min(len(self._threads) - 1, self._max_workers // 2)
+            self._lent += lent
+        try:
+            yield lent
+        finally:
+            if lent:
+                with self._lock:
+                    self._lent -= 1
 
 
 class Loop:

@@ -17,14 +17,14 @@ from gunicorn.config import Config
 from gunicorn.workers.base import Worker
 
 from runwait.api.stream import Document
-from runwait.pool import Pool
+from runwait.pool import LendingPool
 from runwait.runs.events import Cut, End, Follower
 from runwait.server import connections
 from runwait.server.arrival import Limits
 from runwait.server.connections import AHEAD_BYTES, Connections, Handler, Rules
 from tests.servers import PATIENCE, eventually
 
-RULES = Rules(Limits(8192, 4096, 1 << 20), PATIENCE, PATIENCE, connections=100, requests=4)
+RULES = Rules(Limits(8192, 4096, 1 << 20), PATIENCE, PATIENCE, connections=100)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -53,7 +53,7 @@ class Service:
         self.events: list[str] = []
         self.gunicorn = Gunicorn()
         self.loop = asyncio.new_event_loop()
-        self.pool = Pool(4, "request")
+        self.pool = LendingPool(4, "request")
         handler = Handler(self.gunicorn, self.answer)
         self.connections = Connections(rules, heartbeat, self.loop, self.pool, handler)
         self.listener = socket.create_server(("127.0.0.1", 0))

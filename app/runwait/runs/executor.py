@@ -152,11 +152,7 @@ class Execution:
 
 
 class Executor:
-    """The process's places to execute runs in.
-
-    Attributes:
-        threads: run synchronous graphs, and synchronous nodes of asynchronous ones.
-    """
+    """The process's places to execute runs in."""
 
     def __init__(self, concurrency: int) -> None:
         """Prepare; no thread is started before `start`.
@@ -165,7 +161,7 @@ class Executor:
             concurrency: how many runs may execute at once.
         """
         self._places = threading.Semaphore(concurrency)
-        self.threads = Pool(concurrency, "run")
+        self._pool = Pool(concurrency, "run")
         self._helpers = Pool(HELPERS, "helper")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: Watch | None = None
@@ -177,11 +173,11 @@ class Executor:
         loop = self._loop = asyncio.new_event_loop()
         # Synchronous nodes of asynchronous graphs run in the loop's default executor,
         # which by itself has a handful of threads.
-        loop.set_default_executor(self.threads)
+        loop.set_default_executor(self._pool)
         threading.Thread(target=self._run_loop, args=(loop,), name="loop", daemon=True).start()
         self._watch = Watch(loop, self.on_blocked)
         self._watch.start()
-        self.threads.start()
+        self._pool.start()
         self._helpers.start()
 
     def reserve(self) -> bool:
@@ -209,7 +205,7 @@ class Executor:
             self._spawn(execution, self._run_async(execution))
         else:
             run = partial(_context(job).run, self._run_sync, execution)
-            self.threads.submit_or_put_off(run)
+            self._pool.submit_or_put_off(run)
         return execution
 
     def stop(self, execution: Execution) -> None:

@@ -34,7 +34,6 @@ from runwait.graphs.assistants import AssistantNotFound, UnknownGraph
 from runwait.graphs.graph import Graph
 from runwait.options.store import StoreOptions
 from runwait.options.webhooks import WebhookOptions
-from runwait.pool import Pool
 from runwait.runs import ending
 from runwait.runs.admission import Admission, Replay
 from runwait.runs.event_log import EventLog
@@ -349,12 +348,6 @@ class Service:
         self._admission.withdraw_doubtful()
         self._hub.stop()
         self._deliveries.stop(min(grace, LAST_DELIVERIES_SECONDS))
-
-    @property
-    def run_threads(self) -> Pool:
-        """The threads that execute runs. One of them that answers a request may go on with its run,
-        with no other to be woken."""
-        return self._executor.threads
 
     @property
     def stopping(self) -> bool:

@@ -27,7 +27,6 @@ import socket
 import struct
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -45,7 +44,7 @@ from gunicorn.http.wsgi import Response
 
 from runwait.api.stream import DEFERS, Stream
 from runwait.logs import about
-from runwait.pool import Pool, putting_off
+from runwait.pool import LendingPool, putting_off
 from runwait.runs.events import AT_ONCE_SECONDS
 from runwait.serialization import dumps
 from runwait.server.arrival import PIECE_BYTES, Arrival, Limits
@@ -80,14 +79,12 @@ class Rules:
             to take anything of its answer.
         idle_seconds: how long a connection is kept without a request.
         connections: how many there may be at once.
-        requests: how many are answered at once.
     """
 
     limits: Limits
     request_seconds: float
     idle_seconds: float
     connections: int
-    requests: int
 
 
 class Deadlines:
@@ -123,7 +120,7 @@ class Connections:
         rules: Rules,
         heartbeat_seconds: float,
         loop: asyncio.AbstractEventLoop,
-        threads: Pool,
+        threads: LendingPool,
         handle: Callable[[Connection, Arrival], None],
     ) -> None:
         """Prepare.
@@ -150,9 +147,6 @@ class Connections:
         self.early = Deadlines(AT_ONCE_SECONDS, Connection.check_early)
         self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating, self.early)
         self._timer: asyncio.TimerHandle | None = None
-        self._requests: deque[tuple[Connection, Arrival]] = deque()
-        self._free = rules.requests
-        self._lock = threading.Lock()
         self._most = rules.connections
 
     def accept(self, listener: socket.socket) -> None:
@@ -185,32 +179,21 @@ class Connections:
             self.loop.add_reader(listener, self.accept, listener)
 
     def give_to_thread(self, connection: Connection, arrival: Arrival) -> None:
-        """Have a request answered, once there is a place for it."""
-        with self._lock:
-            if not self._free:
-                self._requests.append((connection, arrival))
-                return
-            self._free -= 1
+        """Have a request answered."""
         self._threads.submit(self._answer, connection, arrival)
 
     def _answer(self, connection: Connection, arrival: Arrival) -> None:
-        """Answer a request, then the next that waits; or do what follows on it, such as its run."""
-        while True:
+        """Answer a request, and do what follows on it, such as its run, if others are left to
+        answer requests."""
+        with self._threads.lent() as may_go_on:
+            if not may_go_on:
+                self._handle(connection, arrival)
+                return
             with putting_off() as put_off:
                 self._handle(connection, arrival)
                 follows = put_off()
-            with self._lock:
-                waits = self._requests.popleft() if self._requests else None
-                self._free += waits is None
             if follows is not None:
-                # However long that takes, the place is another's.
-                if waits is not None:
-                    self._threads.submit(self._answer, *waits)
                 follows()
-                return
-            if waits is None:
-                return
-            connection, arrival = waits
 
     def on_thread(self, work: Callable[[], None]) -> None:
         """Do something short that may block."""

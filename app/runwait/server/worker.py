@@ -27,6 +27,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 from runwait import Runwait
 from runwait.api.own_routes import OWN_AT_ONCE
 from runwait.metrics import files
+from runwait.pool import LendingPool
 from runwait.server.arrival import Limits
 from runwait.server.connections import (
     SPARE_DESCRIPTORS,
@@ -39,8 +40,8 @@ from runwait.storage.connection import StorageUnsuitable
 
 log = logging.getLogger("runwait.requests")
 
-# Requests that are answered at once; none of them waits for a run, or for a client.
-REQUESTS = 24
+# Threads that answer requests; none of them waits for a run, or for a client.
+REQUEST_THREADS = 24
 # Time for the last answers to be written, where runs had time to end and where they had none.
 # The graceful_timeout of gunicorn has more than that on top of the time for runs.
 LAST_ANSWERS_SECONDS = 4.0
@@ -121,8 +122,6 @@ class Worker(BaseWorker):
                 raise
             self._cannot_start(traceback.format_exc())
         settings = self.runwait.settings
-        # Those that the user's own app may keep are none of the others'.
-        own = OWN_AT_ONCE if self.runwait.http.app else 0
         rules = Rules(
             limits=Limits(
                 head=self.cfg.limit_request_line
@@ -133,11 +132,11 @@ class Worker(BaseWorker):
             request_seconds=settings.request_timeout_seconds,
             idle_seconds=self.cfg.keepalive,
             connections=max(1, min(self.cfg.worker_connections, _descriptors())),
-            requests=REQUESTS + own,
         )
-        # One that goes on to execute a run leaves its place to the next request.
-        self._threads = self.runwait.service.run_threads
-        self._threads.make_room(rules.requests)
+        # Those that the user's own app may keep are none of the others'.
+        own = OWN_AT_ONCE if self.runwait.http.app else 0
+        self._threads = LendingPool(REQUEST_THREADS + own, "request")
+        self._threads.start()
         handler = Handler(self, self.wsgi)
         self.connections = Connections(
             rules, settings.heartbeat_seconds, self._loop, self._threads, handler
