@@ -286,5 +286,6 @@ def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey, client
     with ThreadPoolExecutor(4) as pool:
         for asked in [pool.submit(ask) for _ in range(40)]:
             asked.result()
-    # The documents came to 90 MB. What is left of the last ones is collected once they ended.
-    eventually(lambda: worker.memory_info().rss - before < 45_000_000)
+    # The documents came to 90 MB, and what they leave is collected once they ended. Some of what is
+    # free then stays with Python, which gives back only what is free in one piece of a megabyte.
+    eventually(lambda: worker.memory_info().rss - before < 70_000_000)
