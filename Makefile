@@ -10,8 +10,8 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench bench-reference soak \
-	compare dashboard chaos picture clean
+.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench instructions \
+	bench-reference soak compare dashboard chaos picture clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
@@ -69,6 +69,10 @@ audit: $(VENV)/installed-test
 FUZZ ?= 100
 fuzz: $(VENV)/installed-test
 	$(BIN)/python -m tests.fuzz --max-examples $(FUZZ) --workers 2
+
+# Needs valgrind, as Debian has it.
+instructions: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.instructions
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 
 def check_requirements() -> None:
