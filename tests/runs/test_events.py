@@ -26,7 +26,7 @@ from runwait.runs.events import (
 from runwait.runs.executor import Executor
 from runwait.runs.timers import Timers
 from runwait.storage.connection import StorageUnavailable
-from runwait.storage.events import EventId, EventRecords, LoggedEvent
+from runwait.storage.events import EventId, EventRecords, FollowedThread, LoggedEvent
 from runwait.storage.records import RunRecords, StoredRun
 from tests.runs.records import a_record
 from tests.servers import PATIENCE
@@ -62,6 +62,19 @@ class Log(Redis):
 
     def after(self, run_id: str, event: EventId) -> tuple[list[Event], bool]:
         return [each for each in self.events if each.id is not None and each.id > event], True
+
+
+class Threads(Log):
+    """A log that notes whether this process is told of a thread's runs."""
+
+    told = False
+
+    def follow_thread(self, thread_id: str, *, watches: bool = False) -> FollowedThread:
+        self.told = True
+        return FollowedThread()
+
+    def unfollow(self, thread_id: str) -> None:
+        self.told = False
 
 
 class AtOnce:
@@ -375,3 +388,23 @@ class TestStreaming:
         assert not follower.begins("r1")
         assert follower.next_run("r2") is None
         assert follower.begins("r3")
+
+
+def test_who_follows_a_thread_as_another_leaves_it_goes_on_being_told(monkeypatch):
+    put_off: list[Callable[[], None]] = []
+    monkeypatch.setattr(AtOnce, "help", lambda _, work: put_off.append(work))
+    log = Threads()
+    hub = hub_of(log)
+    first = hub.follow_thread("t", None)
+    assert first is not None
+    first.close()
+    second = hub.follow_thread("t", None)
+    assert second is not None
+    for each in put_off:  # that nobody follows any more comes late
+        each()
+    assert log.told
+    put_off.clear()
+    second.close()
+    for each in put_off:
+        each()
+    assert not log.told

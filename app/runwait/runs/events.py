@@ -369,12 +369,18 @@ class Hub:
         self._followers: dict[str, list[Follower]] = {}
         self._of_threads: dict[str, list[ThreadFollower]] = {}
         self._lock = threading.Lock()
+        self._telling = [threading.Lock() for _ in range(64)]
         self._stopped = False
         # Runs whose logs have events that were not read yet.
         self._unread: set[str] = set()
         self._reading = False
         # Whether a run is this process's, whose events come without Redis; set by the service.
         self.is_here: Callable[[str], bool] = lambda run_id: False
+
+    def _asking(self, run_or_thread_id: str) -> threading.Lock:
+        """Held while Redis is told that somebody here follows, or that nobody does any more: the
+        latter must not come late and undo the former."""
+        return self._telling[hash(run_or_thread_id) % len(self._telling)]
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -482,7 +488,8 @@ class Hub:
             UnknownEvent, ForgottenEvent: there was no such event, or its log is cut since.
         """
         run_id = follower.run_id
-        found = self._logs.follow(run_id, after)
+        with self._asking(run_id):
+            found = self._logs.follow(run_id, after)
         if found is None:
             raise self.missing(run_id)
         if found.run.record.thread_id != follower.thread_id:
@@ -558,7 +565,8 @@ class Hub:
         with self._lock:
             self._of_threads.setdefault(thread_id, []).append(follower)
         try:
-            found = self._logs.follow_thread(thread_id, watches=watches)
+            with self._asking(thread_id):
+                found = self._logs.follow_thread(thread_id, watches=watches)
         except BaseException:
             follower.close()
             raise
@@ -714,15 +722,13 @@ class Hub:
             self._unfollow(follower.thread_id)
 
     def _unfollow(self, run_or_thread_id: str) -> None:
-        """Tell Redis, soon, that nobody here follows any more; who comes meanwhile stays."""
+        """Tell Redis, soon, that nobody here follows any more, unless somebody does again."""
 
         def unfollow() -> None:
-            with contextlib.suppress(StorageUnavailable):
-                self._logs.unfollow(run_or_thread_id)
-                if run_or_thread_id in self._of_threads:
-                    self._follow_threads([run_or_thread_id])
-                elif self.streams(run_or_thread_id):
-                    self._look(run_or_thread_id)
+            with contextlib.suppress(StorageUnavailable), self._asking(run_or_thread_id):
+                # Who is not listed yet follows after this.
+                if not (run_or_thread_id in self._of_threads or self.streams(run_or_thread_id)):
+                    self._logs.unfollow(run_or_thread_id)
 
         self._executor.help(unfollow)
 
