@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from benchmarks.servers import ROOT, VALUE
+from runwait.server import embedded
 
 BODY = json.dumps({"assistant_id": "echo", "input": VALUE}).encode()
 HEAD = b"POST /runs/wait HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -35,9 +36,15 @@ _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 def main() -> None:
     """Count and print; in a process of its own, under callgrind."""
     if folder := os.environ.get(_FOLDER):
-        _count(Path(folder))
-        sys.stdout.flush()
-        os._exit(0)
+        code = 1
+        try:
+            _count(Path(folder))
+            sys.stdout.flush()
+            code = 0
+        finally:
+            # Not sys.exit: threads of the service would be waited for.
+            embedded.stop()
+            os._exit(code)
     with tempfile.TemporaryDirectory() as made:
         environment = {
             **os.environ,
@@ -63,7 +70,6 @@ def _count(folder: Path) -> None:
     from benchmarks.graph import graph
     from runwait import create_app
     from runwait.logs import config_for
-    from runwait.server import embedded
     from runwait.settings import Settings
 
     settings = Settings.from_env()
