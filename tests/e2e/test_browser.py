@@ -143,13 +143,17 @@ def test_a_run_is_stopped_and_the_conversation_goes_on(chat: Chat, tmp_path: Pat
         chat.shows("human: one two three", "human: four", "ai: four")
 
 
-def test_an_earlier_message_is_changed_in_a_branch_of_its_own(chat: Chat) -> None:
+def change_the_first_of_two_messages(chat: Chat) -> None:
     chat.say("first")
     chat.shows("human: first", "ai: first")
     chat.say("second")
     chat.shows("human: first", "ai: first", "human: second", "ai: second")
     chat.write("other")
     chat.click("change")
+
+
+def test_an_earlier_message_is_changed_in_a_branch_of_its_own(chat: Chat) -> None:
+    change_the_first_of_two_messages(chat)
     chat.shows("human: other", "ai: other")
     chat.click("2/2")
     chat.shows("human: first", "ai: first", "human: second", "ai: second")
@@ -161,12 +165,7 @@ def test_an_earlier_message_is_changed_in_a_branch_of_its_own(chat: Chat) -> Non
 def test_a_thread_goes_on_from_a_checkpoint_before_an_earlier_message(
     chat: Chat, browser: Browser, zoo: Server
 ) -> None:
-    chat.say("first")
-    chat.shows("human: first", "ai: first")
-    chat.say("second")
-    chat.shows("human: first", "ai: first", "human: second", "ai: second")
-    chat.write("other")
-    chat.click("change")
+    change_the_first_of_two_messages(chat)
     thread_id = browser.run("new URLSearchParams(location.search).get('thread')")
 
     def held() -> list[tuple[str, str]]:

@@ -101,13 +101,17 @@ def _optional(kind: type[Schema]) -> frozenset[str]:
     )
 
 
+def _loaded(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
+    """`Schema.load`, which passes over what may be missing: that is most of it."""
+    loaded: dict[str, Any] = schema.load(value, partial=_optional(type(schema)))
+    return loaded
+
+
 def _valid(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
     try:
-        # What may be missing is passed over, which is most of it.
-        valid: dict[str, Any] = schema.load(value, partial=_optional(type(schema)))
+        return _loaded(schema, value)
     except ValidationError as error:
         raise InvalidRequest(problems(_flat(error.messages))) from None
-    return valid
 
 
 class CommandBody(Body):
@@ -295,7 +299,7 @@ class Batch:
                 wrong.append((str(place), "must be an object"))
                 continue
             try:
-                valid.append(self._each.load(each, partial=_optional(type(self._each))))
+                valid.append(_loaded(self._each, each))
             except ValidationError as error:
                 wrong += _flat(error.messages, str(place))
         if wrong:
