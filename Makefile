@@ -68,7 +68,7 @@ audit: $(VENV)/installed-test
 # As many requests as FUZZ has for each call, made of the API's description: it takes long.
 FUZZ ?= 100
 fuzz: $(VENV)/installed-test
-	$(BIN)/python -m tests.fuzz --max-examples $(FUZZ) --workers 2
+	$(BIN)/python -m tests.fuzz --max-examples $(FUZZ)
 
 # Needs valgrind, as Debian has it.
 instructions: $(VENV)/installed-test

@@ -55,9 +55,7 @@ def test_the_page_shows_each_call_and_makes_one(served: Server, tmp_path: Path) 
 @pytest.mark.long
 def test_thousands_of_requests_are_answered_as_it_says(served: Server, tmp_path: Path) -> None:
     # All that its coverage phase makes of the description, the same each time.
-    done = fuzz(
-        served.url, tmp_path, "--phases", "examples,coverage", "--seed", "1", "--workers", "2"
-    )
+    done = fuzz(served.url, tmp_path, "--phases", "examples,coverage", "--seed", "1")
 
     assert done.returncode == 0, done.stdout
     told = re.search(r"(\d+) generated, (\d+) passed", done.stdout)

@@ -26,7 +26,9 @@ def fuzz(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[s
     """Have Schemathesis test a server by its description; its report is the output.
 
     Each answer has a status, a type, headers and a body that are described, and is no 5xx but a
-    503; what the description has nothing against is taken, and what it forbids refused.
+    503; what the description has nothing against is taken, and what it forbids refused. It asks
+    with one thread, which is no slower: Hypothesis parses Python, and Python 3.11 can't do that in
+    two threads at once (gh-106905 of CPython).
     """
     schemathesis = [
         Path(sys.executable).parent / "st",
