@@ -44,13 +44,13 @@ def _forget(error: BaseException | None) -> None:
 def _end(answered: Answered, response: Response) -> Response:
     began, is_health = g.began, request.path == "/ok"
     rule = request.url_rule.rule if request.url_rule is not None else None
-    method = request.method
+    method, status = request.method, response.status_code
     response.headers["X-Request-ID"] = g.request_id
     entry = {
         "method": method,
         # Encoded, it is one line of plain text whatever the client sent.
         "path": quote(request.script_root + request.path),
-        "status": response.status_code,
+        "status": status,
         "client": request.remote_addr,
         "request_id": g.request_id,
         **{name: g.get(name) for name in ("thread_id", "run_id") if name in g},
@@ -62,7 +62,7 @@ def _end(answered: Answered, response: Response) -> Response:
     @response.call_on_close
     def write() -> None:
         seconds = time.monotonic() - began
-        answered(method, rule, response.status_code, seconds)
+        answered(method, rule, status, seconds)
         # Load balancers ask for it all day long.
         level = logging.DEBUG if is_health else logging.INFO
         log.log(level, "request", extra={**entry, "duration_ms": round(seconds * 1000, 1)})

@@ -36,6 +36,10 @@ def pause() -> float:
     return current.settings().heartbeat_seconds
 
 
+def _nothing() -> None:
+    """What is done where nothing is to be done."""
+
+
 class _Response(Response):
     """Closes once, whether the server closes it or its body."""
 
@@ -83,7 +87,7 @@ class Stream:
         """
         self._follower = follower
         self._pause = pause
-        self._on_close: Callable[[], None] = lambda: None
+        self._on_close: Callable[[], None] = _nothing
         self._closed = False
         self._pieces: list[bytes] = []
         self.is_whole = False
@@ -159,7 +163,8 @@ class Stream:
         if not self._closed:
             self._closed = True
             self._follower.close()
-            self._on_close()
+            on_close, self._on_close = self._on_close, _nothing  # which has this body
+            on_close()
 
     def __iter__(self) -> Iterator[bytes]:
         """The driver for servers without a loop: blocks between pieces."""

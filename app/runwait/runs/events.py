@@ -92,6 +92,10 @@ class Cut(Enum):
 Given = Event | End | Cut
 
 
+def _nothing() -> None:
+    """What is done where nothing is to be done."""
+
+
 class Follower:
     """One client that follows a run. Events are given to it by any thread; one takes them.
 
@@ -136,11 +140,11 @@ class Follower:
         self._backlog = 0
         self._wake: Callable[[], None] | None = None
         self._is_awake = False
-        self.on_drained: Callable[[], None] = lambda: None
-        self.on_gone: Callable[[], None] = lambda: None
-        self.on_close: Callable[[], None] = lambda: None
-        self.on_delivered: Callable[[], None] = lambda: None
-        self.on_lasting: Callable[[], None] = lambda: None
+        self.on_drained: Callable[[], None] = _nothing
+        self.on_gone: Callable[[], None] = _nothing
+        self.on_close: Callable[[], None] = _nothing
+        self.on_delivered: Callable[[], None] = _nothing
+        self.on_lasting: Callable[[], None] = _nothing
         self._open = threading.Lock()
 
     def give(self, given: Given) -> None:
@@ -274,6 +278,9 @@ class Follower:
         """The request is over, however it went. May be called again."""
         if self._open.acquire(blocking=False):
             self.on_close()
+            # These have it, and it has the run's document, until garbage is collected.
+            self._wake = None
+            self.on_close = self.on_drained = _nothing
 
 
 class ThreadFollower(Follower):
@@ -295,7 +302,7 @@ class ThreadFollower(Follower):
         # Runs that have begun after the one that is followed now, by `run_id`.
         self._following: deque[str] = deque()
         self._over: deque[str] = deque(maxlen=100)
-        self.on_run_end: Callable[[], None] = lambda: None
+        self.on_run_end: Callable[[], None] = _nothing
 
     def begins(self, run_id: str) -> bool:
         """Note that a run has begun; whether it is to be followed now."""

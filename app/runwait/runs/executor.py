@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class Execution:
     """
 
     job: Job
-    ended: Callable[[BaseException | None], None]
+    ended: Callable[[Execution, BaseException | None], None]
     control: RunControl = field(default_factory=RunControl)
     values: Any = None
     interrupts: list[Any] = field(default_factory=list)
@@ -199,7 +200,7 @@ class Executor:
             ended: called once, on a thread that may block, when the graph has returned
                 (None) or raised, even if it was stopped before.
         """
-        execution = Execution(job, lambda error: self._end(execution, error, ended))
+        execution = Execution(job, ended)
         on_loop = job.graph.execution == "async" or job.graph.is_async_factory
         if on_loop or job.wants_events or job.is_protocol:
             self._spawn(execution, self._run_async(execution))
@@ -226,36 +227,40 @@ class Executor:
         """Do something short that may block, soon, on a thread that may."""
         self._helpers.submit(_logged, work)
 
-    def _end(
-        self,
-        execution: Execution,
-        error: BaseException | None,
-        ended: Callable[[Execution, BaseException | None], None],
-    ) -> None:
+    def _end(self, execution: Execution, error: BaseException | None) -> None:
         try:
-            ended(execution, error)
+            execution.ended(execution, error)
         except Exception:
             log.exception("fault at the end of a run")
         finally:
+            # Through these it holds its run, which holds it; and an error what was raised in, which
+            # holds it. Values of some MB would be there until garbage is collected.
+            del execution.job, execution.ended
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)
             self.release()
 
     def _run_sync(self, execution: Execution) -> None:
+        error: BaseException | None = None
+        try:
+            if not self._stream_sync(execution):
+                return
+        except BaseException as raised:
+            error = raised
+        self._end(execution, error)
+
+    def _stream_sync(self, execution: Execution) -> bool:
+        """Stream the graph on this thread; False if it goes on on the loop."""
         job = execution.job
         with contextlib.ExitStack() as stack:
-            try:
-                graph = stack.enter_context(job.graph.make(*_for_factories(job)))
-                if job.graph.execution is None and not proven_sync(graph):
-                    self._spawn(execution, self._continue_async(execution, graph, stack.pop_all()))
-                    return
-                arguments = _arguments(execution, graph)
-                for chunk in graph.stream(**arguments):
-                    execution.note(chunk)
-                stack.close()
-            except BaseException as raised:
-                error: BaseException | None = raised
-            else:
-                error = None
-        execution.ended(error)
+            graph = stack.enter_context(job.graph.make(*_for_factories(job)))
+            if job.graph.execution is None and not proven_sync(graph):
+                self._spawn(execution, self._continue_async(execution, graph, stack.pop_all()))
+                return False
+            arguments = _arguments(execution, graph)
+            for chunk in graph.stream(**arguments):
+                execution.note(chunk)
+        return True
 
     async def _run_async(self, execution: Execution) -> None:
         job = execution.job
@@ -339,7 +344,7 @@ class Executor:
                 error: BaseException | None = raised
             else:
                 error = None
-            self.help(lambda: execution.ended(error))
+            self.help(partial(self._end, execution, error))
 
         # A context of its own: what a run sets there is not for the next one.
         loop = self._loop_now()

@@ -77,3 +77,4 @@ class Timers:
                     action()
                 except Exception:
                     log.exception("fault in a timer")
+                action = None  # what it has is not kept until the next
