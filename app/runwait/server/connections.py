@@ -435,13 +435,7 @@ class Connection:
             keep: whether the connection can be used again.
             stream: the body that all of it was taken from, to be told when it is sent.
         """
-        try:
-            sent = self._socket.send(data) if data else 0
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            self._gone = True
-            sent = 0
+        sent = self._try_to_send(data)
         if sent < len(data) or ahead or not keep or self._gone:
             self._all.loop.call_soon_threadsafe(self._answer, data[sent:], ahead, keep, stream)
             return
@@ -503,9 +497,27 @@ class Connection:
     def answer_in_pieces(
         self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
     ) -> None:
-        """Send an answer as its pieces come."""
+        """Send an answer as its pieces come: what there is now, and the rest on the loop."""
+        # Until all is sent, an end of this process is a reset for the client: without a length and
+        # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
+        self._linger(_RESET)
+        response.write(b"".join(stream.take()))
+        data = outlet.take()
+        sent = self._try_to_send(data)
         begin = self._begin_stream
-        self._all.loop.call_soon_threadsafe(begin, response, outlet, stream, ahead, keep)
+        self._all.loop.call_soon_threadsafe(
+            begin, response, outlet, stream, data[sent:], ahead, keep
+        )
+
+    def _try_to_send(self, data: bytes) -> int:
+        """Have the kernel take some of it; how much it took."""
+        try:
+            return self._socket.send(data) if data else 0
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            self._gone = True
+            return 0
 
     def _answer(self, data: bytes, ahead: bytes, keep: bool, stream: Stream | None) -> None:
         """Send what is left of an answer."""
@@ -515,7 +527,13 @@ class Connection:
         self._send(data, self._all_sent)
 
     def _begin_stream(
-        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, keep: bool
+        self,
+        response: Response,
+        outlet: Outlet,
+        stream: Stream,
+        data: bytes,
+        ahead: bytes,
+        keep: bool,
     ) -> None:
         self._ahead = ahead + self._ahead
         self._stream, self._response, self._outlet = stream, response, outlet
@@ -523,13 +541,11 @@ class Connection:
         if self._gone:
             self._leave_stream()
             return
-        # Until all is sent, an end of this process is a reset for the client: without a length and
-        # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
-        self._linger(_RESET)
-        response.write(b"")
         self._all.until_due(self._all.beating, self)
-        stream.listen(self._wake)
-        self._send_pieces()
+        self._send(data, None)
+        if self._stream is stream:
+            stream.listen(self._wake)
+            self._send_pieces()
 
     def _wake(self) -> None:
         """Called by any thread when the stream has something to send."""
