@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+import psutil
+
 from benchmarks.graph import State, sleep_async
 from benchmarks.load import unchunked
 from benchmarks.servers import Server, served
@@ -65,10 +67,10 @@ def measure(rounds: int) -> None:
             f"{f' (at most {crowd.threads})' if crowd.threads else ''}, "
             f"late p50 {statistics.median(late):.2f} s, p99 {p99:.2f} s (at most {crowd.late:g})"
         )
-    late = sorted(_by_themselves(CROWDS[0]))
+    late, megabytes = _by_themselves(CROWDS[0])
     print(
-        f"the first, by LangGraph alone in two processes: late p50 {statistics.median(late):.2f} s,"
-        f" p99 {late[int(len(late) * 0.99)]:.2f} s"
+        f"the first, by LangGraph alone in two processes: {megabytes:.0f} MB, "
+        f"late p50 {statistics.median(late):.2f} s, p99 {late[int(len(late) * 0.99)]:.2f} s"
     )
     with served() as server:
         without, with_them = asyncio.run(_beside_idle(server))
@@ -113,18 +115,26 @@ class Watch:
             self.megabytes = max(self.megabytes, pss / 1e6)
 
 
-def _by_themselves(crowd: Crowd) -> list[float]:
-    """How late the same graphs are in two processes that do nothing else, in seconds."""
+def _by_themselves(crowd: Crowd) -> tuple[list[float], float]:
+    """The same graphs in two processes that do nothing else: how late they are, in seconds, sorted,
+    and the most MB that both had; pages that they share count once."""
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
         counts = [crowd.clients // 2] * 2
         # Once for nothing, so that what is imported does not count.
         list(processes.map(_stream, [1, 1], [0.0, 0.0]))
-        return [
-            each for found in processes.map(_stream, counts, [crowd.seconds] * 2) for each in found
-        ]
+        found = list(processes.map(_stream, counts, [crowd.seconds] * 2))
+    return sorted(each for late, _ in found for each in late), sum(used for _, used in found)
 
 
-def _stream(count: int, seconds: float) -> list[float]:
+def _stream(count: int, seconds: float) -> tuple[list[float], float]:
+    most = 0.0
+
+    async def look() -> None:
+        nonlocal most
+        while True:
+            most = max(most, psutil.Process().memory_full_info().pss / 1e6)
+            await asyncio.sleep(0.25)
+
     async def one() -> float:
         began = time.perf_counter()
         given: State = {"value": {"seconds": seconds}}
@@ -133,9 +143,12 @@ def _stream(count: int, seconds: float) -> list[float]:
         return time.perf_counter() - began - seconds
 
     async def every() -> list[float]:
-        return await asyncio.gather(*(one() for _ in range(count)))
+        looking = asyncio.create_task(look())
+        late = await asyncio.gather(*(one() for _ in range(count)))
+        looking.cancel()
+        return late
 
-    return asyncio.run(every())
+    return asyncio.run(every()), most
 
 
 async def _wait(server: Server, crowd: Crowd) -> list[float]:

@@ -50,7 +50,7 @@ log = logging.getLogger("runwait.runs")
 T = TypeVar("T")
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
-HELPERS = 16
+HELPERS = 8
 
 
 class UnknownNode(ValueError):
