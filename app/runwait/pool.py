@@ -7,8 +7,10 @@ import contextlib
 import logging
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 log = logging.getLogger("runwait.runs")
@@ -86,6 +88,82 @@ class Pool(ThreadPoolExecutor):
         except RuntimeError:
             if not self._threads:
                 raise
+
+
+class Turns:
+    """Work that nobody waits for takes turns on a pool's threads: one begins when another has
+    ended, or has lasted for a turn.
+
+    A burst of short work so leaves the processor to those who are waited for, and work that waits
+    itself, for minutes perhaps, keeps no other from beginning.
+    """
+
+    def __init__(
+        self, pool: Pool, turn: float, after: Callable[[float, Callable[[], None]], object]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            pool: whose threads do it.
+            turn: how long a turn is, in seconds.
+            after: does something that does not block, some seconds later.
+        """
+        self._pool = pool
+        self._turn = turn
+        self._after = after
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], object]] = deque()
+        # How many there were, the one that is taken included.
+        self._turns = 0
+        self._is_taken = self._is_watched = False
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have it done, in its turn."""
+        with self._lock:
+            self._waiting.append(work)
+            if self._is_taken:
+                self._watch()
+            else:
+                self._is_taken = True
+                self._begin()
+
+    def _begin(self) -> None:
+        """Have another thread begin a turn; with the lock."""
+        self._turns += 1
+        self._pool.submit(self._take_turns, self._turns)
+
+    def _take_turns(self, mine: int) -> None:
+        """Do what waits, one after the other, unless another thread has the turn meanwhile."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._is_taken = self._is_taken and self._turns != mine
+                    return
+                work = self._waiting.popleft()
+                self._watch()
+            try:
+                work()
+            except Exception:
+                log.exception("fault in what took its turn")
+            del work
+            with self._lock:
+                if self._turns != mine:
+                    return
+                self._turns = mine = mine + 1
+
+    def _watch(self) -> None:
+        """Look in time whether this turn is over, if somebody waits for the next; with the lock."""
+        if self._waiting and not self._is_watched:
+            self._is_watched = True
+            self._after(self._turn, partial(self._look, self._turns))
+
+    def _look(self, turn: int) -> None:
+        with self._lock:
+            self._is_watched = False
+            if self._turns != turn:
+                self._watch()
+            elif self._waiting:
+                self._begin()
 
 
 class LendingPool(Pool):

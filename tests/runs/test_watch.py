@@ -14,6 +14,7 @@ from langgraph.graph import START, StateGraph
 
 from runwait.graphs.graph import Graph
 from runwait.runs.executor import Executor, Job
+from runwait.runs.timers import Timers
 from runwait.runs.watch import Block, Watch
 from tests.servers import PATIENCE, eventually
 
@@ -28,7 +29,7 @@ class World:
     def __init__(self) -> None:
         self.released = threading.Semaphore(0)
         self.blocks: list[Block] = []
-        self.executor = Executor(10)
+        self.executor = Executor(10, Timers().after)
         self.executor.on_blocked = self.noticed
         self.executor.start()
 

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from runwait.runs.executor import Executor
+from runwait.runs.timers import Timers
 from runwait.runs.worker import Worker
 from runwait.storage.records import Action, Claim
 from tests.runs.records import a_record
@@ -28,7 +29,7 @@ def test_a_stop_waits_for_the_run_that_is_just_being_taken() -> None:
         answered.wait(PATIENCE)
         return claim_of("r"), 0.0
 
-    worker = Worker(Executor(1), claim, taken.append, lambda _: None)
+    worker = Worker(Executor(1, Timers().after), claim, taken.append, lambda _: None)
     worker.start()
     assert asked.wait(PATIENCE)
     stop = threading.Thread(target=worker.stop)
@@ -55,7 +56,7 @@ def test_without_a_place_only_cancelled_runs_are_taken_and_ended(takes: bool) ->
     def start(claim: Claim) -> None:
         raise AssertionError("there is no place for it")
 
-    executor = Executor(1)
+    executor = Executor(1, Timers().after)
     assert not takes or executor.reserve()
     worker = Worker(executor, claim, start, ended.put)
     worker.start(executes=takes)
@@ -69,4 +70,4 @@ def test_one_that_was_never_started_stops_at_once() -> None:
     def claim(*, cancelled: bool = False) -> tuple[None, None]:
         return None, None
 
-    Worker(Executor(1), claim, lambda _: None, lambda _: None).stop()
+    Worker(Executor(1, Timers().after), claim, lambda _: None, lambda _: None).stop()

@@ -352,7 +352,7 @@ class Admission:
             raise ThreadBusy(record.thread_id)
         if verdict.kind == "running":
             run = Run(record, request, token=verdict.token, logged=verdict.listened)
-            self._runner.start_run(run)
+            self._runner.start_run(run, is_awaited=followed)
             return run
         return None if verdict.kind == "pending" else _replay(verdict)
 

@@ -41,7 +41,7 @@ from runwait.graphs.langgraph import (
 )
 from runwait.graphs.proof import proven_sync
 from runwait.logs import about
-from runwait.pool import Pool
+from runwait.pool import Pool, Turns
 from runwait.runs.translation import Namespace
 from runwait.runs.watch import Block, Watch
 
@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 # Threads that hand on what ends on the event loop, and other short work that may block.
 HELPERS = 8
+# Synchronous runs that nobody waits for begin one after the other, or so many seconds apart.
+TURN_SECONDS = 0.005
 
 
 class UnknownNode(ValueError):
@@ -83,6 +85,7 @@ class Job:
         emit: called with the namespace, mode and payload of each chunk that is streamed.
         enter: called first in each context that the graph runs in.
         ids: what log lines have beside the run's and the request's.
+        is_awaited: whether somebody waits for it, so that it begins at once.
     """
 
     graph: Graph
@@ -103,6 +106,7 @@ class Job:
     emit: Callable[[Namespace, str, Any], None] = lambda namespace, mode, payload: None
     enter: Callable[[], object] = lambda: None
     ids: Mapping[str, str] = field(default_factory=dict)
+    is_awaited: bool = True
 
 
 @dataclass(frozen=True)
@@ -155,14 +159,18 @@ class Execution:
 class Executor:
     """The process's places to execute runs in."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(
+        self, concurrency: int, after: Callable[[float, Callable[[], None]], object]
+    ) -> None:
         """Prepare; no thread is started before `start`.
 
         Args:
             concurrency: how many runs may execute at once.
+            after: does something that does not block, some seconds later.
         """
         self._places = threading.Semaphore(concurrency)
         self._pool = Pool(concurrency, "run")
+        self._turns = Turns(self._pool, TURN_SECONDS, after)
         self._helpers = Pool(HELPERS, "helper")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: Watch | None = None
@@ -206,7 +214,8 @@ class Executor:
             self._spawn(execution, self._run_async(execution))
         else:
             run = partial(_context(job).run, self._run_sync, execution)
-            self._pool.submit_or_put_off(run)
+            begin = self._pool.submit_or_put_off if job.is_awaited else self._turns.submit
+            begin(run)
         return execution
 
     def stop(self, execution: Execution) -> None:

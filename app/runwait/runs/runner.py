@@ -130,8 +130,13 @@ class Runner:
 
     # Starting
 
-    def start_run(self, run: Run) -> None:
-        """Execute a run in the place that was reserved for it."""
+    def start_run(self, run: Run, *, is_awaited: bool = True) -> None:
+        """Execute a run in the place that was reserved for it.
+
+        Args:
+            run: the run.
+            is_awaited: whether somebody waits for it.
+        """
         record, request = run.record, run.request
         with run.lock:
             # One that was ended since it was claimed has been forgotten already, for good.
@@ -186,6 +191,7 @@ class Runner:
             emit=partial(self._emit, run),
             enter=run.enter,
             ids=id_of(run.trace),
+            is_awaited=is_awaited,
         )
         if (limit := self._settings.run_timeout_seconds) is not None:
             late = partial(self._executor.help, partial(self._time_out, run))

@@ -143,7 +143,7 @@ class Service:
             prefix,
             settings.redis_wait_replicas,
         )
-        executor = self._executor = Executor(settings.run_concurrency)
+        executor = self._executor = Executor(settings.run_concurrency, self.timers.after)
         executor.on_blocked = observer.blocked
         savers = Savers(prefix, settings.langgraph_aes_key, settings.max_value_bytes)
         in_time = InTime(storage)
