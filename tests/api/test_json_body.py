@@ -2,11 +2,13 @@ import json
 import sys
 import time
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from runwait.api.json_body import InvalidJSON, parse
+from runwait.api import json_body
+from runwait.api.json_body import ORJSON_DEPTH, InvalidJSON, parse
 from runwait.serialization import dumps
 from tests.strategies import ANY_SPEED, JSON
 
@@ -35,6 +37,53 @@ def test_any_bytes_are_read_as_the_standard_library_does_or_refused(raw):
     else:
         assert value == json.loads(raw)
         assert raw.decode()
+
+
+# Documents as texts: with names that come again, colons wherever they may be, and long numbers.
+_STRINGS = st.sampled_from(
+    ['"a"', '":"', r'"\u003a"', r'"\u003A"', r'"\":"', r'"\\u003a"', r'"\n"']
+)
+_NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,20})?(e-?[0-9]{1,3})?", fullmatch=True)
+_SPACES = st.sampled_from(["", " ", "\n"])
+
+
+def _objects(inner):
+    members = st.tuples(_STRINGS, _SPACES, inner).map(lambda each: f"{each[0]}{each[1]}:{each[2]}")
+    return st.lists(members, max_size=4).map(lambda each: "{" + ",".join(each) + "}")
+
+
+_TEXTS = st.recursive(
+    _STRINGS | _NUMBERS,
+    lambda inner: _objects(inner) | st.lists(inner, max_size=3).map(lambda e: f"[{','.join(e)}]"),
+)
+
+
+@ANY_SPEED
+@given(_TEXTS.map(str.encode))
+@example(b'{"a":1,"a":1}')
+@example(rb'{"a":1,"a":"\u003a"}')
+@example(b'{"a":":","a":1}')
+@example(b'{"a" :1,"a":1}')
+@example(b"9223372036854775808")
+@example(b"18446744073709551616")
+@example(b"-9223372036854775809")
+def test_what_is_read_at_once_is_what_is_read_slowly(raw):
+    try:
+        value = json_body._parse_slowly(raw)
+    except InvalidJSON as error:
+        assert reason(raw) == str(error)
+    else:
+        # repr: 1 is not 1.0, nor 0.0 -0.0.
+        assert repr(parse(raw)) == repr(value)
+
+
+def test_orjson_writes_so_many_levels_and_no_more():
+    value = 0
+    for _ in range(ORJSON_DEPTH):
+        value = [value]
+    orjson.dumps(value)
+    with pytest.raises(orjson.JSONEncodeError):
+        orjson.dumps([value])
 
 
 @pytest.mark.parametrize(
