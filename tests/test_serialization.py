@@ -34,7 +34,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from runwait.serialization import MAX_DEPTH, dumps
+from runwait.serialization import MAX_DEPTH, dumps, is_deeper
 from tests.strategies import ANY_SPEED, JSON
 
 
@@ -934,3 +934,18 @@ def containers(inner):
 @given(st.recursive(ODD, containers))
 def test_any_value_is_written_as_json_with_each_name_once(value):
     read(value)
+
+
+@ANY_SPEED
+@given(
+    st.lists(st.sampled_from(["[", "{", "[[[", "]", "}", "]]", "[]", "{}", '"["'])),
+    st.integers(0, 60),
+)
+def test_nesting_is_counted_bracket_by_bracket_valid_or_not(pieces, limit):
+    # As many of them as it takes to be worth a thought.
+    document = "".join(pieces) * 7
+    depth = deepest = 0
+    for bracket in document.replace('"["', ""):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    assert is_deeper(document.encode(), limit) == (deepest > limit)

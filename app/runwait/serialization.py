@@ -87,6 +87,7 @@ _STRICTLY = (
 )
 # Brackets as steps down and up, read as signed bytes: +1 and -1.
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_TAKEN_AWAY = 16
 _NEITHER_QUOTES_NOR_BRACKETS = bytes(set(range(256)) - set(b'"[{]}'))
 
 
@@ -97,19 +98,32 @@ def _message(value: Any) -> Any:
     raise TypeError
 
 
+def _opened(document: bytes) -> int:
+    return document.count(b"[") + document.count(b"{")
+
+
 def is_deeper(document: bytes, limit: int) -> bool:
     """Whether arrays and objects stand inside one another in more than so many levels.
 
     It need not be valid JSON: how the standard library ends on endless nesting depends on Python's
     version and the platform's stack.
     """
-    if document.count(b"[") + document.count(b"{") <= limit:
+    if _opened(document) <= limit:
         return False
     if b"\\" in document:
         document = document.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # The quotes that are left begin and end strings, in which brackets are none.
-    marks = document.translate(_STEPS, _NEITHER_QUOTES_NOR_BRACKETS)
-    steps = memoryview(b"".join(marks.split(b'"')[::2])).cast("b")
+    # The quotes that are left begin and end strings, in which brackets are none; two without a
+    # bracket between them tell nothing.
+    marks = document.translate(None, _NEITHER_QUOTES_NOR_BRACKETS).replace(b'""', b"")
+    brackets = b"".join(marks.split(b'"')[::2])
+    # Most documents are wide and not deep: without the innermost of their arrays and objects, a
+    # level or two of them each time, there are soon not enough left to be deeper.
+    left = brackets
+    for taken_away in range(2, _TAKEN_AWAY + 1, 2):
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+        if taken_away + _opened(left) <= limit:
+            return False
+    steps = memoryview(brackets.translate(_STEPS)).cast("b")
     return any(map(limit.__lt__, accumulate(steps)))
 
 
