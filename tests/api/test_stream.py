@@ -7,8 +7,17 @@ from typing import Any
 
 import pytest
 
-from runwait.api.stream import Document, EventStream, frame
-from runwait.runs.events import BACKLOG_BYTES, Cut, End, Event, Follower, metadata_of
+from runwait.api.stream import THREAD_STREAM_MODES, Document, EventStream, ThreadStream, frame
+from runwait.runs.events import (
+    BACKLOG_BYTES,
+    REMOVED,
+    Cut,
+    End,
+    Event,
+    Follower,
+    ThreadFollower,
+    metadata_of,
+)
 
 FOR_EVER = 1000.0
 
@@ -196,3 +205,12 @@ def test_a_stream_begins_once_however_often_it_is_told_so():
     sent = b"".join(stream.take())
     assert sent.count(b"event: metadata") == 2
     assert sent.index(first.data) < sent.index(b"event: custom") < sent.index(second.data)
+
+
+def test_a_stream_of_a_thread_is_not_told_that_it_was_removed():
+    follower = ThreadFollower("t")
+    body = ThreadStream(follower, FOR_EVER, THREAD_STREAM_MODES)
+    event = Event("values", b"1")
+    for each in (Event(REMOVED, b"null"), event):
+        follower.give(each)
+    assert body.take() == [frame(event)]

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,12 +86,12 @@ def state(task: dict[str, Any]) -> str:
 
 
 def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """The results of a stream."""
+    """The results of a stream, and an error that ends it."""
     for line in lines:
         if line.startswith("data: "):
             answer = json.loads(line[6:])
             assert answer["id"] == 7
-            yield answer["result"]
+            yield answer["result"] if "result" in answer else answer["error"]
 
 
 def kinds(told: list[dict[str, Any]]) -> list[str]:
@@ -481,6 +481,28 @@ class TestQuestions:
             send(zoo, "chat", "hello", contextId=task["contextId"])
             assert kinds(list(told)) == ["CANCELED"]
 
+    @pytest.mark.parametrize("removed", ["thread", "lapsed", "run"])
+    def test_who_follows_one_that_waits_is_told_in_every_process_when_it_is_removed(
+        self, zoo: Server, removed: str
+    ) -> None:
+        task = send(zoo, "chat", "May I?")
+        thread = f"{zoo.url}/threads/{task['contextId']}"
+        with ExitStack() as stack:
+            streams = []
+            for worker in zoo.workers():
+                with only(zoo, worker):
+                    streams.append(stack.enter_context(following(zoo, "chat", task["id"])))
+                    assert next(streams[-1]) == {"task": task}
+            if removed == "lapsed":
+                httpx.patch(thread, json={"ttl": 0.0001}, timeout=PATIENCE).raise_for_status()
+                eventually(lambda: httpx.get(thread, timeout=PATIENCE).status_code == 404)
+            else:
+                path = thread if removed == "thread" else f"{thread}/runs/{task['id']}"
+                httpx.delete(path, timeout=PATIENCE).raise_for_status()
+            told = [list(each) for each in streams]
+        assert [[each["code"] for each in those] for those in told] == [[-32001]] * 2
+        assert refused(ask(zoo, "chat", "GetTask", id=task["id"])) == -32001
+
 
 class TestBreakpoints:
     @pytest.mark.parametrize(
@@ -550,6 +572,21 @@ class TestAtWork:
                     gate.touch()
         assert kinds(told)[0] == "task" and kinds(told)[-1] == "COMPLETED"
         assert text_of(told) == "one two three"
+
+    def test_who_follows_a_task_is_told_when_it_is_removed(
+        self, zoo: Server, tmp_path: Path
+    ) -> None:
+        with Gate(tmp_path) as gate, ExitStack() as stack:
+            task = send(zoo, "sleep_async", gate.input, at_once=True)
+            streams = []
+            for worker in zoo.workers():
+                with only(zoo, worker):
+                    follow = following(zoo, "sleep_async", task["id"])
+                    streams.append(stack.enter_context(follow))
+                    next(streams[-1])
+            thread = f"{zoo.url}/threads/{task['contextId']}"
+            httpx.delete(thread, timeout=PATIENCE).raise_for_status()
+            assert [list(each)[-1].get("code") for each in streams] == [-32001] * 2
 
 
 def test_lists_are_paged_and_filtered(zoo: Server) -> None:

@@ -275,7 +275,7 @@ class ThreadStream(EventStream):
 
 STATE_UPDATE = "state_update"
 THREAD_STREAM_MODES = ("run_modes", "lifecycle", STATE_UPDATE)
-_MODES = {events.METADATA: "lifecycle", STATE_UPDATE: STATE_UPDATE}
+_MODES = {events.METADATA: "lifecycle", STATE_UPDATE: STATE_UPDATE, events.REMOVED: "none"}
 _ALWAYS = frozenset({events.METADATA, events.ERROR, events.END, "feedback"})
 # Line ends for some readers, and for others none.
 _ESCAPED = (

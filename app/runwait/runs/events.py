@@ -42,6 +42,8 @@ AT_ONCE_SECONDS = 0.02
 BACKLOG_BYTES = 4 * 1024 * 1024
 
 METADATA, ERROR, END = "metadata", "error", "end"
+# What followers of a thread are given when it, or a run of it, may have been removed.
+REMOVED = "removed"
 
 
 class RunNotFound(Exception):
@@ -614,6 +616,11 @@ class Hub:
             if follower.permits is None or follower.permits(thread_id):
                 follower.give(event)
 
+    def tell_of_removal(self, thread_id: str) -> None:
+        """Tell all who follow a thread that it, or a run of it, may have been removed."""
+        for follower in list(self._of_threads.get(thread_id, ())):
+            follower.give(Event(REMOVED, b"null"))
+
     def follows_thread(self, thread_id: str) -> bool:
         """Whether anybody in this process follows a thread."""
         return thread_id in self._of_threads
@@ -644,6 +651,7 @@ class Hub:
         with contextlib.suppress(StorageUnavailable):  # done again once Redis is back
             for thread_id in thread_ids:
                 found = self._logs.follow_thread(thread_id) or FollowedThread()
+                self.tell_of_removal(thread_id)
                 for follower in list(self._of_threads.get(thread_id, ())):
                     for run_id in found.runs_after(follower.cursor):
                         self._begins(follower, run_id)

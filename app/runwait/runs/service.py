@@ -871,6 +871,8 @@ class Service:
             self._runner.listen(rest[0])
         elif what == "run":
             self._hub.run_begins(*rest)
+        elif what == "removed":
+            self._hub.tell_of_removal(rest[0])
         elif what == "state":
             self._executor.help(partial(self._tell_of_state, rest[0]))
         elif what == "cancel":

@@ -6,7 +6,8 @@ In the family of keys of records.py:
     {prefix}:listening:<run id>  set     processes to be told when there are more of them; with a
                                          thread's id, of its runs as they begin
     {prefix}:told:<process>      channel "events <run id>", "listen <run id>",
-                                         "run <thread id> <run id>", "state <thread id>"
+                                         "run <thread id> <run id>", "state <thread id>",
+                                         "removed <thread id>": it is, or a run of it
 
 An event's id is the fencing token of whoever executed the run then, and a number: the microseconds
 since that was given, by the clock of that process if it can be, or one more than the last. So ids

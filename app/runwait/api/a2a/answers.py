@@ -71,17 +71,22 @@ class Whole(Document):
         """Give the follower what the run came to, which takes a thread that may wait for Redis."""
         self._follower.wants_document = True
         try:
-            self._follower.give(_Concluded(b"".join(self._pieces_at_end())))
+            try:
+                last = b"".join(self._pieces_at_end())
+            except RpcError as error:
+                last = self._framed(error_message(self._place, error))
+            self._follower.give(_Concluded(last))
         except Exception as error:
             # The task is there; whoever comes again is told of it.
             log.warning("run %s: its end cannot be told: %s", self._follower.run_id, error)
             self._follower.give(Cut.ELSEWHERE)
 
     def _pieces_at_end(self) -> Iterator[bytes]:
-        try:
-            yield message(self._place, "result", dumps(self._conclude()))
-        except RpcError as error:
-            yield error_message(self._place, error)
+        yield message(self._place, "result", dumps(self._conclude()))
+
+    def _framed(self, answer: bytes) -> bytes:
+        """An answer as it is sent."""
+        return answer
 
 
 class Updates(Whole):
@@ -168,7 +173,10 @@ class Updates(Whole):
         return self._frame(self._dialect.artifact_update(task, parts, append=append, last=last))
 
     def _frame(self, result: Json) -> bytes:
-        return frame(self._place, result)
+        return self._framed(message(self._place, "result", dumps(result)))
+
+    def _framed(self, answer: bytes) -> bytes:
+        return frame_of("message", answer, "")
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class _Found(End):
 
 class Waiting(Updates):
     """The events of a task that requires input, from when it is given some; its end, if it is not
-    to be given any more. The follower is its thread's."""
+    to be given any more, or an error, if it is removed. The follower is its thread's."""
 
     def __init__(self, *args: Any) -> None:
         """Prepare; see Updates."""
@@ -205,7 +213,7 @@ class Waiting(Updates):
             # Later runs of the thread are none of its.
             is_late = self._is_over and isinstance(given, Event)
             return b"" if is_late else super()._next(given)
-        if isinstance(given, Event) and given.name == STATE_UPDATE:
+        if isinstance(given, Event) and given.name in (STATE_UPDATE, events.REMOVED):
             self._service.help(partial(self._find, None))
         else:
             if isinstance(given, Event) and given.name in (events.METADATA, events.END):
@@ -228,14 +236,10 @@ class Waiting(Updates):
             found = self._tasks.find(self._task.task_id)
             goes_on = run_id in [each.run_id for each in found.runs]
             is_over = not goes_on and self._tasks.task(found).is_over
-            self._follower.give(_Found(b"", goes_on=goes_on, is_over=is_over))
-        except RpcError:  # it went with its thread
+            if is_over or run_id is not None:
+                self._follower.give(_Found(b"", goes_on=goes_on, is_over=is_over))
+        except RpcError:  # it is removed, as the error says that comes at the end
             self._follower.give(_Found(b"", is_over=True))
         except Exception as error:
             log.warning("task %s: nobody knows how it stands: %s", self._task.task_id, error)
             self._follower.give(Cut.ELSEWHERE)
-
-
-def frame(place: Place, result: Json) -> bytes:
-    """A result as an event of a stream."""
-    return frame_of("message", message(place, "result", dumps(result)), "")

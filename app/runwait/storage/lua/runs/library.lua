@@ -40,6 +40,13 @@ local function listen(p, id, process, owner)
   if owner then redis.pcall('PUBLISH', p .. ':told:' .. owner, 'listen ' .. id) end
 end
 
+-- Tells the processes in which somebody follows a thread what is to be known of it.
+local function tell_of_thread(p, thread, what)
+  for _, process in ipairs(redis.call('SMEMBERS', p .. ':listening:' .. thread)) do
+    redis.pcall('PUBLISH', p .. ':told:' .. process, what .. ' ' .. thread)
+  end
+end
+
 -- Tells those who follow a run's thread that it begins. Its events are logged for them from the first.
 -- Returns 1 if there are any.
 local function announce(p, id)

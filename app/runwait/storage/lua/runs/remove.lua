@@ -8,4 +8,5 @@ if not found[1] or found[3] ~= a.thread then return 0 end
 if not found[2] then return -1 end
 forget(a.prefix, a.id)
 redis.call('ZREM', a.prefix .. ':thread:' .. a.thread .. ':runs', a.id)
+tell_of_thread(a.prefix, a.thread, 'removed')
 return 1

@@ -132,6 +132,7 @@ local function thread_remove(p, id, now)
   redis.call('ZADD', p .. ':doomed', next_token(p), id)
   -- For a process that has not heard of it: what it records again must not bring the thread back.
   redis.call('SET', p .. ':gone:' .. id, '1', 'EX', 3600)
+  tell_of_thread(p, id, 'removed')
   return true
 end
 

@@ -8,7 +8,5 @@ local found = redis.call('HMGET', KEYS[1], 'created', 'status')
 if not found[1] or found[2] == 'busy' then return 0 end
 local now = clock()
 thread_set(a.prefix, a.id, now, {status = a.status, error = false, state_updated = now})
-for _, process in ipairs(redis.call('SMEMBERS', a.prefix .. ':listening:' .. a.id)) do
-  redis.pcall('PUBLISH', a.prefix .. ':told:' .. process, 'state ' .. a.id)
-end
+tell_of_thread(a.prefix, a.id, 'state')
 return 1
