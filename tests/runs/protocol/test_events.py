@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
-from langgraph.types import Interrupt
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Interrupt, interrupt
 
 from runwait.runs.events import Event, last_events, metadata_of
 from runwait.runs.protocol.events import CHANNELS, ProtocolTranslation, Subscription
@@ -89,6 +91,29 @@ class TestTranslation:
         assert [(name, json.loads(data)) for name, data in asked] == [
             ("input", {"interrupt_id": "i", "payload": {"a": 1}, "value": {"a": 1}})
         ]
+
+    def test_asks_in_the_innermost_graph_that_was_interrupted(self) -> None:
+        class Inner(TypedDict, total=False):
+            answer: str
+
+        def ask(state: Inner) -> Inner:
+            return {"answer": interrupt("sure?")}
+
+        inner = StateGraph(Inner).add_node(ask).add_edge(START, "ask").compile()
+        middle = StateGraph(Inner).add_node("inner", inner).add_edge(START, "inner").compile()
+        graph = StateGraph(Inner).add_node("middle", middle).add_edge(START, "middle")
+        translation = ProtocolTranslation()
+        events = graph.compile(checkpointer=InMemorySaver()).stream(
+            {}, {"configurable": {"thread_id": "t"}}, stream_mode=["tasks"], subgraphs=True
+        )
+        asked = [
+            Interrupt(**each)
+            for namespace, mode, payload in events
+            for _ in [*translation.events(namespace, mode, payload)]
+            for each in payload.get("interrupts", ())
+        ]
+        ((name, _),) = translation.last(asked[:1], b"{}")
+        assert [each.partition(":")[0] for each in name.split("|")] == ["input", "middle", "inner"]
 
 
 class TestSubscription:

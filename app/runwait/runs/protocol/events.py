@@ -48,6 +48,8 @@ class ProtocolTranslation(Translation):
         self._held: tuple[Namespace, Pair] | None = None
         # The ids of messages that are under way, by the ids of the models' runs.
         self._under_way: dict[str, str] = {}
+        # Where interrupts came up, by their ids.
+        self._asked_in: dict[str, Namespace] = {}
 
     def events(self, namespace: Namespace, mode: str, payload: Any) -> Iterator[Pair]:
         """Yield the events that one of LangGraph's makes."""
@@ -66,6 +68,10 @@ class ProtocolTranslation(Translation):
         elif mode == "tools" or mode.startswith(CUSTOM):
             yield name, dumps(payload)
         elif mode != "lifecycle":  # which is made of tasks
+            if mode == "tasks":
+                for each in payload.get("interrupts", ()):
+                    # The graphs around it have it after it.
+                    self._asked_in.setdefault(each["id"], namespace)
             yield from super().events(namespace, mode, payload)
         if held is not None and follows:
             # Clients take the checkpoint before some values for theirs.
@@ -78,7 +84,7 @@ class ProtocolTranslation(Translation):
         for each in interrupts:
             # One of the SDKs reads `payload`, the other one `value`.
             asked = {"interrupt_id": each.id, "payload": each.value, "value": each.value}
-            yield "input", dumps(asked)
+            yield "|".join(("input", *self._asked_in.get(each.id, ()))), dumps(asked)
 
     def _blocks(self, message: Any, metadata: Any) -> Iterator[Any]:
         """What tells of a message. Each event names it, since several may be under way at once."""
