@@ -27,11 +27,12 @@ _UNSUPPORTED = {
     "priority": ("path",),
 }
 
-# All that these sections may hold; a key that is none of these is most likely misspelt.
+# All that these sections may hold, and all that `Section` can be asked for; a key that is none of
+# these is most likely misspelt.
 KNOWN = {
     "http": (
         *("app", "enable_custom_route_auth", "mount_prefix", "cors"),
-        *("configurable_headers", "logging_headers", "middleware_order"),
+        *("configurable_headers", *_UNSUPPORTED["http"]),
         *("disable_assistants", "disable_threads", "disable_runs", "disable_store", "disable_mcp"),
         *("disable_a2a", "disable_meta", "disable_webhooks", "disable_ui"),
     ),
@@ -45,7 +46,7 @@ KNOWN = {
     "store.ttl": ("default_ttl", "refresh_on_read", "sweep_interval_minutes", "omit_expired"),
     "auth": ("path", "cache", "openapi", "disable_studio_auth"),
     "auth.cache": ("cache_keys", "ttl_seconds", "max_size"),
-    "checkpointer": ("ttl", "path", "serde"),
+    "checkpointer": ("ttl", *_UNSUPPORTED["checkpointer"]),
     "checkpointer.ttl": ("strategy", "default_ttl", "sweep_interval_minutes", "sweep_limit"),
     "webhooks": ("env_prefix", "url", "headers"),
     "webhooks.url": (

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runwait.graphs.config import LanggraphConfig
+from runwait.graphs.config import KNOWN, LanggraphConfig
 from runwait.options.section import Section
 from runwait.settings import Settings, is_origin, prefix_problem
 
-# What can be turned off, by `disable_...`.
-GROUPS = ("assistants", "threads", "runs", "store", "mcp", "a2a", "meta", "webhooks", "ui")
+_OFF = "disable_"
+# What can be turned off, each by a key.
+GROUPS = [each[len(_OFF) :] for each in KNOWN["http"] if each.startswith(_OFF)]
 _META = ("info", "metrics", "docs", "openapi.json")
 # What follows runs, or starts them, below a path that has no "runs" in it.
 _OF_RUNS = re.compile(r"/threads/[^/]+/(stream|commands)(/|\Z)")
@@ -108,7 +109,7 @@ def http_options(settings: Settings, config: LanggraphConfig) -> HttpOptions:
     """
     section = Section.of(config, "http")
     return HttpOptions(
-        disabled=frozenset(each for each in GROUPS if section.flag(f"disable_{each}")),
+        disabled=frozenset(each for each in GROUPS if section.flag(_OFF + each)),
         app=section.text("app"),
         authenticates_app=section.flag("enable_custom_route_auth"),
         prefix=settings.mount_prefix or _prefix(section),

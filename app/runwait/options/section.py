@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runwait.graphs.config import GraphLoadError, LanggraphConfig
+from runwait.graphs.config import KNOWN, GraphLoadError, LanggraphConfig
 
 Default = TypeVar("Default")
 
@@ -89,6 +89,7 @@ class Section:
         return GraphLoadError(self._path, f"{self._key}.{name}", problem)
 
     def _of(self, name: str, kind: Any, must: str) -> Any:
+        assert name in KNOWN.get(self._key, (name,)), f"{self._key}.{name} is declared nowhere"
         given = self.given.get(name)
         if given is not None and not isinstance(given, kind):
             raise self.wrong(name, f"must be {must}")
