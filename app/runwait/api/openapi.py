@@ -11,12 +11,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, request, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
-from runwait.api import fields, own_routes
-from runwait.api.answers import answer
+from runwait.api import answers, fields, own_routes
 from runwait.api.operation import Answer, Operation, declared_by, operation
 from runwait.api.resources import Error
 from runwait.api.schemas import AN_ID, Batch, Texts
@@ -109,14 +108,14 @@ def guard() -> dict[str, Any]:
 @operation(gives=Answer("This description.", fields.OBJECT), stored=False)
 def openapi() -> Response:
     """This API's description."""
-    return answer(description())
+    return answers.answer(description())
 
 
 @blueprint.get("/docs")
 @operation(gives=Answer("The page.", fields.STRING, mimetype="text/html"), stored=False)
 def docs() -> Response:
     """A page that shows this API, and tries it out."""
-    response = _file(_PAGES, "docs.html")
+    response = answers.file(_PAGES / "docs.html")
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 
@@ -137,14 +136,8 @@ def docs_file(file: str) -> Response:
         folder = Path(flask_swagger_ui.__file__).parent / "dist"
     else:
         raise NotFound
-    response = _file(folder, file, max_age=3600)
+    response = answers.file(folder / file, max_age=3600)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
-def _file(folder: Path, name: str, max_age: int | None = None) -> Response:
-    response = send_from_directory(folder, name, max_age=max_age)
-    response.direct_passthrough = False  # the server would close it, and nobody log the request
     return response
 
 

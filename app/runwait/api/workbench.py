@@ -6,25 +6,18 @@ with a key where one is needed. So the files are open to everybody.
 
 from __future__ import annotations
 
-import functools
 from http import HTTPStatus
 from pathlib import Path
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from runwait.api import fields
+from runwait.api import answers, fields
 from runwait.api.edge import here
 from runwait.api.operation import Answer, operation
 
 _PAGES = Path(__file__).parent / "pages" / "workbench"
 _FILES = {each.name for each in _PAGES.iterdir()}
-_TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-    ".js": "text/javascript",
-}
 # What came from a graph or a client cannot become markup, script or a request to somebody else,
 # even if the page tried.
 _POLICY = "; ".join(
@@ -84,13 +77,6 @@ def part(file: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    kind = f"{_TYPES[Path(name).suffix]}; charset=utf-8"
-    response = Response(_read(name), content_type=kind, headers=_HEADERS)
-    response.add_etag()
-    response.make_conditional(request)
+    response = answers.file(_PAGES / name)
+    response.headers.update(_HEADERS)
     return response
-
-
-@functools.cache
-def _read(name: str) -> bytes:
-    return (_PAGES / name).read_bytes()
