@@ -22,14 +22,12 @@ from runwait.api.auth import (
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Drawing, GraphSchemas
 from runwait.api.resources import Assistant as AssistantAnswer
-from runwait.api.schemas import AN_ID, Body, ConfigBody, Texts
+from runwait.api.schemas import AN_ID, Body, ConfigBody, PageBody, Texts
 from runwait.assistants.assistants import AssistantRequest
 from runwait.graphs.assistants import Assistant
 from runwait.storage.assistants import AssistantQuery
 
-DEFAULT_LIMIT = 10
-MOST = 1000
-# Beyond any number of assistants or versions, and below where Redis's numbers end.
+# Beyond any number of versions, and below where Redis's numbers end.
 _HIGHEST = 10**9
 
 FIELDS = tuple(Assistant("", "").public())
@@ -86,13 +84,9 @@ class CountAssistantsBody(Body):
     name = fields.text(about="Only those that have this in their name.", example="polite")
 
 
-class SearchAssistantsBody(CountAssistantsBody):
+class SearchAssistantsBody(PageBody, CountAssistantsBody):
     """Which assistants to find."""
 
-    limit = fields.integer(
-        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
-    )
-    offset = fields.integer(0, _HIGHEST, load_default=0, about="How many to pass over.", example=0)
     sort_by = fields.one_of(
         ["assistant_id", "graph_id", "name", "created_at", "updated_at"],
         about="What they are sorted by.",
@@ -103,16 +97,12 @@ class SearchAssistantsBody(CountAssistantsBody):
     )
 
 
-class VersionsBody(Body):
+class VersionsBody(PageBody):
     """Which versions."""
 
     metadata = fields.filter_object(
         load_default=dict, about="Only those whose metadata contain this.", example={"tested": True}
     )
-    limit = fields.integer(
-        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
-    )
-    offset = fields.integer(0, _HIGHEST, load_default=0, about="How many to pass over.", example=0)
 
 
 class LatestBody(Body):

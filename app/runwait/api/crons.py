@@ -17,8 +17,8 @@ from runwait.api.auth import authorize_body, caller, permit_thread
 from runwait.api.errors import InvalidRequest
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, A_TIME, PAGED, Cron
-from runwait.api.schemas import AN_ID, Body, OnThread, RunBody
-from runwait.api.threads import GONE, MOST, MOST_OFFSET, NOT_FOUND
+from runwait.api.schemas import AN_ID, Body, OnThread, PageBody, RunBody
+from runwait.api.threads import GONE, NOT_FOUND
 from runwait.auth.filters import Filters
 from runwait.crons.crons import milliseconds
 from runwait.crons.schedule import InvalidSchedule, UnknownTimezone, schedule_of, timezone_of
@@ -146,11 +146,9 @@ class CountCronsBody(Body):
     enabled = fields.boolean(about="Only those that start runs, or that do not.")
 
 
-class SearchCronsBody(CountCronsBody):
+class SearchCronsBody(PageBody, CountCronsBody):
     """Which crons to find."""
 
-    limit = fields.integer(1, MOST, about="How many at most, 10 by default.", example=10)
-    offset = fields.integer(0, MOST_OFFSET, about="How many to pass over.", example=0)
     sort_by = fields.one_of(SORTS, about="What they are sorted by, created_at by default.")
     sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
     # LangGraph's SDK for Python names `now`, too.

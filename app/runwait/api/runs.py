@@ -22,6 +22,7 @@ from runwait.api.schemas import (
     CancelOnDisconnect,
     IdempotencyHeaders,
     JoinStreamQuery,
+    PageQuery,
     RunBody,
     StreamHeaders,
     Texts,
@@ -38,19 +39,14 @@ Values = dict[str, Any]
 
 blueprint = Blueprint("runs", __name__)
 ACTIONS = ("interrupt", "rollback")
-# The largest page, and the farthest.
-MOST = 1000
-MOST_OFFSET = 2**31 - 1
 NOT_FOUND = HTTPStatus.NOT_FOUND
 REFUSED = (NOT_FOUND, HTTPStatus.CONFLICT)
 _RUN, _THREAD_RUN, _HEADERS = RunBody(), ThreadRunBody(), IdempotencyHeaders()
 
 
-class RunsQuery(Texts):
+class RunsQuery(PageQuery):
     """Which of a thread's runs."""
 
-    limit = fields.digits(1, MOST, load_default=10, about="How many at most.", example=10)
-    offset = fields.digits(0, MOST_OFFSET, load_default=0, about="How many to pass over.")
     status = fields.one_of(
         [*map(str, RunStatus)], load_default=None, about="Only those of this status."
     )

@@ -33,6 +33,9 @@ STREAM_MODES = [
 AN_ID = "01980a2e-5c7b-7d3e-8f4a-6b1c2d3e4f50"
 # How many runs may be asked for at once.
 MOST_RUNS = 10_000
+# The largest page, and the farthest.
+MOST = 1000
+MOST_OFFSET = 2**31 - 1
 
 
 class Body(Schema):
@@ -60,6 +63,20 @@ class Body(Schema):
         return _valid(self, value)
 
 
+class LimitBody(Body):
+    """How much of what is found."""
+
+    limit = fields.integer(1, MOST, load_default=10, about="How many at most.", example=10)
+
+
+class PageBody(LimitBody):
+    """A page of what is found."""
+
+    offset = fields.integer(
+        0, MOST_OFFSET, load_default=0, about="How many to pass over.", example=0
+    )
+
+
 class Texts(Schema):
     """What a request says as text, in its query or headers. What it does not know is ignored."""
 
@@ -83,6 +100,18 @@ class Texts(Schema):
                 repeated = isinstance(each, fields.Strict) and each.repeated
                 texts[key] = given.getlist(key) if repeated else given[key]
         return _valid(self, texts) if texts else {**_of_none(type(self))}
+
+
+class LimitQuery(Texts):
+    """`LimitBody`, as a query."""
+
+    limit = fields.digits(1, MOST, load_default=10, about="How many at most.", example=10)
+
+
+class PageQuery(LimitQuery):
+    """`PageBody`, as a query."""
+
+    offset = fields.digits(0, MOST_OFFSET, load_default=0, about="How many to pass over.")
 
 
 @functools.cache

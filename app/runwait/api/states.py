@@ -12,12 +12,9 @@ from runwait.api.answers import answer
 from runwait.api.auth import permit_thread
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import ThreadState, Updated
-from runwait.api.schemas import AN_ID, Body, CheckpointBody, Texts
+from runwait.api.schemas import AN_ID, Body, CheckpointBody, LimitBody, LimitQuery, Texts
 from runwait.graphs.assistants import is_uuid
 from runwait.threads.states import LATEST, At
-
-DEFAULT_LIMIT = 10
-MOST = 1000
 
 blueprint = Blueprint("states", __name__)
 
@@ -64,14 +61,11 @@ class MetadataBody(Body):
     )
 
 
-class HistoryBody(Body):
+class HistoryBody(LimitBody):
     """Which states."""
 
     example: ClassVar[Any] = {"limit": 10}
 
-    limit = fields.integer(
-        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
-    )
     before = _before(
         {
             "anyOf": [
@@ -91,12 +85,9 @@ class HistoryBody(Body):
     checkpoint = fields.Inner(CheckpointBody, about="Of which subgraph, by its namespace.")
 
 
-class HistoryQuery(Texts):
+class HistoryQuery(LimitQuery):
     """Which states."""
 
-    limit = fields.digits(
-        1, MOST, load_default=DEFAULT_LIMIT, about="How many at most.", example=10
-    )
     before = _before(fields.UUID, load_default=None, example=AN_ID)
 
 

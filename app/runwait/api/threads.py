@@ -16,14 +16,12 @@ from runwait.api.answers import answer, page
 from runwait.api.auth import authorize, authorize_body, permit_thread, reads
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import A_COUNT, PAGED, Pruned, Thread
-from runwait.api.schemas import AN_ID, Body, CommandBody, Texts
+from runwait.api.schemas import AN_ID, Body, CommandBody, PageBody, Texts
 from runwait.auth.filters import Filters
 from runwait.options.checkpointer import MOST_MINUTES
 from runwait.storage.threads import SORTS, STATUSES, ThreadNotFound, ThreadQuery
 from runwait.threads.threads import FIELDS, PATH
 
-MOST = 1000
-MOST_OFFSET = 2**31 - 1
 MOST_PATHS = 10
 MOST_IN_PATH = 1000
 # In a superstep.
@@ -167,11 +165,9 @@ class CountBody(Body):
     status = fields.one_of(STATUSES, about="Only those of this status.")
 
 
-class SearchBody(CountBody):
+class SearchBody(PageBody, CountBody):
     """Which threads to find."""
 
-    limit = fields.integer(1, MOST, about="How many at most, 10 by default.", example=10)
-    offset = fields.integer(0, MOST_OFFSET, about="How many to pass over.", example=0)
     sort_by = fields.one_of(SORTS, about="What they are sorted by.")
     sort_order = fields.one_of(["asc", "desc"], about="Rising, or falling (the default).")
     select = fields.selection(FIELDS, about="What of each; all if it is left out.")

@@ -12,23 +12,13 @@ from runwait.api.auth import authorize, permit_run
 from runwait.api.errors import WebhookNotFound
 from runwait.api.operation import Answer, operation
 from runwait.api.resources import DeadWebhook
-from runwait.api.schemas import Texts
-
-MOST = 1000
-MOST_OFFSET = 2**31 - 1
+from runwait.api.schemas import PageQuery
 
 blueprint = Blueprint("webhooks", __name__)
 
 
-class DeadQuery(Texts):
-    """Which webhooks."""
-
-    limit = fields.digits(1, MOST, load_default=10, about="How many at most.", example=10)
-    offset = fields.digits(0, MOST_OFFSET, load_default=0, about="How many to pass over.")
-
-
 @blueprint.get("/webhooks/dead")
-@operation(query=DeadQuery(), gives=Answer("The webhooks.", fields.list_of(DeadWebhook)))
+@operation(query=PageQuery(), gives=Answer("The webhooks.", fields.list_of(DeadWebhook)))
 def dead(limit: int, offset: int) -> Response:
     """Webhooks that were given up, the last one first."""
     filters = authorize("threads", "search", {"metadata": {}, "limit": limit, "offset": offset})
