@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import click
 
-from runwait.cli.doctor import doctor
+from runwait.cli.doctor import config_option, doctor
 from runwait.cli.output import OneLine
 from runwait.cli.resources import COMMANDS
 from runwait.version import __version__, check_requirements
@@ -27,13 +27,6 @@ from gunicorn.app.wsgiapp import run
 sys.path.append(util.getcwd())
 run()
 """
-
-_config = click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file that names the graphs; otherwise LANGGRAPH_CONFIG, or ./langgraph.json.",
-)
 
 
 class _Sections(click.Group):
@@ -79,7 +72,7 @@ def main() -> None:
 
 
 @main.command()
-@_config
+@config_option
 @click.option("--port", "-p", type=click.IntRange(1, 65535), help="Otherwise PORT, or 8000.")
 def serve(config: Path | None, port: int | None) -> None:
     """Serve the graphs over HTTP, with gunicorn.
@@ -98,7 +91,7 @@ def serve(config: Path | None, port: int | None) -> None:
 
 
 @main.command()
-@_config
+@config_option
 def work(config: Path | None) -> None:
     """Execute runs without serving requests.
 
@@ -112,7 +105,7 @@ def work(config: Path | None) -> None:
 
 
 @main.command()
-@_config
+@config_option
 def check(config: Path | None) -> None:
     """Load the graphs, and print a line for each: for CI, and before a reload.
 
@@ -153,7 +146,7 @@ def check(config: Path | None) -> None:
 
 
 @main.command()
-@_config
+@config_option
 def openapi(config: Path | None) -> None:
     """Print the API's description (OpenAPI 3.1), as /openapi.json has it.
 

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from runwait.graphs.config import LanggraphConfig
     from runwait.settings import Settings
 
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file that names the graphs; otherwise LANGGRAPH_CONFIG, or ./langgraph.json.",
+)
 # Seconds by which two clocks may differ: more, and times in answers and signatures look wrong.
 SKEW_SECONDS = 2.0
 # Bytes that are to be free where the embedded server keeps its files.
@@ -48,12 +54,7 @@ class Finding:
 
 
 @click.command()
-@click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file that names the graphs; otherwise LANGGRAPH_CONFIG, or ./langgraph.json.",
-)
+@config_option
 @json_option
 def doctor(config: Path | None, as_json: bool) -> None:
     """Look at all that a start needs, and say what to mend.
