@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -124,20 +124,13 @@ class Graph:
         if self.compiled is not None:
             yield self.compiled
             return
-        raised: BaseException | None = None
         with ExitStack() as stack:
             made = self._call(config, context, store, access)
             if isinstance(made, AbstractContextManager):
-                made = stack.enter_context(made)
-            graph = self._own(made)
-            try:
-                yield graph
-            except BaseException as exc:
-                raised = exc
-                raise
-        # How a run ended isn't for the factory to swallow.
-        if raised is not None:
-            raise raised
+                leave, made = made.__exit__, made.__enter__()
+                # How a run ended isn't for the factory to swallow.
+                stack.push(lambda *raised: leave(*raised) and None)
+            yield self._own(made)
 
     @asynccontextmanager
     async def amake(
@@ -156,7 +149,6 @@ class Graph:
         if self.compiled is not None:
             yield self.compiled
             return
-        raised: BaseException | None = None
         async with AsyncExitStack() as stack:
             if self.is_async_factory:
                 made = self._call(config, context, store, access)
@@ -164,20 +156,15 @@ class Graph:
                 made = await asyncio.to_thread(self._call, config, context, store, access)
             if inspect.isawaitable(made):
                 made = await made
-            if isinstance(made, AbstractAsyncContextManager):
-                made = await stack.enter_async_context(made)
-            elif isinstance(made, AbstractContextManager):
-                manager = made
+            manager = made
+            if isinstance(manager, AbstractAsyncContextManager):
+                made = await manager.__aenter__()
+                stack.push_async_exit(_heedless(manager.__aexit__))
+            elif isinstance(manager, AbstractContextManager):
                 made = await asyncio.to_thread(manager.__enter__)
-                stack.push_async_exit(lambda *raised: asyncio.to_thread(manager.__exit__, *raised))
-            graph = self._own(made)
-            try:
-                yield graph
-            except BaseException as exc:
-                raised = exc
-                raise
-        if raised is not None:
-            raise raised
+                leave = manager.__exit__
+                stack.push_async_exit(_heedless(lambda *end: asyncio.to_thread(leave, *end)))
+            yield self._own(made)
 
     def look(
         self,
@@ -257,6 +244,15 @@ class Graph:
             # What traces and LangChain's events call it.
             graph.name = self.graph_id
         return graph
+
+
+def _heedless(leave: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
+    """A way to leave a context manager that cannot keep what was raised in it."""
+
+    async def left(*raised: Any) -> None:
+        await leave(*raised)
+
+    return left
 
 
 def _as_caller(configurable: dict[str, Any]) -> dict[str, Any]:
