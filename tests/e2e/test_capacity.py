@@ -267,15 +267,14 @@ def test_a_machine_that_gives_few_threads_starts_and_has_runs_take_turns(serve, 
     assert not server.logged("Traceback")
 
 
-@pytest.mark.parametrize("client", ["stays", "leaves"])
-def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey, client):
+def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey):
     server = serve(
         REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1, RESULT_TTL_SECONDS=1
     )
     [worker] = map(psutil.Process, server.workers())
     body = {"assistant_id": "echo", "input": {"value": [{"a": "x" * 100}] * 20_000}}
 
-    def ask() -> None:
+    def ask(client: str = "stays") -> None:
         with httpx.stream("POST", f"{server.url}/runs/wait", json=body, timeout=PATIENCE) as answer:
             assert answer.status_code == 200
             if client == "stays":
@@ -288,7 +287,7 @@ def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey, client
     ask()
     before = worker.memory_info().rss
     with ThreadPoolExecutor(4) as pool:
-        for asked in [pool.submit(ask) for _ in range(60)]:
+        for asked in [pool.submit(ask, each) for each in 30 * ["stays", "leaves"]]:
             asked.result()
     # In and out, as JSON and as Python's objects, the documents came to 0.9 GB. Of what is free by
     # then Python keeps 50 to 200 MB, in pieces, and no more after more of them.

@@ -467,12 +467,25 @@ class Connection:
         if early.stream.is_cut:
             self._leave_to_loop(early)
             return
-        body, response = b"".join(pieces), early.response
+        self._answer_whole(
+            b"".join(pieces), early.response, early.outlet, early.stream, early.ahead, early.keep
+        )
+
+    def _answer_whole(
+        self,
+        body: bytes,
+        response: Response,
+        outlet: Outlet,
+        stream: Stream,
+        ahead: bytes,
+        keep: bool,
+    ) -> None:
+        """Send an answer of which all is there; it has a length."""
         response.response_length, response.chunked = len(body), False
         response.headers = [*response.headers, ("Content-Length", str(len(body)))]
         response.write(body)
-        keep = early.keep and not response.should_close()
-        self.answer(early.outlet.take(), early.ahead, keep=keep, stream=early.stream)
+        keep = keep and not response.should_close()
+        self.answer(outlet.take(), ahead, keep=keep, stream=stream)
 
     def check_early(self) -> None:
         """It was time for an answer at once."""
@@ -498,10 +511,14 @@ class Connection:
         self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
     ) -> None:
         """Send an answer as its pieces come: what there is now, and the rest on the loop."""
+        body = b"".join(stream.take())
+        if stream.is_whole:
+            self._answer_whole(body, response, outlet, stream, ahead, keep)
+            return
         # Until all is sent, an end of this process is a reset for the client: without a length and
         # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
         self._linger(_RESET)
-        response.write(b"".join(stream.take()))
+        response.write(body)
         data = outlet.take()
         sent = self._try_to_send(data)
         begin = self._begin_stream
