@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import psutil
@@ -295,6 +296,7 @@ def test_what_results_of_some_megabytes_took_is_given_back(serve, valkey):
 
 
 CENSUS = """
+import asyncio
 import gc
 
 from langgraph.graph import START, StateGraph
@@ -308,44 +310,75 @@ def told(state):
 
 
 def echo(state):
-    if state["value"] == "fails":
-        raise ValueError("as asked")
     return state
 
 
 async def aecho(state):
-    return echo(state)
+    return state
 
 
-census, sync, coroutine = (
+async def work_for_all():
+    while True:
+        value, answered = await work.get()
+        try:
+            answered.set_result({"value": 10 // value})
+        except Exception as error:
+            answered.set_exception(error)
+
+
+async def share(state):
+    global work, worker
+    if worker is None:
+        work, worker = asyncio.Queue(), asyncio.create_task(work_for_all())
+    answered = asyncio.get_running_loop().create_future()
+    work.put_nowait((state["value"], answered))
+    return await answered
+
+
+worker = None
+census, sync, coroutine, shared = (
     StateGraph(dict).add_node("node", node).add_edge(START, "node").compile()
-    for node in (told, echo, aecho)
+    for node in (told, echo, aecho, share)
 )
 """
 
 
-def test_what_a_run_had_goes_with_it_and_waits_for_no_collector(serve, valkey, tmp_path):
-    graphs = {name: f"./graphs.py:{name}" for name in ("census", "sync", "coroutine")}
+@pytest.fixture
+def census(serve, valkey, tmp_path):
+    graphs = {name: f"./graphs.py:{name}" for name in ("census", "sync", "coroutine", "shared")}
     (tmp_path / "graphs.py").write_text(CENSUS)
     config = tmp_path / "langgraph.json"
     config.write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
-    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=1)
+    return serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=config, WEB_CONCURRENCY=1)
 
-    def ask(path: str, graph: str, value: str) -> httpx.Response:
-        body = {"assistant_id": graph, "input": {"value": value}}
-        return server.http.post(path, json=body)
+
+def test_what_a_run_had_goes_with_it_and_waits_for_no_collector(census):
+    server = census
+
+    def ask(path: str, graph: str) -> httpx.Response:
+        return server.http.post(path, json={"assistant_id": graph, "input": {"value": "given"}})
 
     def alive() -> int:
-        return ask("/runs/wait", "census", "").json()["value"]
+        return ask("/runs/wait", "census").json()["value"]
 
     assert alive() >= 1  # its own
     thread = f"/threads/{server.http.post('/threads', json={}).json()['thread_id']}/runs"
     for graph in ("sync", "coroutine"):
-        for value in ("goes well", "fails"):
-            for path in ("/runs/wait", "/runs/stream", f"{thread}/wait", f"{thread}/stream"):
-                assert ask(path, graph, value).status_code == 200
+        for path in ("/runs/wait", "/runs/stream", f"{thread}/wait", f"{thread}/stream"):
+            assert ask(path, graph).status_code == 200
         with httpx.stream(
             "POST", f"{server.url}/runs/wait", json={"assistant_id": graph, "input": {"value": ""}}
         ):
             pass  # leaves
     eventually(lambda: alive() == 1)
+
+
+def test_a_run_that_fails_harms_nothing_that_other_runs_share_with_it(census):
+    def ask(value: int) -> Any:
+        body = {"assistant_id": "shared", "input": {"value": value}}
+        return census.http.post("/runs/wait", json=body).json()
+
+    # One coroutine works for all of them, and hands on what it catches.
+    assert ask(2) == {"value": 5}
+    assert ask(0)["__error__"]["error"] == "ZeroDivisionError"
+    assert ask(5) == {"value": 2}

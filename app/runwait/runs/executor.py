@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import threading
-import traceback
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -242,11 +241,10 @@ class Executor:
         except Exception:
             log.exception("fault at the end of a run")
         finally:
-            # Through these it holds its run, which holds it; and an error what was raised in, which
-            # holds it. Values of some MB would be there until garbage is collected.
+            # Through these it holds its run, which holds it: values of some MB would be there until
+            # garbage is collected. Those of a failed run are: LangGraph's frames hold the error,
+            # which holds them, and clearing frames would end coroutines that handed the error on.
             del execution.job, execution.ended
-            if error is not None:
-                traceback.clear_frames(error.__traceback__)
             self.release()
 
     def _run_sync(self, execution: Execution) -> None:
