@@ -27,6 +27,10 @@ OPTIONS = [
 ]
 
 
+class PageLeft(AssertionError):
+    """The page that was asked was left meanwhile for another."""
+
+
 class Browser:
     """The browser with one page; it ends with this process, whatever becomes of that."""
 
@@ -131,14 +135,23 @@ class Browser:
         return done["result"].get("value")
 
     def wait_for(self, script: str) -> Any:
-        """Wait until an expression is true in the page."""
-        return eventually(lambda: self.run(script))
+        """Wait until an expression is true in the page, or in the one that it goes on to."""
+
+        def found() -> Any:
+            try:
+                return self.run(script)
+            except PageLeft:
+                return None
+
+        return eventually(found)
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         asked = self._send(method, params)
         while True:
             told = self._next()
             if told.get("id") == asked:
+                if "navigated" in told.get("error", {}).get("message", ""):
+                    raise PageLeft(told)
                 assert "error" not in told, told
                 result: dict[str, Any] = told["result"]
                 return result
