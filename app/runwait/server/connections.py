@@ -28,7 +28,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import uuid4
 
@@ -328,7 +328,7 @@ class Connection:
         self._outlet: Outlet | None = None
         self._reusable = False
         # One that may be whole in a moment, and is sent by whoever makes it so.
-        self._early: Early | None = None
+        self._early: Coming | None = None
         self._lock = threading.Lock()
         self._closing = False
         self._gone = False
@@ -448,12 +448,10 @@ class Connection:
         if self._ahead or self._gone:
             self._all.loop.call_soon_threadsafe(self._go_on)
 
-    def answer_soon(
-        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
-    ) -> None:
+    def answer_soon(self, coming: Coming) -> None:
         """Send an answer in one piece: by the thread that makes it whole, if that is soon."""
-        self._early = Early(response, outlet, stream, ahead, keep, time.monotonic())
-        stream.listen(self._answer_if_whole)
+        self._early = coming
+        coming.stream.listen(self._answer_if_whole)
 
     def _answer_if_whole(self) -> None:
         """Called by any thread when there is something of an answer in one piece."""
@@ -465,27 +463,18 @@ class Connection:
                 return
             self._early = None
         if early.stream.is_cut:
-            self._leave_to_loop(early)
-            return
-        self._answer_whole(
-            b"".join(pieces), early.response, early.outlet, early.stream, early.ahead, early.keep
-        )
+            self.answer_in_pieces(early)
+        else:
+            self._answer_whole(early, b"".join(pieces))
 
-    def _answer_whole(
-        self,
-        body: bytes,
-        response: Response,
-        outlet: Outlet,
-        stream: Stream,
-        ahead: bytes,
-        keep: bool,
-    ) -> None:
+    def _answer_whole(self, coming: Coming, body: bytes) -> None:
         """Send an answer of which all is there; it has a length."""
+        response = coming.response
         response.response_length, response.chunked = len(body), False
         response.headers = [*response.headers, ("Content-Length", str(len(body)))]
         response.write(body)
-        keep = keep and not response.should_close()
-        self.answer(outlet.take(), ahead, keep=keep, stream=stream)
+        keep = coming.keep and not response.should_close()
+        self.answer(coming.outlet.take(), coming.ahead, keep=keep, stream=coming.stream)
 
     def check_early(self) -> None:
         """It was time for an answer at once."""
@@ -500,31 +489,21 @@ class Connection:
             early, self._early = self._early, None
         if early is not None:
             early.stream.lasts()
-            self._leave_to_loop(early)
+            self.answer_in_pieces(early)
 
-    def _leave_to_loop(self, early: Early) -> None:
-        self.answer_in_pieces(
-            early.response, early.outlet, early.stream, early.ahead, keep=early.keep
-        )
-
-    def answer_in_pieces(
-        self, response: Response, outlet: Outlet, stream: Stream, ahead: bytes, *, keep: bool
-    ) -> None:
+    def answer_in_pieces(self, coming: Coming) -> None:
         """Send an answer as its pieces come: what there is now, and the rest on the loop."""
-        body = b"".join(stream.take())
-        if stream.is_whole:
-            self._answer_whole(body, response, outlet, stream, ahead, keep)
+        body = b"".join(coming.stream.take())
+        if coming.stream.is_whole:
+            self._answer_whole(coming, body)
             return
         # Until all is sent, an end of this process is a reset for the client: without a length and
         # chunks, as in HTTP/1.0, a cut answer could not be told from a whole one.
         self._linger(_RESET)
-        response.write(body)
-        data = outlet.take()
+        coming.response.write(body)
+        data = coming.outlet.take()
         sent = self._try_to_send(data)
-        begin = self._begin_stream
-        self._all.loop.call_soon_threadsafe(
-            begin, response, outlet, stream, data[sent:], ahead, keep
-        )
+        self._all.loop.call_soon_threadsafe(self._begin_stream, coming, data[sent:])
 
     def _try_to_send(self, data: bytes) -> int:
         """Have the kernel take some of it; how much it took."""
@@ -543,18 +522,12 @@ class Connection:
         self._reusable = keep
         self._send(data, self._all_sent)
 
-    def _begin_stream(
-        self,
-        response: Response,
-        outlet: Outlet,
-        stream: Stream,
-        data: bytes,
-        ahead: bytes,
-        keep: bool,
-    ) -> None:
-        self._ahead = ahead + self._ahead
-        self._stream, self._response, self._outlet = stream, response, outlet
-        self._reusable = keep
+    def _begin_stream(self, coming: Coming, data: bytes) -> None:
+        """Send what is left of what there was, and what comes."""
+        self._ahead = coming.ahead + self._ahead
+        stream = self._stream = coming.stream
+        self._response, self._outlet = coming.response, coming.outlet
+        self._reusable = coming.keep
         if self._gone:
             self._leave_stream()
             return
@@ -757,10 +730,14 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class Early:
-    """An answer that may be whole in a moment: see `Connection.answer_soon`.
+class Coming:
+    """An answer that is not whole yet.
 
     Attributes:
+        response, outlet: what writes it, and where to.
+        stream: its body.
+        ahead: what had come after the request.
+        keep: whether the connection can be used again.
         since: when it began to be waited for, on the monotonic clock.
     """
 
@@ -769,7 +746,7 @@ class Early:
     stream: Stream
     ahead: bytes
     keep: bool
-    since: float
+    since: float = field(default_factory=time.monotonic)
 
 
 class Outlet:
@@ -830,9 +807,11 @@ class Handler:
             body = self._application(environ, response.start_response)
             if isinstance(body, Stream) and not body.is_whole:
                 keep = arrival.whole and _is_read(parser)
-                soon = body.in_one_piece
-                answer = connection.answer_soon if soon else connection.answer_in_pieces
-                answer(response, outlet, body, arrival.rest, keep=keep)
+                coming = Coming(response, outlet, body, arrival.rest, keep)
+                if body.in_one_piece:
+                    connection.answer_soon(coming)
+                else:
+                    connection.answer_in_pieces(coming)
                 body.go_on()
                 return
             if isinstance(body, Stream):
