@@ -295,6 +295,7 @@ class Relay(Stream):
             self._changed.notify_all()
         if not was:
             self._on_close()
+            del self._on_close  # which has this body
 
     def __iter__(self) -> Iterator[bytes]:
         with contextlib.closing(self._answer):

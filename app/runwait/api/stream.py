@@ -36,10 +36,6 @@ def pause() -> float:
     return current.settings().heartbeat_seconds
 
 
-def _nothing() -> None:
-    """What is done where nothing is to be done."""
-
-
 class _Response(Response):
     """Closes once, whether the server closes it or its body."""
 
@@ -87,7 +83,7 @@ class Stream:
         """
         self._follower = follower
         self._pause = pause
-        self._on_close: Callable[[], None] = _nothing
+        self._on_close: Callable[[], None] = lambda: None
         self._closed = False
         self._pieces: list[bytes] = []
         self.is_whole = False
@@ -163,8 +159,8 @@ class Stream:
         if not self._closed:
             self._closed = True
             self._follower.close()
-            on_close, self._on_close = self._on_close, _nothing  # which has this body
-            on_close()
+            self._on_close()
+            del self._on_close  # which has this body
 
     def __iter__(self) -> Iterator[bytes]:
         """The driver for servers without a loop: blocks between pieces."""
