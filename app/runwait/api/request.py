@@ -52,8 +52,7 @@ def whole_body() -> bytes:
     # One more, since Werkzeug takes so many bytes of a longer chunked body for all of it.
     request.max_content_length = most + 1
     try:
-        # All at once, where its length is known: Werkzeug reads 64 KB at a time.
-        raw = request.stream.read(length) if length else request.get_data(cache=False)
+        raw = request.get_data(cache=False)
     except ClientDisconnected:
         raise BrokenRequest("the body breaks off") from None
     except Exception as error:
