@@ -159,11 +159,9 @@ def raised_in(error: BaseException) -> str | None:
     frames that the error went through."""
     found = None
     for frame in _frames(error.__traceback__):
-        # The locals of no other, which would keep them for as long as there is the frame.
-        if hasattr(BaseChannel, frame.f_code.co_name):
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, BaseChannel):
-                found = owner.key
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, BaseChannel):
+            found = owner.key
     return found or None
 
 
