@@ -99,17 +99,17 @@ class Turns:
     """
 
     def __init__(
-        self, pool: Pool, turn: float, after: Callable[[float, Callable[[], None]], object]
+        self, pool: Pool, seconds: float, after: Callable[[float, Callable[[], None]], object]
     ) -> None:
         """Prepare.
 
         Args:
             pool: whose threads do it.
-            turn: how long a turn is, in seconds.
+            seconds: how long a turn is.
             after: does something that does not block, some seconds later.
         """
         self._pool = pool
-        self._turn = turn
+        self._seconds = seconds
         self._after = after
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], object]] = deque()
@@ -137,7 +137,8 @@ class Turns:
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._is_taken = self._is_taken and self._turns != mine
+                    if self._turns == mine:
+                        self._is_taken = False
                     return
                 work = self._waiting.popleft()
                 self._watch()
@@ -155,7 +156,7 @@ class Turns:
         """Look in time whether this turn is over, if somebody waits for the next; with the lock."""
         if self._waiting and not self._is_watched:
             self._is_watched = True
-            self._after(self._turn, partial(self._look, self._turns))
+            self._after(self._seconds, partial(self._look, self._turns))
 
     def _look(self, turn: int) -> None:
         with self._lock:

@@ -84,7 +84,6 @@ class Job:
         emit: called with the namespace, mode and payload of each chunk that is streamed.
         enter: called first in each context that the graph runs in.
         ids: what log lines have beside the run's and the request's.
-        is_awaited: whether somebody waits for it, so that it begins at once.
     """
 
     graph: Graph
@@ -105,7 +104,6 @@ class Job:
     emit: Callable[[Namespace, str, Any], None] = lambda namespace, mode, payload: None
     enter: Callable[[], object] = lambda: None
     ids: Mapping[str, str] = field(default_factory=dict)
-    is_awaited: bool = True
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,11 @@ class Executor:
         self.on_free()
 
     def submit(
-        self, job: Job, ended: Callable[[Execution, BaseException | None], None]
+        self,
+        job: Job,
+        ended: Callable[[Execution, BaseException | None], None],
+        *,
+        is_awaited: bool = True,
     ) -> Execution:
         """Execute a job in the place that was reserved for it.
 
@@ -206,6 +208,7 @@ class Executor:
             job: what to run.
             ended: called once, on a thread that may block, when the graph has returned
                 (None) or raised, even if it was stopped before.
+            is_awaited: whether somebody waits for it, so that it begins at once.
         """
         execution = Execution(job, ended)
         on_loop = job.graph.execution == "async" or job.graph.is_async_factory
@@ -213,7 +216,7 @@ class Executor:
             self._spawn(execution, self._run_async(execution))
         else:
             run = partial(_context(job).run, self._run_sync, execution)
-            begin = self._pool.submit_or_put_off if job.is_awaited else self._turns.submit
+            begin = self._pool.submit_or_put_off if is_awaited else self._turns.submit
             begin(run)
         return execution
 

@@ -135,7 +135,7 @@ class Runner:
 
         Args:
             run: the run.
-            is_awaited: whether somebody waits for it.
+            is_awaited: whether somebody waits for it, so that it begins at once.
         """
         record, request = run.record, run.request
         with run.lock:
@@ -191,12 +191,12 @@ class Runner:
             emit=partial(self._emit, run),
             enter=run.enter,
             ids=id_of(run.trace),
-            is_awaited=is_awaited,
         )
         if (limit := self._settings.run_timeout_seconds) is not None:
             late = partial(self._executor.help, partial(self._time_out, run))
             run.limit = self._timers.after(limit, late)
-        run.execution = self._executor.submit(job, partial(self._returned, run))
+        ended = partial(self._returned, run)
+        run.execution = self._executor.submit(job, ended, is_awaited=is_awaited)
         if not run.executing:
             self._executor.stop(run.execution)
 
