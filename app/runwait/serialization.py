@@ -87,8 +87,9 @@ _STRICTLY = (
 )
 # Brackets as steps down and up, read as signed bytes: +1 and -1.
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_TAKEN_AWAY = 16
 _NEITHER_QUOTES_NOR_BRACKETS = bytes(set(range(256)) - set(b'"[{]}'))
+# Levels that are taken away from a document before each bracket of it is counted.
+_TAKEN_AWAY = 16
 
 
 def _message(value: Any) -> Any:
