@@ -27,6 +27,7 @@ import socket
 import struct
 import threading
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -96,7 +97,8 @@ class Deadlines:
     def __init__(self, seconds: float, late: Callable[[Connection], None]) -> None:
         self.seconds = seconds
         self.late = late
-        self.since: dict[Connection, float] = {}
+        # Not a dict: to find its first it passes over all that were taken from before that.
+        self.since: OrderedDict[Connection, float] = OrderedDict()
 
     def add(self, connection: Connection) -> None:
         """The connection has this state from now on."""
@@ -144,10 +146,15 @@ class Connections:
         self.closing = Deadlines(LINGER_SECONDS, Connection.close)
         self.unread = Deadlines(seconds, Connection.check_progress)
         self.beating = Deadlines(heartbeat_seconds, Connection.beat)
-        self.early = Deadlines(AT_ONCE_SECONDS, Connection.check_early)
-        self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating, self.early)
+        self._all = (self.idle, self.arriving, self.closing, self.unread, self.beating)
         self._timer: asyncio.TimerHandle | None = None
         self._most = rules.connections
+        # Answers in one piece that began to be waited for, in that order: threads add them.
+        self._early: deque[tuple[float, Connection]] = deque()
+        self._lock = threading.Lock()
+        # Requests that a thread has, or is to have, and whether the loop looks for early answers.
+        self._handed = 0
+        self._looking = False
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection, after making room for it."""
@@ -180,6 +187,11 @@ class Connections:
 
     def give_to_thread(self, connection: Connection, arrival: Arrival) -> None:
         """Have a request answered."""
+        with self._lock:
+            self._handed += 1
+        if not self._looking:
+            self._looking = True
+            self.loop.call_later(AT_ONCE_SECONDS, self._look_for_early)
         self._threads.submit(self._answer, connection, arrival)
 
     def _answer(self, connection: Connection, arrival: Arrival) -> None:
@@ -187,13 +199,40 @@ class Connections:
         answer requests."""
         with self._threads.lent() as may_go_on:
             if not may_go_on:
-                self._handle(connection, arrival)
+                self._do_handle(connection, arrival)
                 return
             with putting_off() as put_off:
-                self._handle(connection, arrival)
+                self._do_handle(connection, arrival)
                 follows = put_off()
             if follows is not None:
                 follows()
+
+    def _do_handle(self, connection: Connection, arrival: Arrival) -> None:
+        try:
+            self._handle(connection, arrival)
+        finally:
+            with self._lock:
+                self._handed -= 1
+
+    def give_up_in_time(self, connection: Connection) -> None:
+        """Called by a thread: an answer in one piece is waited for, but not for long."""
+        self._early.append((time.monotonic(), connection))
+
+    def _look_for_early(self) -> None:
+        """Give up the answers that did not come at once.
+
+        The loop looks now and then, for as long as there may be any, so that no thread has to wake
+        it for one.
+        """
+        moment = time.monotonic() - AT_ONCE_SECONDS
+        while self._early and self._early[0][0] <= moment:
+            _, connection = self._early.popleft()
+            if connection.is_early_since(moment):
+                self.on_thread(connection.give_up_early)
+        # In this order: a thread adds what it has before it has nothing.
+        self._looking = bool(self._handed or self._early)
+        if self._looking:
+            self.loop.call_later(AT_ONCE_SECONDS, self._look_for_early)
 
     def on_thread(self, work: Callable[[], None]) -> None:
         """Do something short that may block."""
@@ -419,7 +458,6 @@ class Connection:
         assert arrival is not None
         self._all.arriving.discard(self)
         self._answering = True
-        self._all.until_due(self._all.early, self)
         self._all.give_to_thread(self, arrival)
 
     # Answers. The first four are called by threads.
@@ -451,6 +489,7 @@ class Connection:
     def answer_soon(self, coming: Coming) -> None:
         """Send an answer in one piece: by the thread that makes it whole, if that is soon."""
         self._early = coming
+        self._all.give_up_in_time(self)
         coming.stream.listen(self._answer_if_whole)
 
     def _answer_if_whole(self) -> None:
@@ -476,15 +515,13 @@ class Connection:
         keep = coming.keep and not response.should_close()
         self.answer(coming.outlet.take(), coming.ahead, keep=keep, stream=coming.stream)
 
-    def check_early(self) -> None:
-        """It was time for an answer at once."""
+    def is_early_since(self, moment: float) -> bool:
+        """Whether an answer in one piece has been waited for since then."""
         early = self._early
-        if early is not None and time.monotonic() >= early.since + AT_ONCE_SECONDS:
-            self._all.on_thread(self._give_up_early)
-        elif self._answering and self._stream is None:
-            self._all.until_due(self._all.early, self)
+        return early is not None and early.since <= moment
 
-    def _give_up_early(self) -> None:
+    def give_up_early(self) -> None:
+        """Called by a thread: send the answer as its pieces come."""
         with self._lock:
             early, self._early = self._early, None
         if early is not None:
