@@ -167,10 +167,21 @@ def _tell_of_runs_from_before() -> None:
         )
 
 
+# The last is what graphs with a chat model import, and the dearest of it: pydantic looks through
+# much of the memory that workers share, and whoever looks at an object in Python writes to it.
+SHARED_MODULES = (
+    "runwait.api",
+    "runwait.runs.service",
+    "runwait.server.worker",
+    "langgraph.graph",
+    "langchain_core.language_models.chat_models",
+)
+
+
 def _import_what_workers_share() -> None:
     """Import once, in the master, what each worker would import: it starts sooner, and its memory
     is shared. Graphs are loaded in the workers, so that a reload loads them anew."""
-    for name in ("runwait.api", "runwait.runs.service", "runwait.server.worker", "langgraph.graph"):
+    for name in SHARED_MODULES:
         importlib.import_module(name)
     # Collections in a worker would write to what it shares.
     gc.collect()
