@@ -12,7 +12,17 @@ import httpx
 import pytest
 
 from runwait.storage import events, records
-from tests.e2e.calls import FOREVER, UNLIMITED, detail, fresh_get, lapse, only, pause, resume
+from tests.e2e.calls import (
+    FOREVER,
+    UNLIMITED,
+    detail,
+    fresh_get,
+    lapse,
+    lines,
+    only,
+    pause,
+    resume,
+)
 from tests.e2e.sse import Events, Sent, join, stream
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, Server, eventually
@@ -480,13 +490,13 @@ class TestThread:
 
     @pytest.mark.parametrize("after", [{}, {"Last-Event-ID": "-1"}])
     def test_begins_with_the_run_that_has_it_and_gives_its_next_events_their_ids(
-        self, zoo, gate, after
+        self, zoo, gate, after, tmp_path
     ):
-        thread_id = new_thread(zoo)
-        body = {"assistant_id": "sleep_async", "input": gate.input}
+        thread_id, file = new_thread(zoo), tmp_path / "noted"
+        body = {"assistant_id": "sleep_async", "input": {**gate.input, "file": str(file)}}
         run = zoo.http.post(f"/threads/{thread_id}/runs", json=body).json()
-        one = f"/threads/{thread_id}/runs/{run['run_id']}"
-        eventually(lambda: fresh_get(zoo, one).json()["status"] == "running")
+        # By now its first values are over.
+        eventually(lambda: lines(file) == ["started"])
         path = f"/threads/{thread_id}/stream"
         with contextlib.ExitStack() as stack:
             followed = []
