@@ -22,11 +22,12 @@ def _begin(state: Answers) -> Answers:
     return {"value": "begun"}
 
 
-def _left(state: Answers) -> Answers:
+# On a loop one asks after the other; on threads either may be first.
+async def _left(state: Answers) -> Answers:
     return {"answers": [f"left: {interrupt({'ask': 'left'})}"]}
 
 
-def _right(state: Answers) -> Answers:
+async def _right(state: Answers) -> Answers:
     return {"answers": [f"right: {interrupt({'ask': 'right'})}"]}
 
 
