@@ -13,6 +13,7 @@ from hypothesis import HealthCheck
 
 from runwait.storage import connection
 from runwait.storage.connection import Storage
+from tests import warm
 from tests.e2e.calls import Gate
 from tests.servers import PATIENCE, VERSION, VERSIONS, RedisServer
 
@@ -23,6 +24,12 @@ hypothesis.settings.register_profile(
     print_blob=True,
 )
 hypothesis.settings.load_profile("at any speed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import once what the servers of all of pytest's processes need."""
+    if config.getoption("numprocesses", None):
+        warm.share()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ output that it is given: from there on it is gunicorn's master, which forks real
 itself starts no thread, loads no graph and imports nothing that keeps what the environment says.
 
 As a script this module is the parent; imported, it is the way to ask it for processes. When the
-process that asked is gone, however it went, the parent ends all that descends from it.
+process that asked is gone, however it went, the parent ends all that descends from it. Where
+several processes ask, one has imported everything for them (`share`), and forks a parent for each.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -42,6 +44,7 @@ BESIDES = (
     *("http.client", "logging.config", "multiprocessing", "optparse", "tomllib"),
     *(
         "httpx",
+        "langchain_core.language_models.chat_models",
         "langchain_core.messages",
         "langchain_core.tools",
         "langchain_core.tracers.langchain",
@@ -59,6 +62,8 @@ FIXED = (
     "LANGSMITH_RUN_COMPRESSION_THREADS",
     "PYDANTIC_DISABLE_PLUGINS",
 )
+# Names, in the environment, the socket at which processes get a parent of their own.
+SHARED = "TEST_WARM_SOCKET"
 PR_SET_CHILD_SUBREAPER = 36
 MESSAGE_BYTES = 1 << 16
 
@@ -106,19 +111,16 @@ class WarmParent:
     """The connection to a parent of this process's own."""
 
     def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._condition = threading.Condition()
         self._processes: dict[int, WarmProcess] = {}
         self._started: list[WarmProcess] = []
         self._gone = False
-        with theirs:
-            subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        if name := os.environ.get(SHARED):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._socket.connect(f"\0{name}")
+        else:
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            _launch(theirs)
         threading.Thread(target=self._listen, name="warm", daemon=True).start()
 
     def start(
@@ -184,6 +186,35 @@ def start(arguments: Sequence[str], **options: Any) -> WarmProcess:
     return _parent.start(arguments, **options)
 
 
+def share() -> None:
+    """Have the processes that this one starts from here on, and theirs, get their parents from one
+    that imports everything once; it ends with this one."""
+    global _kept
+    name = f"warm-{uuid.uuid4()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(f"\0{name}")
+    listener.listen()
+    _kept, theirs = socket.socketpair()
+    _launch(theirs, listener)
+    os.environ[SHARED] = name
+
+
+_kept: socket.socket | None = None
+
+
+def _launch(*sockets: socket.socket) -> None:
+    """Start this module as a script, with sockets that are its own from then on."""
+    subprocess.Popen(
+        [sys.executable, "-P", __file__, *(str(each.fileno()) for each in sockets)],
+        pass_fds=[each.fileno() for each in sockets],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    for each in sockets:
+        each.close()
+
+
 # What follows is the parent's.
 
 
@@ -212,6 +243,27 @@ def _import_all() -> None:
     # A child that collects garbage would copy every page of what lives as long as it does.
     gc.collect()
     gc.freeze()
+
+
+def _shared(sharing: socket.socket, listener: socket.socket) -> socket.socket | None:
+    """Fork a parent for each process that asks, for as long as the one that shares it is there.
+
+    Returns:
+        In a child: the connection to the process whose parent it is.
+    """
+    import select
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        ready, _, _ = select.select([sharing, listener], [], [])
+        if sharing in ready:
+            return None
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            sharing.close()
+            listener.close()
+            return connection
+        connection.close()
 
 
 def _serve(connection: socket.socket) -> dict[str, Any] | None:
@@ -327,9 +379,15 @@ def _run(arguments: list[str]) -> None:
 
 def _main() -> None:
     _import_all()
+    connection: socket.socket | None
+    connection, *listener = (socket.socket(fileno=int(each)) for each in sys.argv[1:])
+    if listener:
+        connection = _shared(connection, *listener)
+    if connection is None:
+        return
     asked = None
     try:
-        asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+        asked = _serve(connection)
     finally:
         if asked is None:
             _end_all()
