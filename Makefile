@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PROCESSES ?= 4
+# Of pytest's; tests that wait leave the processor to others.
+PROCESSES ?= 6
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Of what pip prints, a dot for each package; errors and warnings are shown as they come. The exit
 # code says whether pip came to its end.
@@ -10,13 +11,19 @@ BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
 
-.PHONY: serve test test-all lint types pytest test-oldest test-newest resolve audit fuzz bench instructions \
+# Tests start hundreds of servers and import thousands of modules: each is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: serve test test-all lint types collect pytest test-oldest test-newest resolve audit fuzz bench instructions \
 	bench-reference soak compare dashboard chaos picture clean
 
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
 
-test: lint types pytest
+# What takes one core is done on two.
+test: $(VENV)/installed-test
+	$(MAKE) --jobs 2 types lint collect
+	$(MAKE) pytest
 
 # Everything on every version of Redis, chaos at full length, and the oldest and newest versions of what
 # Runwait uses. It takes long.
@@ -36,6 +43,10 @@ lint: $(VENV)/installed-test
 
 types: $(VENV)/installed-test
 	$(BIN)/python -m mypy
+
+# Each process of pytest's would otherwise rewrite all asserts for itself.
+collect: $(VENV)/installed-test
+	@$(BIN)/python -m pytest --collect-only -qq >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
 pytest: $(VENV)/installed-test
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
