@@ -454,10 +454,16 @@ send(
 # While a run works
 
 NAPS = replace(streamed("sleep_sync", **NAP), later=True)
-for strategy in ("enqueue", "reject", "interrupt", "rollback"):
-    following = streamed("echo", input=HELLO, multitask_strategy=strategy)
+# It is stopped in time, however late the reference hears that it is to be.
+NAPS_LONG = replace(streamed("sleep_async", input={"seconds": 20}), later=True)
+for strategy, before in {
+    "enqueue": NAPS,
+    "reject": NAPS,
+    "interrupt": NAPS_LONG,
     # What ends a run by rollback may end its stream there with an error, and may not.
-    before = aside(NAPS) if strategy == "rollback" else NAPS
+    "rollback": aside(NAPS),
+}.items():
+    following = streamed("echo", input=HELLO, multitask_strategy=strategy)
     on_thread(f"stream: {strategy}", before, following, STATUSES)
 on_thread("stream: cancelled", NAPS, aside(post(f"{RUN_PATH}/cancel?wait=true")), STATUSES)
 for name, request in {
