@@ -5,11 +5,10 @@ BIN = $(VENV)/bin
 # Of pytest's; tests that wait leave the processor to others.
 PROCESSES ?= 6
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-# Of what pip prints, a dot for each package; errors and warnings are shown as they come. The exit
-# code says whether pip came to its end.
-BRIEFLY = awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
+# A command of pip's; of what it prints, a dot for each package. Errors and warnings are shown as they come.
+briefly = { $(1) || echo 'pip failed'; } | awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
-	/^Successfully installed/ { whole = 1; print ", done." } END { exit !whole }'
+	/^pip failed/ { failed = 1 } END { print failed ? "" : ", done."; exit failed }'
 
 # Tests start hundreds of servers and import thousands of modules: each is compiled once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -65,7 +64,7 @@ test-newest:
 	rm -rf .venv-newest
 	$(PYTHON) -m venv .venv-newest
 	@printf 'Collecting the newest versions '
-	@.venv-newest/bin/python -m pip install -e '.[test]' | $(BRIEFLY)
+	@$(call briefly,.venv-newest/bin/python -m pip install -e '.[test]')
 	.venv-newest/bin/python -m pytest $(ENDS)
 
 resolve: $(VENV)/installed
@@ -119,24 +118,24 @@ $(VENV)/installed: requirements.txt setup.cfg
 	@echo 'Making the virtual environment $(VENV)'
 	@$(PYTHON) -m venv $(VENV)
 	@printf 'Collecting packages for it '
-	@$(PIP) install -r requirements.txt | $(BRIEFLY)
+	@$(call briefly,$(PIP) install -r requirements.txt)
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	@printf 'Collecting packages for the tests '
-	@$(PIP) install -r requirements-test.txt | $(BRIEFLY)
+	@$(call briefly,$(PIP) install -r requirements-test.txt)
 	@touch $@
 
 .venv-reference/installed:
 	$(PYTHON) -m venv .venv-reference
 	@printf 'Collecting the reference '
-	@.venv-reference/bin/python -m pip install 'langgraph-cli[inmem]' | $(BRIEFLY)
+	@$(call briefly,.venv-reference/bin/python -m pip install 'langgraph-cli[inmem]')
 	@touch $@
 
 # The tools for tests are those of `make test`; pip would take them for part of the resolution.
 .venv-oldest/installed: requirements-oldest.txt requirements-test.txt setup.cfg
 	$(PYTHON) -m venv .venv-oldest
 	@printf 'Collecting the oldest versions '
-	@.venv-oldest/bin/python -m pip install -r requirements-oldest.txt | $(BRIEFLY)
+	@$(call briefly,.venv-oldest/bin/python -m pip install -r requirements-oldest.txt)
 	@grep -v '^-r' requirements-test.txt | .venv-oldest/bin/python -m pip install --quiet --no-deps -r /dev/stdin
 	@touch $@
