@@ -51,6 +51,8 @@ class Service:
     def __init__(self, rules: Rules, heartbeat: float) -> None:
         self.followers: list[Follower] = []
         self.events: list[str] = []
+        # Holds up requests for /gate, each with its thread.
+        self.gate = threading.Event()
         self.gunicorn = Gunicorn()
         self.loop = asyncio.new_event_loop()
         self.pool = LendingPool(4, "request")
@@ -76,6 +78,8 @@ class Service:
             return response(environ, start_response)
         if environ["PATH_INFO"] == "/exit":
             sys.exit("said by a graph")
+        if environ["PATH_INFO"] == "/gate":
+            assert self.gate.wait(PATIENCE)
         body = environ["wsgi.input"].read() or environ["PATH_INFO"].encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
@@ -241,6 +245,17 @@ class TestWaits:
         eventually(lambda: service.events == ["delivered", "closed"])
         client.socket.sendall(GET)
         client.until(b"\r\n\r\n/")
+
+    def test_get_the_headers_at_once_while_threads_have_other_requests(self, service):
+        held = [Client(service, GET.replace(b" / ", b" /gate ")) for _ in range(3)]
+        for _ in range(2):
+            waiting = Client(service, GET.replace(b" / ", b" /wait "))
+            waiting.until(b"Transfer-Encoding: chunked\r\n")
+        service.gate.set()
+        for client in held:
+            client.until(b"\r\n\r\n/gate")
+        # Nobody is left who may be late, and the loop sleeps.
+        eventually(lambda: not service.connections._looking)
 
     def test_whose_document_is_there_get_it_with_its_length(self, service):
         client = Client(service, GET.replace(b" / ", b" /wait?abc "))

@@ -224,15 +224,15 @@ class Connections:
         The loop looks now and then, for as long as there may be any, so that no thread has to wake
         it for one.
         """
+        # In this order: a thread adds what it has before it has nothing.
+        self._looking = bool(self._handed or self._early)
+        if self._looking:
+            self.loop.call_later(AT_ONCE_SECONDS, self._look_for_early)
         moment = time.monotonic() - AT_ONCE_SECONDS
         while self._early and self._early[0][0] <= moment:
             _, connection = self._early.popleft()
             if connection.is_early_since(moment):
                 self.on_thread(connection.give_up_early)
-        # In this order: a thread adds what it has before it has nothing.
-        self._looking = bool(self._handed or self._early)
-        if self._looking:
-            self.loop.call_later(AT_ONCE_SECONDS, self._look_for_early)
 
     def on_thread(self, work: Callable[[], None]) -> None:
         """Do something short that may block."""
