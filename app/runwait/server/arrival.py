@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,9 +76,11 @@ class Arrival:
     def take(self) -> Iterator[bytes]:
         """What is here of the request, in pieces that are let go once they were read."""
         end = self._end if self.whole else len(self._data)
-        pieces = deque(
+        # A list, the first piece last: who waits for the answer keeps what is left of it.
+        pieces = [
             bytes(self._data[at : min(at + PIECE_BYTES, end)]) for at in range(0, end, PIECE_BYTES)
-        )
+        ]
+        pieces.reverse()
         self.rest = bytes(self._data[end:])
         self._data.clear()
         return _emptied(pieces)
@@ -134,6 +135,6 @@ class Arrival:
         self.doomed |= not self.whole and here > 2 * self._limits.body + self._limits.head
 
 
-def _emptied(pieces: deque[bytes]) -> Iterator[bytes]:
+def _emptied(pieces: list[bytes]) -> Iterator[bytes]:
     while pieces:
-        yield pieces.popleft()
+        yield pieces.pop()

@@ -67,6 +67,8 @@ SPARE_DESCRIPTORS = 100
 
 # close() sends a reset and drops what was not sent yet; and the default.
 _RESET, _FINISH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+# One for all connections that have nothing to send: thousands may wait.
+_NOTHING = memoryview(b"")
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
@@ -358,7 +360,7 @@ class Connection:
         # What came after the request that is being answered.
         self._ahead = b""
         # What the kernel did not take yet, and what is to be done once it has.
-        self._out = memoryview(b"")
+        self._out = _NOTHING
         self._sent: Callable[[], None] | None = None
         self._left = 0
         # An answer in pieces.
@@ -751,7 +753,7 @@ class Connection:
         self._all.forget(self)
         self._stop_reading()
         if self._out:
-            self._out = memoryview(b"")
+            self._out = _NOTHING
             self._all.loop.remove_writer(self._socket)
         self._socket.close()
 
