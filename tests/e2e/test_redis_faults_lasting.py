@@ -204,17 +204,27 @@ def test_a_short_fault_costs_no_run_a_step_and_nobody_an_answer(
             "input": {"n": 5, "seconds": 0.3, "file": str(files[name])},
         }
 
-    answers = {
-        "sync": post(server, **steps("sync"), on_completion="keep", durability="sync"),
-        "async": post(
-            server, **steps("async", "steps_async"), on_completion="keep", durability="async"
-        ),
-        "own": post(server, **steps("own")),
-        "key": post(server, headers={"Idempotency-Key": "a-key"}, **steps("key")),
-        "later": post(server, **steps("later"), after_seconds=NEVER),
+    asked: dict[str, dict[str, Any]] = {
+        "sync": {**steps("sync"), "on_completion": "keep", "durability": "sync"},
+        "async": {
+            **steps("async", "steps_async"),
+            "on_completion": "keep",
+            "durability": "async",
+        },
+        "own": steps("own"),
+        "key": {**steps("key"), "headers": {"Idempotency-Key": "a-key"}},
+        "later": {**steps("later"), "after_seconds": NEVER},
     }
-    eventually(lambda: all(lines(files[each]) for each in ("sync", "async", "own", "key")))
-    eventually(lambda: valkey.client.zcard("{runwait}:ready") == 1)
+    answers = {name: post(server, **each) for name, each in asked.items()}
+
+    def all_are_taken_in() -> bool:
+        for name, answer in answers.items():
+            # On a busy machine a Redis may seem to be away, and whoever is told so asks again.
+            if answer.done() and answer.result().status_code == 503:
+                answers[name] = post(server, **asked[name])
+        return all(lines(files[each]) for each in answers.keys() - {"later"})
+
+    eventually(lambda: all_are_taken_in() and valkey.client.zcard("{runwait}:ready") == 1)
     kept = {
         valkey.client.hget(key, "thread_id").decode(): key.decode().rsplit(":", 1)[1]
         for key in run_ids(valkey)
