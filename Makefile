@@ -10,9 +10,6 @@ briefly = { $(1) || echo 'pip failed'; } | awk '/^(Collecting|Obtaining|Processi
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^pip failed/ { failed = 1 } END { print failed ? "" : ", done."; exit failed }'
 
-# Tests start hundreds of servers and import thousands of modules: each is compiled once.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: serve test test-all lint types collect pytest test-oldest test-newest resolve audit fuzz bench instructions \
 	bench-reference soak compare dashboard chaos picture clean
 
@@ -42,6 +39,9 @@ lint: $(VENV)/installed-test
 
 types: $(VENV)/installed-test
 	$(BIN)/python -m mypy
+
+# Tests start hundreds of servers and import thousands of modules: each is compiled once.
+collect pytest: export PYTHONDONTWRITEBYTECODE =
 
 # Each process of pytest's would otherwise rewrite all asserts for itself.
 collect: $(VENV)/installed-test

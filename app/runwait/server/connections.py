@@ -216,9 +216,9 @@ class Connections:
             with self._lock:
                 self._handed -= 1
 
-    def give_up_in_time(self, connection: Connection) -> None:
+    def give_up_in_time(self, connection: Connection, since: float) -> None:
         """Called by a thread: an answer in one piece is waited for, but not for long."""
-        self._early.append((time.monotonic(), connection))
+        self._early.append((since, connection))
 
     def _look_for_early(self) -> None:
         """Give up the answers that did not come at once.
@@ -491,7 +491,7 @@ class Connection:
     def answer_soon(self, coming: Coming) -> None:
         """Send an answer in one piece: by the thread that makes it whole, if that is soon."""
         self._early = coming
-        self._all.give_up_in_time(self)
+        self._all.give_up_in_time(self, coming.since)
         coming.stream.listen(self._answer_if_whole)
 
     def _answer_if_whole(self) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import operator
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -22,31 +21,28 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
 from runwait.storage.checkpoint import RedisSaver, UnrevivableValue
-from tests.servers import VERSION, RedisServer
-from tests.storage.checkpoint.conftest import CountingRunner
+from tests.servers import VERSION
 from tests.storage.checkpoint.graphs import build, config_of, history
 from tests.storage.checkpoint.test_rollback import FLOWS, run
 
 LATEST: Any = {"configurable": {"thread_id": "t"}}
 
 
-@pytest.fixture
-def one_saver(running: Callable[[str], RedisServer]) -> RedisSaver:
-    """One on one kind of server: the same flows are run on all kinds by test_rollback.py, and what
-    a script does there is tested by test_saver.py."""
-    runner = CountingRunner(running(VERSION))
-    return RedisSaver(runner, prefix=f"test-{uuid.uuid4().hex}")
+# The same flows are run on all kinds by test_rollback.py, and what a script does there is tested by
+# test_saver.py.
+on_one_kind = pytest.mark.parametrize("any_redis", [VERSION], indirect=True)
 
 
+@on_one_kind
 @pytest.mark.parametrize("on_loop", [False, True], ids=["sync", "on a loop"])
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 @pytest.mark.parametrize("flow", FLOWS)
 def test_the_history_is_the_same(
-    flow: str, durability: str, on_loop: bool, one_saver: RedisSaver
+    flow: str, durability: str, on_loop: bool, saver: RedisSaver
 ) -> None:
     steps, last = FLOWS[flow]
     histories = []
-    for each in (InMemorySaver(), one_saver):
+    for each in (InMemorySaver(), saver):
         graph = build(each)
         for number, step in enumerate([*steps, last]):
             run(graph, step, config_of("t", f"run-{number}"), durability, on_loop=on_loop)
@@ -219,15 +215,16 @@ def of_kind(kind: str, saver: BaseCheckpointSaver[Any]) -> Any:
     )
 
 
+@on_one_kind
 @pytest.mark.parametrize("durability", ["sync", "exit"])
 @pytest.mark.parametrize("before", KINDS)
 def test_a_channel_that_becomes_one_of_another_kind_ends_the_same(
-    before: str, durability: Any, one_saver: RedisSaver
+    before: str, durability: Any, saver: RedisSaver
 ) -> None:
     for after in KINDS:
         ends = []
         # The token is what makes the saver look for what Redis may have lost.
-        for each in (InMemorySaver(), one_saver.fenced(1)):
+        for each in (InMemorySaver(), saver.fenced(1)):
             config: Any = {"configurable": {"thread_id": f"{before} {after}"}}
             of_kind(before, each).invoke({"it": [0]}, config, durability=durability)
             graph = of_kind(after, each)
