@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from runwait.runs.admission import TOGETHER
 from runwait.storage import records
 from runwait.storage.checkpoint import plans
 from runwait.storage.connection import _in_time
@@ -138,15 +139,15 @@ def test_an_admission_of_which_nothing_more_is_heard_is_taken_back(
     assert lines(file) == ["1", "2"]
 
 
-# More than one script takes in.
-MANY = 2500
+# More than two scripts take in.
+MANY = TOGETHER * 5 // 2
 
 
 def batch(marker: str) -> list[dict[str, Any]]:
     """Runs that are not due yet; the marker is only in what the second script is sent of them."""
     each = {"assistant_id": "steps_sync", "input": {"n": 1}, "after_seconds": 3600}
     marked = {**each, "on_completion": "keep", "checkpoint_id": marker}
-    return [marked if 1000 <= place < 2000 else each for place in range(MANY)]
+    return [marked if TOGETHER <= place < 2 * TOGETHER else each for place in range(MANY)]
 
 
 def posted(server: Server, runs: list[dict[str, Any]], key: str | None = None) -> httpx.Response:
@@ -188,7 +189,7 @@ def test_a_batch_with_a_key_goes_on_where_it_was_cut_and_has_each_run_once(
     with network.cut(marker, side, times=10_000):
         assert posted(server, batch(marker), key).status_code == 503
     there = ready(valkey)
-    assert len(there) == (1000 if side == "request" else 2000)
+    assert len(there) == (TOGETHER if side == "request" else 2 * TOGETHER)
     answer = posted(server, batch(marker), key)
     assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (200, "true")
     ids = [each["run_id"] for each in answer.json()]

@@ -247,7 +247,8 @@ def test_an_interrupting_run_interrupts_when_it_is_due(zoo, tmp_path):
         on_thread(zoo, thread_id, **later) as second,
         on_thread(zoo, thread_id, **endless) as first,
     ):
-        eventually(lambda: lines(file))
+        # The second step begins once the process knows what the first made.
+        eventually(lambda: len(lines(file)) > 1)
         due_now(zoo.valkey, run_id_of(second))
         assert document(second)["steps"]
         assert document(first)["steps"]

@@ -49,8 +49,9 @@ from runwait.threads.states import CheckpointNotFound
 from runwait.threads.threads import Threads
 from runwait.webhooks.targets import WebhookRules, check_target
 
-# How many runs of a batch are taken in by one call. Redis answers nobody else meanwhile.
-TOGETHER = 1000
+# How many runs of a batch are taken in by one call. Redis answers nobody else meanwhile, which is
+# milliseconds.
+TOGETHER = 200
 
 
 class ConflictingRequest(Exception):
