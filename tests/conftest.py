@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Import once what the servers of all of pytest's processes need."""
     if config.getoption("numprocesses", None):
         warm.share()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have Python's collector leave alone what lives as long as all tests: it is a lot."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

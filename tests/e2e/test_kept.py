@@ -845,6 +845,9 @@ def test_a_run_on_a_thread_of_its_own_has_it_while_it_works(zoo, tmp_path):
         thread_id = thread_of(run)
         assert get(zoo, f"/threads/{thread_id}")["status"] == "busy"
         path = run.headers["Content-Location"]
+        runs = f"/threads/{thread_id}/runs?select=status"
+        assert get(zoo, runs) == get(zoo, f"{runs}&status=running") == [{"status": "running"}]
+        assert get(zoo, f"{runs}&offset=1") == get(zoo, f"{runs}&status=pending") == []
         # The second step begins once the process knows what the first made.
         eventually(lambda: len(lines(file)) > 1)
         cancel = f"{zoo.url}{path}/cancel?wait=1&action=rollback"

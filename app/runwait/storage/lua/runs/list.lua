@@ -8,8 +8,10 @@ thread_expire(p, a.id, clock())
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local found, at = {}, 0
 if not a.status then at, skip = skip, 0 end
+-- The one that a temporary thread is for is not among the thread's runs.
+local only = redis.call('HGET', KEYS[1], 'temporary')
 while #found < most do
-  local ids = redis.call('ZREVRANGE', KEYS[2], at, at + 99)
+  local ids = only and at == 0 and {only} or redis.call('ZREVRANGE', KEYS[2], at, at + 99)
   if #ids == 0 then break end
   for _, id in ipairs(ids) do
     local run = redis.call('HMGET', p .. ':run:' .. id, 'record', 'status', 'updated_at')
