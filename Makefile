@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Of pytest's: they wait half the time. With six, servers on two cores miss their deadlines for Redis.
-PROCESSES ?= 4
+# Of pytest's: they wait for much of the time.
+PROCESSES ?= 6
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 # A command of pip's; of what it prints, a dot for each package. Errors and warnings are shown as they come.
 briefly = { $(1) || echo 'pip failed'; } | awk '/^(Collecting|Obtaining|Processing) / { printf "."; fflush() } \
