@@ -183,6 +183,17 @@ def test_a_run_whose_state_is_lost_each_time_is_given_up(serve, valkey, tmp_path
     assert get(server, f"/threads/{thread}")["status"] == "error"
 
 
+def test_a_run_on_a_state_that_redis_dropped_a_part_of_does_not_begin_anew(server, valkey, post):
+    kept = {"assistant_id": "steps_sync", "input": {"n": 1}}
+    thread = server.http.post("/threads", json={}).json()["thread_id"]
+    path = f"/threads/{thread}/runs/wait"
+    assert post(server, path, **kept).result().json()["steps"] == [1]
+    assert valkey.client.delete(f"runwait:{{{thread}}}:values") == 1
+    assert post(server, path, **kept).result().json()["__error__"]["error"] == "RunLost"
+    state = fresh_get(server, f"/threads/{thread}/state")
+    assert (state.status_code, thread in state.json()["detail"]) == (409, True)
+
+
 def test_a_run_that_waits_for_its_time_and_is_lost_is_said_to_be_lost(server, valkey, post):
     answer = post(server, assistant_id="echo", input={}, after_seconds=3600)
     eventually(lambda: valkey.client.zcard("{runwait}:ready"))

@@ -270,7 +270,7 @@ def test_a_thread_lives_until_the_runs_on_it_have_been(zoo):
     body = {"assistant_id": "echo", "input": {"value": 1}, "after_seconds": 1}
     url = f"{zoo.url}/threads/{thread_id}/runs/wait"
     with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
-        zoo.valkey.client.zadd("{runwait}:threads:expiry", {thread_id: 1})
+        zoo.valkey.client.zadd("{runwait}:threads:expiry", {thread_id: 1}, xx=True)
         response.read()
     assert response.json() == {"value": 1}
 

@@ -331,6 +331,14 @@ def nearly_expire(server: RedisServer, thread_id: str) -> None:
     server.client.zadd("{test}:threads:expiry", {thread_id: soon}, xx=True)
 
 
+def test_a_thread_whose_record_redis_dropped_expires_once(records, redis_server):
+    thread_id = new(records, {"a": 1}, ttl=60_000)
+    expire(redis_server, thread_id)
+    redis_server.client.delete(f"{{test}}:thread:{thread_id}")
+    assert (ids(records, metadata={"a": 1}), records.sweep()) == ([], ([], [], False))
+    assert redis_server.client.zcard("{test}:threads:expiry") == 0
+
+
 def test_an_expired_thread_goes_whole(records, redis_server):
     expired, other = new(records, {"a": 1}, ttl=60_000), new(records, {"a": 1}, ttl=90_000)
     assert records.sweep()[0] == []

@@ -14,7 +14,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command, interrupt
 
 from runwait.graphs.graph import Graph
-from runwait.storage.checkpoint import RedisSaver
+from runwait.storage.checkpoint import RedisSaver, StateLost
 from runwait.storage.connection import Script, Storage, StorageUnavailable
 from runwait.storage.threads import (
     ThreadBusy,
@@ -404,6 +404,24 @@ class TestSearch:
         world.run(thread_id, "ask", {"text": "a"})
         found, _, _ = threads.search(ThreadQuery())
         assert found == [threads.get(thread_id)]
+
+
+class TestWhatRedisDropped:
+    @pytest.mark.parametrize("part", ["checkpoints", "values"])
+    def test_is_said_of_the_state_and_hides_no_thread(self, world, threads, part):
+        thread_id, other = (threads.create()["thread_id"] for _ in range(2))
+        for each in (thread_id, other):
+            world.run(each, "note", {"text": "a"})
+        world.server.client.delete(f"test:{{{thread_id}}}:{part}")
+        values = {each["thread_id"]: each["values"] for each in threads.search(ThreadQuery())[0]}
+        assert (values[thread_id], values[other]["seen"]) == (None, ["a"])
+        with pytest.raises(StateLost, match=thread_id):
+            world.states.get(thread_id, "note")
+        with pytest.raises(StateLost, match=thread_id):
+            threads.copy(thread_id)
+        assert world.server.client.zcard("{test}:threads:building") == 0
+        threads.delete(thread_id)
+        assert world.keys_of(thread_id) == []
 
 
 class TestCopy:

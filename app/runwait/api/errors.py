@@ -29,7 +29,7 @@ from runwait.runs.admission import (
 from runwait.runs.events import NoRoom, RunNotFound
 from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
-from runwait.storage.checkpoint import Fenced
+from runwait.storage.checkpoint import Fenced, StateLost
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.crons import CronNotFound
 from runwait.storage.embedding import EmbeddingFailed, EmbeddingTimedOut
@@ -92,6 +92,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     ThreadExists: (HTTPStatus.CONFLICT, "thread {} exists already"),
     ThreadBusy: (HTTPStatus.CONFLICT, "thread {} is busy"),
     Fenced: (HTTPStatus.CONFLICT, "the thread was changed at the same time: {}"),
+    StateLost: (HTTPStatus.CONFLICT, "{}"),
     TwoContexts: (HTTPStatus.BAD_REQUEST, "{}"),
     GraphNotMade: (HTTPStatus.BAD_REQUEST, "{}"),
     SystemAssistant: (HTTPStatus.FORBIDDEN, "{}"),

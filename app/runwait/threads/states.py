@@ -40,7 +40,8 @@ from runwait.graphs.langgraph import (
     unknown_nodes,
     without_tasks,
 )
-from runwait.storage.checkpoint import RedisSaver, UnrevivableValue, allowlist_of
+from runwait.storage.checkpoint import RedisSaver, StateLost, UnrevivableValue, allowlist_of
+from runwait.storage.connection import StorageUnavailable
 from runwait.threads.compatibility import (
     ELSEWHERE,
     StateIncompatible,
@@ -187,7 +188,7 @@ class States:
             try:
                 snapshot = reading(graph.compiled, reader).get_state(config)
                 check_seen(seen, graph.compiled)
-            except ELSEWHERE:
+            except StorageUnavailable:
                 raise
             except Exception as error:
                 log.warning("thread %s does not fit its graph: %r", thread_id, error)
@@ -200,7 +201,7 @@ class States:
                 return (None if snapshot.created_at is None else snapshot.values), waiting
         try:
             saved = saver.get_tuple(config)
-        except UnrevivableValue as error:
+        except (UnrevivableValue, StateLost) as error:
             log.warning("thread %s can't be read: %s", thread_id, error)
             return None, {}
         return _raw(saved) if saved else (None, {})

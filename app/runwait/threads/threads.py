@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from uuid_utils.compat import uuid7
 
 from runwait.serialization import dumps, loads
-from runwait.storage.checkpoint import Fenced, RedisSaver
+from runwait.storage.checkpoint import Fenced, RedisSaver, StateLost
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.metadata import contains
 from runwait.storage.threads import (
@@ -333,9 +333,9 @@ class Threads:
         try:
             status = build(token)
             return self._records.create(thread_id, metadata, token=token, status=status, **options)
-        except Fenced as error:
-            raise ThreadBusy(thread_id) from error
-        except Exception:
+        except Exception as error:
+            if isinstance(error, Fenced) and not isinstance(error, StateLost):
+                raise ThreadBusy(thread_id) from error
             # Else the sweep does it, an hour later.
             with contextlib.suppress(StorageUnavailable):
                 if left_over := self._records.abandon(thread_id, token):

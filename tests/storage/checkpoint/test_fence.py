@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
-from runwait.storage.checkpoint import Fenced, RedisSaver
+from runwait.storage.checkpoint import Fenced, RedisSaver, StateLost
 from tests.servers import RedisServer
 from tests.storage.checkpoint.graphs import answer, ask, build, config_of
 
@@ -174,5 +174,23 @@ def test_what_follows_a_checkpoint_that_was_lost_is_refused(
     put(ours, parent)
     any_redis.client.delete(f"{saver.prefix}:{{t}}:checkpoints")
 
-    with pytest.raises(Fenced, match="lost"):
+    with pytest.raises(StateLost):
         put(ours, parent)
+
+
+@pytest.mark.parametrize("dropped", ["checkpoints", "values"])
+def test_what_redis_dropped_a_part_of_is_not_shown_as_if_that_were_all(
+    saver: RedisSaver, any_redis: RedisServer, dropped: str
+) -> None:
+    build(saver).invoke(ask("twice")(None, None), config_of("t", "first"))
+    assert any_redis.client.delete(f"{saver.prefix}:{{t}}:{dropped}") == 1
+
+    for reads in (
+        lambda: saver.get_tuple(LATEST),
+        lambda: [*saver.list(LATEST)],
+        lambda: saver.copy_thread("t", "other"),
+    ):
+        with pytest.raises(StateLost, match="thread t"):
+            reads()
+    saver.delete_thread("t")
+    assert saver.get_tuple(LATEST) is None

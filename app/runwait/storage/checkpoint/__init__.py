@@ -3,7 +3,7 @@
 It depends on LangGraph and redis-py alone.
 """
 
-from .errors import Fenced, UnrevivableValue, UnstorableValue
+from .errors import Fenced, StateLost, UnrevivableValue, UnstorableValue
 from .reached import allowlist_of
 from .runner import ClientRunner, ScriptRunner
 from .saver import RedisSaver
@@ -15,6 +15,7 @@ __all__ = [
     "RedisSaver",
     "ScriptRunner",
     "Serializer",
+    "StateLost",
     "UnrevivableValue",
     "UnstorableValue",
     "allowlist_of",

@@ -10,6 +10,13 @@ class Fenced(Exception):
     """
 
 
+class StateLost(Fenced):
+    """Redis has lost a part of the thread's state, as where it evicts keys."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(f"Redis has lost a part of the state of thread {thread_id}")
+
+
 class UnstorableValue(Exception):
     """A value cannot be stored in a checkpoint.
 

@@ -52,7 +52,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR
 
 from .classes import Unsuitable
-from .errors import Fenced, UnrevivableValue, UnstorableValue
+from .errors import Fenced, StateLost, UnrevivableValue, UnstorableValue
 from .runner import Script
 
 KEYS = (
@@ -303,6 +303,8 @@ class Plans(NamedTuple):
         """Ids and records of a namespace, newest first, that come before an id ("" for all)."""
         flat = yield _PAGE_OF, self._keys(place.thread), (place.ns, before, size)
         ids, records = flat[::2], flat[1::2]
+        if None in records:
+            raise StateLost(place.thread)
         return [
             (id.decode(), _Record.unpacked(each)) for id, each in zip(ids, records, strict=True)
         ]
@@ -374,11 +376,8 @@ class Plans(NamedTuple):
                 waiting = [id for id, _ in page]
                 before = waiting[-1]
                 while waiting:
-                    checkpoints, values = yield (
-                        _READ,
-                        self._keys(source),
-                        ("", "0", ns, _BYTES, *waiting),
-                    )
+                    answer = yield _READ, self._keys(source), ("", "0", ns, _BYTES, *waiting)
+                    checkpoints, values = _unless_refused(source, answer)
                     del waiting[: len(checkpoints)]
                     flat = _restorable([each for each in checkpoints if each], values)
                     yield from self._ask(_RESTORE, target, ns, *flat)
@@ -524,7 +523,7 @@ def _unless_refused(thread: str, answer: Any) -> Any:
     if answer == -1:
         raise Fenced(f"thread {thread} was claimed by someone else, or deleted")
     if answer == -2:
-        raise Fenced(f"Redis has lost a part of the state of thread {thread}")
+        raise StateLost(thread)
     return answer
 
 

@@ -154,7 +154,8 @@ end
 local function thread_expire(p, id, now)
   local due = redis.call('ZSCORE', p .. ':threads:expiry', id)
   if not due or tonumber(due) > now then return false end
-  if not thread_awaits_run(p, id) then return thread_remove(p, id, now) end
+  if not thread_awaits_run(p, id) and thread_remove(p, id, now) then return true end
+  -- Also of a thread whose record Redis dropped: whoever removes what is due would go on for ever.
   thread_touch(p, id, now)
   return false
 end
