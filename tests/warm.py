@@ -62,6 +62,9 @@ FIXED = (
     "LANGSMITH_RUN_COMPRESSION_THREADS",
     "PYDANTIC_DISABLE_PLUGINS",
 )
+# In a server's environment: no fault of Redis is meant, and it waits longer than in service, for a
+# machine that may be slow.
+PATIENT = "TEST_PATIENT"
 # Names, in the environment, the socket at which processes get a parent of their own.
 SHARED = "TEST_WARM_SOCKET"
 PR_SET_CHILD_SUBREAPER = 36
@@ -353,6 +356,10 @@ def _become(asked: dict[str, Any]) -> None:
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
+    if PATIENT in os.environ:
+        from runwait.storage import connection
+
+        connection.WAIT_SECONDS, connection.IN_TIME_SECONDS = 5.0, 20.0
 
 
 def _run(arguments: list[str]) -> None:

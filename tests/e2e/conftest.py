@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.servers import PROJECTS, RedisServer, Server, ServerFactory
 
 
@@ -80,7 +81,9 @@ def _valkey(folder: Path) -> RedisServer:
 
 def _with_valkey(folder: Path, command: Sequence[str] | None = None, **environment: Any) -> Server:
     valkey = _valkey(folder)
-    server = Server(folder, _texts({**environment, "REDIS_URL": valkey.url}), command)
+    # Nobody does anything to this Valkey.
+    given = {**environment, "REDIS_URL": valkey.url, warm.PATIENT: 1}
+    server = Server(folder, _texts(given), command)
     server.valkey = valkey
     server.start()
     return server

@@ -109,7 +109,9 @@ class Workbench:
     def ends(self, status: str) -> None:
         """Wait until a run has ended so, and the thread is shown as it is then."""
         told = "document.querySelector('#told').textContent"
-        self.wait_for(f"document.querySelector('#stop').hidden && {told} === 'Run: {status}'")
+        ended = f"document.querySelector('#stop').hidden && {told}.startsWith('Run: ')"
+        self.wait_for(ended)
+        assert self.browser.run(told) == f"Run: {status}"
         # The next one is to be told of anew.
         self.browser.run("document.querySelector('#told').textContent = ''")
 
