@@ -17,7 +17,17 @@ import pytest
 import redis
 
 from runwait.storage.connection import IN_TIME_SECONDS
-from tests.e2e.calls import Gate, due_now, fresh_get, lines, patient_get, patiently, pause, resume
+from tests.e2e.calls import (
+    Gate,
+    due_now,
+    fresh_get,
+    is_ready,
+    lines,
+    patient_get,
+    patiently,
+    pause,
+    resume,
+)
 from tests.faulty import FaultyNetwork
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually, free_port
 
@@ -180,8 +190,7 @@ def test_what_needs_redis_is_a_503_and_leaves_nothing_while_the_rest_is_served(
         assert httpx.get(f"{server.url}/ok", timeout=PATIENCE).json() == {"ok": True}
         unready = httpx.get(f"{server.url}/ready", timeout=PATIENCE)
         assert (unready.status_code, list(unready.json())) == (503, ["detail"])
-    eventually(lambda: is_well(server))
-    assert httpx.get(f"{server.url}/ready", timeout=PATIENCE).status_code == 200
+    eventually(lambda: is_well(server) and is_ready(server))
     for path, body, headers in (*needs[:1], *needs[2:]):
         send = functools.partial(httpx.post, json=body, headers=headers, timeout=PATIENCE)
         answer = patiently(functools.partial(send, server.url + path))
