@@ -14,6 +14,7 @@ from runwait.runs.admission import TOGETHER
 from runwait.storage import records
 from runwait.storage.checkpoint import plans
 from runwait.storage.connection import _in_time
+from tests import warm
 from tests.e2e.calls import lines, patient_get, patiently
 from tests.faulty import FaultyNetwork, Side
 from tests.servers import PATIENCE, PROJECTS, RedisServer, Server, eventually
@@ -53,7 +54,8 @@ def worker(network: FaultyNetwork, tmp_path_factory: pytest.TempPathFactory) -> 
     """One worker that has had a run of each kind: Redis knows the scripts, so that each is one
     command from now on."""
     settings = {"REDIS_URL": network.url(), "LANGGRAPH_CONFIG": ZOO}
-    settings |= {"WEB_CONCURRENCY": "1", "RUN_LEASE_SECONDS": "2"}
+    # Connections break at once here; nothing is to take a slow machine for a silent Redis.
+    settings |= {"WEB_CONCURRENCY": "1", "RUN_LEASE_SECONDS": "2", warm.PATIENT: "1"}
     server = Server(tmp_path_factory.mktemp("cut"), settings)
     server.start()
     for kind in KINDS:
