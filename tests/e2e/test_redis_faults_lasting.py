@@ -433,6 +433,10 @@ class Change:
     def _send(self, method: str, path: str, body: Any = None) -> httpx.Response:
         return self.server.http.request(method, path.format(**self._names), json=body)
 
+    def _sent(self, *request: Any) -> httpx.Response:
+        """What a busy machine says 503 to was not done."""
+        return patiently(lambda: self._send(*request))
+
     def ask(self) -> httpx.Response:
         """The answer to it."""
         return self._send(*self._request)
@@ -440,16 +444,16 @@ class Change:
     def prepare(self) -> None:
         """Make what it is to change."""
         run = {"assistant_id": "echo", "input": {"value": 1}, "on_completion": "keep"}
-        ids = self._send("POST", "/runs/wait", run).headers["Content-Location"].split("/")
-        made = self._send("POST", "/assistants", {"graph_id": "echo"}).json()
+        ids = self._sent("POST", "/runs/wait", run).headers["Content-Location"].split("/")
+        made = self._sent("POST", "/assistants", {"graph_id": "echo"}).json()
         self._names = {"thread": ids[2], "run": ids[4], "assistant": made["assistant_id"]}
-        self._send("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 1}})
+        self._sent("PUT", "/store/items", {"namespace": ["a"], "key": "k", "value": {"n": 1}})
 
     def rehearse(self) -> None:
         """Have it done once, so that Redis knows the script, and all made again."""
         self.prepare()
-        assert self.ask().is_success, self.name
-        self._send("DELETE", UNKNOWN)
+        assert patiently(self.ask).is_success, self.name
+        self._sent("DELETE", UNKNOWN)
         self.prepare()
 
     def everything(self) -> list[Any]:
@@ -457,8 +461,8 @@ class Change:
         thread = "/threads/{thread}"
         reads = [thread, f"{thread}/history", f"{thread}/runs", UNKNOWN]
         reads += ["/store/items?namespace=a&key=k", "/assistants/{assistant}"]
-        answers = [self._send("GET", each) for each in reads]
-        answers += [self._send("POST", f"/{each}/count", {}) for each in ("threads", "assistants")]
+        answers = [self._sent("GET", each) for each in reads]
+        answers += [self._sent("POST", f"/{each}/count", {}) for each in ("threads", "assistants")]
         return [(each.status_code, each.json()) for each in answers]
 
 
