@@ -16,10 +16,9 @@ briefly = { $(1) || echo 'pip failed'; } | awk '/^(Collecting|Obtaining|Processi
 serve: $(VENV)/installed
 	$(BIN)/runwait serve
 
-# What takes one core is done on two.
+# What takes one core is done beside the tests.
 test: $(VENV)/installed-test
-	$(MAKE) --jobs 2 types lint collect
-	$(MAKE) pytest
+	$(MAKE) --jobs 2 lint types pytest
 
 # Everything on every version of Redis, chaos at full length, and the oldest and newest versions of what
 # Runwait uses. It takes long.
@@ -47,8 +46,8 @@ collect pytest: export PYTHONDONTWRITEBYTECODE =
 collect: $(VENV)/installed-test
 	@$(BIN)/python -m pytest --collect-only -qq >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
-pytest: $(VENV)/installed-test
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
+pytest: collect
+	MAKEFLAGS= $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 # What shows that Runwait works with other versions of what it uses, on one kind of Redis.
 ENDS = tests/graphs tests/api tests/webhooks tests/threads tests/storage/checkpoint \
