@@ -1,6 +1,6 @@
 """Many clients at once: thousands that wait for runs, and thousands that only hold connections.
 
-All of them are one process's, on one event loop, which shares the machine with the servers.
+All of them are one thread's, which shares the machine with the servers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import psutil
 
 from benchmarks.graph import State, sleep_async
-from benchmarks.load import unchunked
+from benchmarks.load import gives, post, together
 from benchmarks.servers import Server, served
 
 # Room for all of them, whichever of the two workers they come to.
@@ -58,7 +58,7 @@ def measure(rounds: int) -> None:
     """Measure each once, however many rounds are asked for, and print."""
     for crowd in CROWDS:
         with served(RUN_CONCURRENCY=ROOM, WAITERS_MAX=ROOM) as server, Watch(server) as watch:
-            took = asyncio.run(_wait(server, crowd))
+            took = _wait(server, crowd)
         late = sorted(each - crowd.seconds for each in took)
         p99 = late[int(len(late) * 0.99)]
         print(
@@ -151,27 +151,14 @@ def _stream(count: int, seconds: float) -> tuple[list[float], float]:
     return asyncio.run(every()), most
 
 
-async def _wait(server: Server, crowd: Crowd) -> list[float]:
+def _wait(server: Server, crowd: Crowd) -> list[float]:
     """All clients at once; how long each took, in seconds."""
-    return list(
-        await asyncio.gather(*(_client(server, crowd, number) for number in range(crowd.clients)))
-    )
-
-
-async def _client(server: Server, crowd: Crowd, number: int) -> float:
-    value = {"seconds": crowd.seconds, "n": number}
-    content = json.dumps({"assistant_id": crowd.graph, "input": {"value": value}}).encode()
-    began = time.perf_counter()
-    reader, writer = await _connect(server)
-    writer.write(_request("POST", "/runs/wait", content))
-    answer = await reader.read()
-    writer.close()
-    took = time.perf_counter() - began
-    head, _, body = answer.partition(b"\r\n\r\n")
-    document = json.loads(unchunked(body) if b"chunked" in head else body)
-    if not head.startswith(b"HTTP/1.1 200") or document != {"value": value}:
-        raise RuntimeError(f"a wrong answer: {answer!r}")
-    return took
+    asked = []
+    for number in range(crowd.clients):
+        value = {"seconds": crowd.seconds, "n": number}
+        request = post("/runs/wait", {"assistant_id": crowd.graph, "input": {"value": value}})
+        asked.append((request, gives({"value": value})))
+    return together(server.port, asked)
 
 
 async def _beside_idle(server: Server) -> tuple[dict[str, list[float]], dict[str, list[float]]]:

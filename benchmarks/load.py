@@ -13,7 +13,7 @@ import select
 import socket
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,11 +104,59 @@ def load(
     answers = Answers()
     poll = select.epoll()
     asking: dict[int, _Client] = {}
-    every = [_Client(port, request, mark, poll, asking) for _ in range(clients)]
+    every = [_Client(port, request, is_right, mark, poll, asking) for _ in range(clients)]
     began, cpu = time.perf_counter(), time.process_time()
     deadline = began + seconds
     for each in every:
         each.ask()
+
+    def is_to_ask(client: _Client, now: float) -> bool:
+        answers.took.append(now - client.began)
+        if mark:
+            answers.first.append(client.first - client.began)
+        client.asked += 1
+        answers.count += not seconds or now < deadline
+        return now < deadline if seconds else client.asked < times
+
+    _take_all(poll, asking, is_to_ask)
+    answers.seconds = seconds or time.perf_counter() - began
+    answers.cpu = time.process_time() - cpu
+    poll.close()
+    return answers
+
+
+def together(port: int, asked: Sequence[tuple[bytes, Callable[[bytes], bool]]]) -> list[float]:
+    """Have so many clients ask at once, each for something else; the seconds that each took.
+
+    Args:
+        asked: the requests, and whether an answer's body is right.
+
+    Raises:
+        RuntimeError: an answer is wrong, broke off, or does not come.
+    """
+    took: list[float] = []
+    poll = select.epoll()
+    asking: dict[int, _Client] = {}
+    for request, is_right in asked:
+        began = time.perf_counter()
+        client = _Client(port, request, is_right, b"", poll, asking)
+        client.ask()
+        client.began = began
+
+    def is_to_ask(client: _Client, now: float) -> bool:
+        took.append(now - client.began)
+        return False
+
+    _take_all(poll, asking, is_to_ask)
+    poll.close()
+    return took
+
+
+def _take_all(
+    poll: select.epoll, asking: dict[int, _Client], is_to_ask: Callable[[_Client, float], bool]
+) -> None:
+    """Take answers until nobody asks; `is_to_ask` is told of each, and says whether its client asks
+    again."""
     while asking:
         ready = poll.poll(PATIENCE)
         if not ready:
@@ -118,21 +166,12 @@ def load(
             if not client.take():
                 continue
             now = time.perf_counter()
-            if not is_right(client.body()):
+            if not client.is_right(client.body()):
                 raise RuntimeError(f"a wrong answer: {bytes(client.came[:2000])!r}")
-            answers.took.append(now - client.began)
-            if mark:
-                answers.first.append(client.first - client.began)
-            client.asked += 1
-            answers.count += not seconds or now < deadline
-            if now < deadline if seconds else client.asked < times:
+            if is_to_ask(client, now):
                 client.ask()
             else:
                 client.leave()
-    answers.seconds = seconds or time.perf_counter() - began
-    answers.cpu = time.process_time() - cpu
-    poll.close()
-    return answers
 
 
 def rush(
@@ -158,18 +197,21 @@ class _Client:
         began, first: when it asked, and when the mark came.
         came: what came of its answer.
         asked: how often it was answered.
+        is_right: whether an answer's body is.
     """
 
     def __init__(
         self,
         port: int,
         request: bytes,
+        is_right: Callable[[bytes], bool],
         mark: bytes,
         poll: select.epoll,
         asking: dict[int, _Client],
     ) -> None:
         self._port, self._request, self._mark = port, request, mark
         self._poll, self._asking = poll, asking
+        self.is_right = is_right
         self.asked = 0
         self._closes = False
         self._connect()
