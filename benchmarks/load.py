@@ -138,10 +138,7 @@ def together(port: int, asked: Sequence[tuple[bytes, Callable[[bytes], bool]]]) 
     poll = select.epoll()
     asking: dict[int, _Client] = {}
     for request, is_right in asked:
-        began = time.perf_counter()
-        client = _Client(port, request, is_right, b"", poll, asking)
-        client.ask()
-        client.began = began
+        _Arriving(port, request, is_right, b"", poll, asking)
 
     def is_to_ask(client: _Client, now: float) -> bool:
         took.append(now - client.began)
@@ -282,6 +279,29 @@ class _Client:
         """The body of the answer, which is whole."""
         body = bytes(self.came[self._head :])
         return unchunked(body) if self._length is None else body
+
+
+class _Arriving(_Client):
+    """A client that arrives with many others: it waits for its connection beside them, and asks."""
+
+    def _connect(self) -> None:
+        self.began, self._connects = time.perf_counter(), True
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
+        self._socket.connect_ex(("127.0.0.1", self._port))
+        self._poll.register(self._socket, select.EPOLLOUT)
+        self._asking[self._socket.fileno()] = self
+
+    def take(self) -> bool:
+        """Take what has come, if it is the answer; whether that is whole."""
+        if not self._connects:
+            return super().take()
+        if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, "no connection")
+        self._connects = False
+        self._poll.modify(self._socket, select.EPOLLIN)
+        self._send()
+        return False
 
 
 def unchunked(body: bytes) -> bytes:

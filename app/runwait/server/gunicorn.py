@@ -89,7 +89,9 @@ workers = _settings.web_concurrency
 worker_class = "runwait.server.worker.Worker"
 # Those that wait, and those that are idle between requests.
 worker_connections = _settings.waiters_max + IDLE_CONNECTIONS
-backlog = 2048
+# As many as Linux has wait to be accepted, unless told otherwise. A client for whom there is no
+# room tries again after a second.
+backlog = 4096
 # Longer than the clients' and proxies' own, so that it is they who close idle connections:
 # a request sent into a connection that is just being closed is lost.
 keepalive = 75
