@@ -260,7 +260,8 @@ def test_an_interrupt_from_the_keyboard_ends_it_without_waiting_for_runs(serve, 
 
 
 def test_at_a_terminal_the_next_start_says_what_goes_on_and_how_to_end_it(serve, valkey, tmp_path):
-    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO)
+    # With another worker, which is told to stop a moment later, that one may take the run first.
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
     file = tmp_path / "file"
     connection = ask(server, "hang", {"input": {"file": str(file)}})
     location = connection.recv(4096).decode().partition("Content-Location: ")[2].partition("\r")[0]
