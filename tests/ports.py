@@ -7,8 +7,9 @@ import socket
 import threading
 from collections.abc import Iterator
 
-# Below the ports that Linux gives to outgoing connections, so that none of those takes one.
-FIRST, LAST, BLOCK = 10_000, 32_000, 200
+# Below the ports that Linux gives to outgoing connections, so that none of those takes one, and
+# above those that browsers and fetch ask for nothing, of which 10080 is the last.
+FIRST, LAST, BLOCK = 10_200, 32_000, 200
 
 
 def free_port() -> int:

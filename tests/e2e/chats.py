@@ -72,12 +72,13 @@ def of_mode(mode: str, parts: Sequence[StreamPart]) -> list[StreamPart]:
 
 def until(event: str, parts: Iterator[StreamPart]) -> list[StreamPart]:
     """The next events, up to the first with a name."""
-    taken = []
-    for part in parts:
-        taken.append(part)
-        if part.event == event:
-            return taken
-    raise AssertionError(f"it ended without {event}: {taken}")
+    taken: list[StreamPart] = []
+    while not taken or taken[-1].event != event:
+        try:
+            taken.append(next(parts))
+        except StopIteration as end:
+            raise AssertionError(f"it ended without {event}: {taken}, {end.value}") from end
+    return taken
 
 
 def whole(parts: Sequence[StreamPart], status: str = "success") -> list[StreamPart]:
