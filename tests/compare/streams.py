@@ -91,6 +91,24 @@ def events(reason: str, *shown: tuple[str, Any] | Any) -> Difference:
     return Difference(reason, [{"event": name, "data": data} for name, data in shown])
 
 
+know(
+    Difference(
+        "a state of a busy thread has something next",
+        {
+            "values": {},
+            "next": ["__start__"],
+            "tasks": [],
+            "metadata": None,
+            "created_at": None,
+            "checkpoint": None,
+            "parent_checkpoint": None,
+            "interrupts": [],
+            "checkpoint_id": None,
+            "parent_checkpoint_id": None,
+        },
+    ),
+    "background: the state before a run begins",
+)
 BEGUN = ("metadata", {"run_id": "<run_id>", "attempt": 1})
 ASKED = BESIDE.document
 know(
@@ -589,6 +607,11 @@ for strategy in ("enqueue", "reject", "interrupt", "rollback"):
         get(f"{PATH}/runs/<following>/join"),
         STATUSES,
     )
+on_thread(
+    "background: the state before a run begins",
+    aside(background("echo", input=HELLO, after_seconds=1000)),
+    get(f"{PATH}/state"),
+)
 send("background: without a thread", background("echo", "/runs", input=HELLO))
 send("background: without a thread, join", aside(background("echo", "/runs", input=HELLO)), JOIN)
 send(

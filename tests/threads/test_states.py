@@ -35,6 +35,7 @@ from runwait.graphs.loader import load
 from runwait.serialization import dumps
 from runwait.storage.checkpoint import Fenced, RedisSaver, allowlist_of, serializer
 from runwait.storage.connection import Storage, StorageUnavailable
+from runwait.storage.threads import ThreadRecord
 from runwait.threads.compatibility import StateIncompatible, raised_in, refused_by_channel
 from runwait.threads.states import (
     EMPTY,
@@ -219,6 +220,17 @@ class TestShape:
         assert state["next"] == ["right"]
         assert [each["value"] for each in state["interrupts"]] == [{"ask": "right"}]
         assert state["tasks"][0]["result"] == {"seen": ["left: yes"]}
+
+    def test_of_a_step_that_is_done_and_not_followed_yet_has_its_tasks_next(self, world):
+        thread = world.run("parallel", {"text": "x"})
+        state = world.states.get(thread, "parallel")
+        config = {"configurable": state["checkpoint"]}
+        for task in state["tasks"]:
+            # As a run stores what a task wrote, a moment before the next checkpoint.
+            world.saver.put_writes(config, [("seen", [task["name"]])], task["id"])
+        state = world.get(thread, "parallel")
+        assert state["values"]["seen"] == ["a", "left", "right"]
+        assert state["next"] == ["left", "right"]
 
     def test_of_a_subgraph_is_where_its_checkpoints_are(self, world):
         thread = world.run("subgraph", {"text": "x"})
@@ -1269,10 +1281,32 @@ class TestAValueThatCannotBeRevived:
             assert redis_world.states.summary(thread, graph_id) == ({"more": 1}, {})
 
 
+def a_thread(metadata: dict[str, Any], status: str = "idle") -> ThreadRecord:
+    """The record of a thread that was made and used at once."""
+    return ThreadRecord(
+        thread_id="t",
+        metadata=metadata,
+        config={},
+        status=status,
+        error=None,
+        created=0,
+        updated=0,
+        state_updated=None,
+        ttl=None,
+        prunes=None,
+        temporary=False,
+    )
+
+
+PLAIN = {"graph_id": "plain"}
+
+
 class TestThreadStates:
     """The states of threads whose records are these."""
 
-    def made(self, world: World, threads: dict[str, Any]) -> tuple[ThreadStates, list[Any]]:
+    def made(
+        self, world: World, threads: dict[str, ThreadRecord]
+    ) -> tuple[ThreadStates, list[Any]]:
         told: list[Any] = []
 
         def hold(thread_id: str) -> int:
@@ -1289,15 +1323,30 @@ class TestThreadStates:
 
     def test_reads_by_the_graph_in_the_thread_s_metadata(self, world):
         thread = world.run("plain", {"text": "x"})
-        states, told = self.made(world, {thread: {"metadata": {"graph_id": "plain"}}})
+        states, told = self.made(world, {thread: a_thread(PLAIN)})
         assert states.get(thread) == world.states.get(thread, "plain")
         assert states.history(thread, limit=2) == world.states.history(thread, "plain", limit=2)
         assert told == []
 
     def test_has_nothing_of_a_thread_without_a_graph(self, world):
         for metadata in ({}, {"graph_id": 5}):
-            states, _ = self.made(world, {"t": {"metadata": metadata}})
+            states, _ = self.made(world, {"t": a_thread(metadata)})
             assert (states.get("t"), states.history("t")) == (EMPTY, [])
+
+    def test_begins_next_where_a_run_has_the_thread_and_wrote_nothing_yet(self, world):
+        ended, begun = world.run("plain", {"text": "x"}), world.run("parallel", {"text": "x"})
+        threads = {
+            ended: a_thread(PLAIN, "busy"),
+            begun: a_thread({"graph_id": "parallel"}, "busy"),
+            "new": a_thread({}, "busy"),
+        }
+        states, _ = self.made(world, threads)
+        assert states.get(ended) == world.states.get(ended, "plain") | {"next": ["__start__"]}
+        assert states.get("new") == {**EMPTY, "next": ["__start__"]}
+        assert states.get(begun)["next"] == ["left", "right"]
+        # What one checkpoint holds is as it was.
+        last = At(checkpoint_id=states.get(ended)["checkpoint_id"])
+        assert states.get(ended, last)["next"] == []
 
     def test_lets_through_that_a_thread_is_unknown(self, world):
         states, told = self.made(world, {})
@@ -1310,7 +1359,7 @@ class TestThreadStates:
 
     def test_holds_the_thread_for_an_update_and_notes_what_became_of_it(self, world):
         thread = str(uuid4())
-        states, told = self.made(world, {thread: {"metadata": {"graph_id": "plain"}}})
+        states, told = self.made(world, {thread: a_thread(PLAIN)})
         states.update(thread, {"seen": [1]}, "a")
         assert told == [("hold", thread), ("note", thread, True)]
         states.update(thread, {"seen": [2]}, "b")
@@ -1318,7 +1367,7 @@ class TestThreadStates:
 
     def test_does_not_hold_a_thread_for_what_cannot_be(self, world):
         thread = str(uuid4())
-        threads = {thread: {"metadata": {"graph_id": "plain"}}, "none": {"metadata": {}}}
+        threads = {thread: a_thread(PLAIN), "none": a_thread({})}
         states, told = self.made(world, threads)
         with pytest.raises(UpdateRefused):
             states.update(thread, {}, "nope")

@@ -171,7 +171,7 @@ class Service:
         )
         self.states = ThreadStates(
             states,
-            thread_of=lambda thread_id: {"metadata": thread_records.get(thread_id).metadata},
+            thread_of=thread_records.get,
             hold=thread_records.hold,
             note=thread_records.note_state,
         )

@@ -42,6 +42,7 @@ from runwait.graphs.langgraph import (
 )
 from runwait.storage.checkpoint import RedisSaver, StateLost, UnrevivableValue, allowlist_of
 from runwait.storage.connection import StorageUnavailable
+from runwait.storage.threads import ThreadRecord
 from runwait.threads.compatibility import (
     ELSEWHERE,
     StateIncompatible,
@@ -540,7 +541,7 @@ class ThreadStates:
         self,
         states: States,
         *,
-        thread_of: Callable[[str], Mapping[str, Any]],
+        thread_of: Callable[[str], ThreadRecord],
         hold: Callable[[str], int],
         note: Callable[[str, bool], object],
     ) -> None:
@@ -548,8 +549,8 @@ class ThreadStates:
 
         Args:
             states: the states by thread and graph.
-            thread_of: a thread's record, of which `metadata` is read, by its id; raises what the
-                API answers for an unknown one.
+            thread_of: a thread's record, by its id; raises what the API answers for an unknown
+                one.
             hold: takes a thread that no run has for an update; the fencing token. Raises what the
                 API answers for a busy one.
             note: notes of a thread that its state was changed, and whether it waits to go on.
@@ -560,8 +561,17 @@ class ThreadStates:
         self._note = note
 
     def get(self, thread_id: str, at: At = LATEST, *, subgraphs: bool = False) -> dict[str, Any]:
-        """A state; see `States.get`."""
-        return self._states.get(thread_id, self._graph_id(thread_id), at, subgraphs=subgraphs)
+        """A state; see `States.get`.
+
+        The latest of a thread that has a run, or is to have one, never says that nothing is next:
+        a page that is loaded again would take the run to be over, and not follow it. Before a run's
+        first checkpoint is there, `__start__` is next, as that checkpoint will say.
+        """
+        thread = self._thread_of(thread_id)
+        state = self._states.get(thread_id, thread.graph_id, at, subgraphs=subgraphs)
+        if at == LATEST and thread.status == "busy" and not state["next"]:
+            state["next"] = [START]
+        return state
 
     def history(self, thread_id: str, **asked: Any) -> list[dict[str, Any]]:
         """States, newest first; see `States.history`."""
@@ -585,8 +595,7 @@ class ThreadStates:
         self._states.annotate(thread_id, graph_id, metadata, self._hold(thread_id))
 
     def _graph_id(self, thread_id: str) -> str | None:
-        graph_id = self._thread_of(thread_id)["metadata"].get("graph_id")
-        return graph_id if isinstance(graph_id, str) else None
+        return self._thread_of(thread_id).graph_id
 
 
 def _exists(saver: Saver, config: RunnableConfig) -> bool:
@@ -810,7 +819,9 @@ def _public(snapshot: StateSnapshot) -> dict[str, Any]:
     parent = _reference(snapshot.parent_config)
     return {
         "values": snapshot.values,
-        "next": list(snapshot.next),
+        # While a run works there is a moment when all of a step is done and what follows is not
+        # written. To LangGraph nothing is next then, which clients take for the end of the run.
+        "next": list(snapshot.next) or [task.name for task in snapshot.tasks],
         "tasks": [_task(task) for task in snapshot.tasks],
         "metadata": snapshot.metadata,
         "created_at": snapshot.created_at,

@@ -31,12 +31,13 @@ const gate = (name) => join(folder, name);
 
 const first = page();
 const told = first.submit({ ...human("one two"), gate: gate("first") });
-await until(first, ({ messages }) => messages.length === 2);
+const told_some = ({ messages }) => messages[1]?.text === "one ";
+await until(first, told_some);
 print("a token", first);
 
 const second = page();
 await second.hydrate(threadId);
-await until(second, ({ messages }) => messages.length === 2);
+await until(second, told_some);
 print("a token, by who came later", second);
 writeFileSync(gate("first"), "");
 await told;
