@@ -79,10 +79,13 @@ def _is_up(url: str) -> bool:
 
 @contextmanager
 def reference_server(venv: Path, project: Path) -> Iterator[str]:
-    if not (venv / "bin" / "langgraph").exists():
+    # With the LangGraph that Runwait has: the one of another day may answer otherwise.
+    installed = venv / "compared"
+    if not installed.exists() or installed.read_text() != "\n".join(REFERENCE):
         print(f"installing the reference into {venv}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         subprocess.run([venv / "bin" / "pip", "install", "--quiet", *REFERENCE], check=True)
+        installed.write_text("\n".join(REFERENCE))
     with tempfile.TemporaryDirectory() as folder:
         # It keeps its threads in the folder it runs in, and finds them there the next time.
         copy = Path(folder) / project.name

@@ -282,7 +282,7 @@ class Info(Body):
     """What this server is, as the SDKs read it."""
 
     version = fields.text(about="Runwait's version.", example="0.5.0")
-    langgraph_py_version = fields.text(about="LangGraph's version.", example="1.2.22")
+    langgraph_py_version = fields.text(about="LangGraph's version.", example="1.2.24")
     flags = fields.json_object(about="What it can do.", example={"assistants": True})
 
 
