@@ -10,7 +10,7 @@ briefly = { $(1) || echo 'pip failed'; } | awk '/^(Collecting|Obtaining|Processi
 	/^Installing collected/ { printf " "; printf "installing them"; fflush() } \
 	/^pip failed/ { failed = 1 } END { print failed ? "" : ", done."; exit failed }'
 
-.PHONY: serve test test-all lint types collect pytest test-oldest test-newest resolve audit fuzz bench instructions \
+.PHONY: serve test test-all lint types collect clients pytest test-oldest test-newest resolve audit fuzz bench instructions \
 	bench-reference soak compare dashboard chaos picture clean
 
 serve: $(VENV)/installed
@@ -46,7 +46,12 @@ collect pytest: export PYTHONDONTWRITEBYTECODE =
 collect: $(VENV)/installed-test
 	@$(BIN)/python -m pytest --collect-only -qq >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
-pytest: collect
+# Installing them takes as long as the network does, which is no test's matter.
+clients: $(VENV)/installed-test
+	@echo 'Installing the clients that tests ask with, where they are not there yet'
+	@$(BIN)/python -m tests.e2e.programs
+
+pytest: collect clients
 	MAKEFLAGS= $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 # What shows that Runwait works with other versions of what it uses, on one kind of Redis.
