@@ -52,7 +52,13 @@ def occupy(server: Server, pool: ThreadPoolExecutor, graph: str, count: int, gat
         )
         for file in files
     ]
-    eventually(lambda: all(lines(file) for file in files))
+
+    def all_begun() -> bool:
+        ended = [wait.result() for wait in waits if wait.done()]
+        assert not ended, f"{ended[0].status_code} {ended[0].text}"
+        return all(lines(file) for file in files)
+
+    eventually(all_begun)
     return waits
 
 

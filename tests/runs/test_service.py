@@ -8,7 +8,8 @@ import pytest
 
 from runwait.options.webhooks import WebhookOptions
 from runwait.runs import ending
-from runwait.runs.events import RunNotFound
+from runwait.runs.admission import Candidate
+from runwait.runs.events import NoRoom, RunNotFound
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.runs.service import Service
@@ -97,3 +98,28 @@ def test_where_webhooks_are_off_no_end_is_told_however_it_was_accepted(monkeypat
     request = RunRequest(assistant_id="g", request_id="", webhook="https://a.example")
     service._runner.finish_lost(Run(a_record(), request))
     assert told == [not off]
+
+
+@pytest.mark.parametrize("place", ["is free again", "is taken", "is free again, and perhaps used"])
+def test_a_run_has_the_place_that_the_worker_had_while_it_found_no_redis(monkeypatch, place):
+    service = Service(Settings(run_concurrency=1), {})
+    executor, started = service._runner._executor, []
+    assert executor.reserve()  # as the worker does before it claims a run
+
+    def admit(*args: Any, **kwargs: Any) -> Verdict:
+        if place != "is taken":
+            executor.release()
+        error = StorageUnavailable("no Redis")
+        # What may be in Redis must not be executed here too.
+        error.doubtful = place.endswith("used")
+        raise error
+
+    monkeypatch.setattr(service._records, "admit", admit)
+    monkeypatch.setattr(service._runner, "start_run", started.append)
+    candidate = Candidate(a_record(), RunRequest(assistant_id="g", request_id=""), None)
+    if place == "is free again":
+        assert service._admission.admit(candidate, followed=True) is started[0]
+    else:
+        with pytest.raises(NoRoom, match="places to execute"):
+            service._admission.admit(candidate, followed=True)
+        assert started == []

@@ -238,14 +238,16 @@ class Admission:
         if needs_redis or request.webhook or candidate.key is not None:
             return self._take_in(candidate, followed, streamed, answer)
         # Runs that are ready and wait for a place come first.
-        if not self._worker.starved and self._executor.reserve():
-            run = Run(candidate.record, request)
-            self._runner.start_run(run)
-            return run
-        try:
-            return self._take_in(candidate, followed, streamed, answer)
-        except StorageUnavailable as error:
-            raise NoRoom("all places to execute runs are taken") from error
+        if self._worker.starved or not self._executor.reserve():
+            try:
+                return self._take_in(candidate, followed, streamed, answer)
+            except StorageUnavailable as error:
+                # The worker has a place while it asks the same Redis for a run, in vain.
+                if error.doubtful or not self._executor.reserve():
+                    raise NoRoom("all places to execute runs are taken") from error
+        run = Run(candidate.record, request)
+        self._runner.start_run(run)
+        return run
 
     def admit_all(
         self, candidates: Sequence[Candidate], key: IdempotencyKey | None, answer: bytes
