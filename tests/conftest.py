@@ -66,7 +66,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
     def get(version: str) -> RedisServer:
         if version not in servers:
-            folder = tmp_path_factory.mktemp(version, numbered=False)
+            folder = tmp_path_factory.mktemp(version)
             server = RedisServer(folder, version)
             server.start()
             server.client.config_set("appendonly", "no")

@@ -74,7 +74,7 @@ def asking(**kwargs: Any) -> Callable[[dict[str, Any]], str]:
         (without("kwargs", "metadata"), "lacks metadata, kwargs"),
         (with_(surroundings={}), "lacks surroundings.metadata"),
         (with_(kwargs={"input": {"value": 2}}), "lacks kwargs."),
-        (asking(stream_mode=3), "not iterable"),
+        (asking(stream_mode=3), "iterable"),
         (with_(layout=2), "layout is 2"),
         (lambda record: "{", "not a JSON object"),
     ],
