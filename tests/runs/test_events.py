@@ -306,7 +306,7 @@ class TestStreaming:
         follower = Follower("t", "r", streams=True)
         one, two = Event("a", b"1", (7, 1)), Event("b", b"2", (7, 2))
         follower.give(one)
-        follower.catch_up([one, two], to_the_end=True)
+        follower.catch_up("r", [one, two], to_the_end=True)
         follower.give(two)
         assert given(follower) == [one, two]
 
@@ -317,8 +317,8 @@ class TestStreaming:
         follower.give(two)
         assert given(follower) == []
         # There is more than was read.
-        assert follower.catch_up([one], to_the_end=True)
-        assert not follower.catch_up([two], to_the_end=True)
+        assert follower.catch_up("r", [one], to_the_end=True)
+        assert not follower.catch_up("r", [two], to_the_end=True)
         assert given(follower) == [one, two]
 
     def test_reads_on_from_the_log_once_a_slow_client_has_read(self):
@@ -331,7 +331,7 @@ class TestStreaming:
             follower.give(event)
         assert given(follower) == events[:1]
         assert drained
-        follower.catch_up(events[1:], to_the_end=True)
+        follower.catch_up("r", events[1:], to_the_end=True)
         assert given(follower) == events[1:]
 
     def test_goes_on_reading_logs_although_one_could_not_be_read(self):
@@ -380,13 +380,41 @@ class TestStreaming:
         assert follower.next_run("") == "r1"
         assert follower.next_run("") is None
         assert not follower.begins("r1")
-        follower.catch_up([Event("end", b"{}", (7, 1))], to_the_end=True)
+        follower.catch_up("r1", [Event("end", b"{}", (7, 1))], to_the_end=True)
         assert ends
         assert follower.next_run("r1") == "r2"
         # What is told late of a run that is over is no run.
         assert not follower.begins("r1")
         assert follower.next_run("r2") is None
         assert follower.begins("r3")
+
+    def test_misses_nothing_of_a_run_since_another_reads_the_log_of_the_one_before(self):
+        follower = ThreadFollower("t")
+        follower.place_before((6, 0), ["r1", "r2"])
+        follower.next_run("")
+        end, first, last = Event("end", b"{}", (7, 9)), Event("a", b"1", (8, 1)), (8, 2)
+        follower.catch_up("r1", [end], to_the_end=True)
+        assert follower.next_run("r1") == "r2"
+        # It was read at the same time, and is told late.
+        assert not follower.catch_up("r1", [end], to_the_end=True)
+        follower.give(Event("end", b"{}", last))
+        assert given(follower) == [end]
+        assert follower.catch_up("r2", [first], to_the_end=True)
+        assert given(follower) == [first]
+
+    def test_has_one_read_a_log_at_a_time(self):
+        held: list[bool] = []
+
+        class Slow(Log):
+            def after(self, run_id: str, event: EventId) -> tuple[list[Event], bool]:
+                held.append(any(each.locked() for each in hub._read))
+                return super().after(run_id, event)
+
+        hub = hub_of(Slow(Event("a", b"1", (7, 1))))
+        follower = hub.follow("t", "r", streams=True)
+        hub.look_at_events("r")
+        assert given(follower) == [Event("a", b"1", (7, 1))]
+        assert held == [True]
 
 
 def test_who_follows_a_thread_as_another_leaves_it_goes_on_being_told(monkeypatch):

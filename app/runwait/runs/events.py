@@ -193,10 +193,11 @@ class Follower:
         with self._giving:
             self._behind = True
 
-    def catch_up(self, events: Sequence[Event], *, to_the_end: bool) -> bool:
-        """Give it events that were read from the log, after its cursor.
+    def catch_up(self, run_id: str, events: Sequence[Event], *, to_the_end: bool) -> bool:
+        """Give it events that were read from a run's log, after its cursor.
 
         Args:
+            run_id: the run; if that is not the one any more that it follows, nothing happens.
             events: the next ones.
             to_the_end: whether there were no more.
 
@@ -204,6 +205,8 @@ class Follower:
             Whether there may be more, and room for them.
         """
         with self._giving:
+            if run_id != self.run_id:
+                return False  # that it came to this one's end says nothing of the next
             missed, self._missed = self._missed, False
             for event in events:
                 if not self._has_room_for(event):
@@ -379,6 +382,9 @@ class Hub:
         self._of_threads: dict[str, list[ThreadFollower]] = {}
         self._lock = threading.Lock()
         self._telling = [threading.Lock() for _ in range(64)]
+        # Held while a run's log is read. Of two who read at once, the one who saw less would take
+        # the followers to have all that there is.
+        self._read = [threading.Lock() for _ in range(64)]
         self._stopped = False
         # Runs whose logs have events that were not read yet.
         self._unread: set[str] = set()
@@ -811,19 +817,22 @@ class Hub:
 
     def _read_log(self, run_id: str) -> None:
         """Give those who stream a run what was logged since they were given something."""
-        listed = self._followers.get(run_id, ())
-        followers = [each for each in listed if each.streams and each.is_placed]
-        while followers:
-            by_cursor: dict[EventId, list[Follower]] = {}
-            for each in followers:
-                by_cursor.setdefault(each.cursor, []).append(each)
-            followers = []
-            for cursor, those in by_cursor.items():
-                logged, to_the_end = self._logs.after(run_id, cursor)
-                events = [Event(each.name, each.data, each.id) for each in logged]
-                followers += [
-                    each for each in those if each.catch_up(events, to_the_end=to_the_end)
-                ]
+        with self._read[hash(run_id) % len(self._read)]:
+            listed = self._followers.get(run_id, ())
+            followers = [each for each in listed if each.streams and each.is_placed]
+            while followers:
+                by_cursor: dict[EventId, list[Follower]] = {}
+                for each in followers:
+                    by_cursor.setdefault(each.cursor, []).append(each)
+                followers = []
+                for cursor, those in by_cursor.items():
+                    logged, to_the_end = self._logs.after(run_id, cursor)
+                    events = [Event(each.name, each.data, each.id) for each in logged]
+                    followers += [
+                        each
+                        for each in those
+                        if each.catch_up(run_id, events, to_the_end=to_the_end)
+                    ]
 
 
 def _place_of(after: int, last: Sequence[EventId]) -> EventId:
