@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command
@@ -17,6 +20,38 @@ from tests.e2e.chats import said
 from tests.servers import PATIENCE, Server, eventually
 
 QUESTION = {"question": "May I go?"}
+
+
+class Held:
+    """Runs that do not end before a projection of their thread's stream is subscribed to.
+
+    For the end of a run that ended before, the SDK waits without end: it was told of it already.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._gates: list[Gate] = []
+
+    def gate(self) -> Gate:
+        """One that opens with the next subscription."""
+        self._gates.append(Gate(self._folder))
+        return self._gates[-1]
+
+    def open(self) -> None:
+        for each in self._gates:
+            each.open()
+
+    def note(self, response: httpx.Response) -> None:
+        """A client was answered."""
+        asked = response.request
+        if not asked.url.path.endswith("/stream/events"):
+            return
+        # All streams of threads follow these, from their beginning.
+        if {*json.loads(asked.content)["channels"]} != {"lifecycle", "input"}:
+            self.open()
+
+    async def anote(self, response: httpx.Response) -> None:
+        self.note(response)
 
 
 class Async:
@@ -86,12 +121,20 @@ class Sync(Async):
 Open = Callable[..., Any]
 
 
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    held = Held(tmp_path)
+    yield held
+    held.open()
+
+
 @pytest.fixture(params=["sync", "async"])
-def opened(request: pytest.FixtureRequest, zoo: Server) -> Iterator[Open]:
+def opened(request: pytest.FixtureRequest, zoo: Server, held: Held) -> Iterator[Open]:
     """Opens streams of threads; they are closed with the test."""
     if request.param == "sync":
         streams: list[Any] = []
         with get_sync_client(url=zoo.url) as client:
+            client.http.client.event_hooks["response"].append(held.note)
 
             def open_sync(assistant_id: str, thread_id: str | None = None) -> Any:
                 streams.append(client.threads.stream(thread_id, assistant_id=assistant_id))
@@ -107,6 +150,7 @@ def opened(request: pytest.FixtureRequest, zoo: Server) -> Iterator[Open]:
             return runner.run(asyncio.wait_for(work, PATIENCE))
 
         aclient = get_client(url=zoo.url)
+        aclient.http.client.event_hooks["response"].append(held.anote)
         async_streams: list[Any] = []
 
         def open_async(assistant_id: str, thread_id: str | None = None) -> Any:
@@ -131,20 +175,20 @@ def contents(values: Any) -> list[str]:
 
 
 class TestThreadStream:
-    def test_has_messages_values_and_the_output(self, opened: Open) -> None:
+    def test_has_messages_values_and_the_output(self, opened: Open, held: Held) -> None:
         thread = opened("chat")
-        thread.start(input=said("one two"))
+        thread.start(input=said("one two", held.gate()))
         (message,) = thread.all("messages")
         assert str(thread.read(message.text)) == "one two"
         assert message.node == "answer"
         assert contents(thread.output) == ["one two", "one two"]
 
-    def test_goes_on_with_a_thread_from_run_to_run(self, opened: Open) -> None:
+    def test_goes_on_with_a_thread_from_run_to_run(self, opened: Open, held: Held) -> None:
         thread_id = str(uuid4())
         said_so_far: list[str] = []
         for text in ("one", "two", "three"):
             thread = opened("chat", thread_id)
-            thread.start(input=said(text))
+            thread.start(input=said(text, held.gate()))
             (message,) = thread.all("messages")
             assert str(thread.read(message.text)) == text
             said_so_far += [text, text]
@@ -153,8 +197,7 @@ class TestThreadStream:
     def test_answers_an_interrupt(self, opened: Open) -> None:
         thread = opened("chat_inside")
         thread.start(input=said("May I go?"))
-        thread.all("values")
-        (asked,) = thread.interrupts
+        (asked,) = eventually(lambda: thread.interrupts)
         assert asked["value"] == QUESTION
         assert thread.respond("You may") == {}
         assert contents(thread.output)[:2] == ["May I go?", "You may"]
@@ -163,27 +206,27 @@ class TestThreadStream:
         thread_id = str(uuid4())
         first = opened("chat", thread_id)
         first.start(input=said("May I go?"))
-        first.all("values")
+        eventually(lambda: first.interrupts)
         second = opened("chat", thread_id)
         eventually(lambda: second.interrupts)
         assert [each["value"] for each in second.interrupts] == [QUESTION]
         second.respond("You may")
         assert contents(second.output)[:2] == ["May I go?", "You may"]
 
-    def test_has_subgraphs_and_what_tools_do(self, opened: Open) -> None:
+    def test_has_subgraphs_and_what_tools_do(self, opened: Open, held: Held) -> None:
         thread = opened("chat_inside")
-        thread.start(input=said("Count: one two"))
+        thread.start(input=said("Count: one two", held.gate()))
         (child,) = thread.all("subgraphs")
         assert (child.graph_name, child.status) == ("chat", "completed")
         thread = opened("chat")
-        thread.start(input=said("Count: one two"))
+        thread.start(input=said("Count: one two", held.gate()))
         (called,) = thread.all("tool_calls")
         assert (called.name, called.input) == ("count", {"text": "one two"})
         assert thread.read(called.output)["content"] == "2"
 
-    def test_has_what_a_graphs_own_transformers_tell(self, opened: Open) -> None:
+    def test_has_what_a_graphs_own_transformers_tell(self, opened: Open, held: Held) -> None:
         thread = opened("writes_counted")
-        thread.start(input={"n": 2})
+        thread.start(input={"n": 2, "gate": str(held.gate().path)})
         assert [each["payload"] for each in thread.all("extensions:counts")] == [1, 2]
 
     def test_raises_what_a_run_failed_with(self, opened: Open) -> None:
@@ -199,9 +242,12 @@ class TestThreadStream:
 
 
 class TestRemoteGraph:
-    def test_streams_events(self, zoo: Server) -> None:
-        graph = RemoteGraph("chat", url=zoo.url)
-        with graph.stream_events(said("one two"), version="v3") as run:
+    def test_streams_events(self, zoo: Server, held: Held) -> None:
+        client = get_sync_client(url=zoo.url)
+        client.http.client.event_hooks["response"].append(held.note)
+        graph = RemoteGraph("chat", sync_client=client)
+        given = said("one two", held.gate())
+        with client, graph.stream_events(given, version="v3") as run:
             came = list(run.interleave("updates", "values"))
             assert contents(run.output) == ["one two", "one two"]
         assert [list(each) for name, each in came if name == "updates"] == [["ask"], ["answer"]]
@@ -211,8 +257,7 @@ class TestRemoteGraph:
         graph = RemoteGraph("chat", url=zoo.url)
         config: Any = {"configurable": {"thread_id": str(uuid4())}}
         with graph.stream_events(said("May I go?"), config, version="v3") as run:
-            list(run.values)
-            assert run.interrupted
+            eventually(lambda: run.interrupted)
             assert [each["value"] for each in run.interrupts] == [QUESTION]
         with graph.stream_events(Command(resume="You may"), config, version="v3") as run:
             assert contents(run.output)[:2] == ["May I go?", "You may"]

@@ -68,12 +68,15 @@ class Letters(TypedDict, total=False):
 
     n: int
     size: int
+    gate: str
 
 
 def _write(state: Letters) -> Letters:
     write = get_stream_writer()
     for number in range(state["n"]):
         write({"number": number, "text": "x" * state.get("size", 0)})
+    while (gate := state.get("gate")) and not Path(gate).exists():
+        time.sleep(0.01)
     return {}
 
 
