@@ -20,6 +20,7 @@ import pytest
 
 from tests import warm
 from tests.e2e.calls import FOREVER, UNLIMITED, Gate, begun, document, joined, lapse, lines
+from tests.e2e.wire import Wire, run
 from tests.servers import PATIENCE, PROJECTS, ROOT, RedisServer, Server, ServerFactory, eventually
 
 ZOO = PROJECTS / "zoo" / "langgraph.json"
@@ -397,6 +398,38 @@ def test_a_killed_worker_resets_its_clients_and_its_run_is_done_by_another(serve
     eventually(lambda: server.log.read_text().count("worker serves") == 4)
     assert server.http.get(f"{location}/join").json()["done"] is True
     assert server.http.get(location).json()["status"] == "success"
+
+
+def test_what_a_node_starts_with_multiprocessing_takes_nothing_from_the_worker(serve, valkey):
+    server = serve(REDIS_URL=valkey.url, LANGGRAPH_CONFIG=ZOO, WEB_CONCURRENCY=1)
+    [worker] = server.workers()
+    left = []
+    with Wire(server) as wire:
+        for graph in ("processes", "processes_async"):
+            value = json.loads(wire.send(run(graph, input={})).answer().body)["value"]
+            assert value["exitcode"] == -signal.SIGTERM
+            left.append(psutil.Process(value["pid"]))
+        assert server.workers() == [worker]
+        os.kill(worker, signal.SIGKILL)
+        assert wire.closed()
+    assert all(child.is_running() for child in left)
+    eventually(lambda: server.log.read_text().count("worker serves") == 2)
+    # A worker that is not killed ends them.
+    ended = psutil.Process(wait_for(server, "processes", input={})["value"]["pid"])
+    assert server.stop() == 0
+    ended.wait(PATIENCE)
+    # Nor is the port taken by those that are left.
+    server.launch()
+    eventually(lambda: server.log.read_text().count("worker serves") == 3)
+    for child in left:
+        child.kill()
+
+
+@pytest.mark.parametrize("graph", ["comes_back", "comes_back_async"])
+def test_a_process_that_comes_back_from_a_node_is_ended_and_answers_nobody(zoo, graph):
+    pid = wait_for(zoo, graph, input={})["value"]["pid"]
+    eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: zoo.logged("a process that a node forked came back"))
 
 
 def test_a_run_that_kills_its_process_is_given_up_after_some_attempts(serve, valkey, tmp_path):

@@ -27,6 +27,7 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.stream import ProtocolEvent
 from langgraph.types import Durability
 
+from runwait import forks
 from runwait.graphs.context import coerce_context
 from runwait.graphs.graph import Graph, needs_checkpointer
 from runwait.graphs.langgraph import (
@@ -139,6 +140,7 @@ class Execution:
 
     def note(self, chunk: Any) -> None:
         """Note a streamed chunk, and pass it on."""
+        forks.end_if_child()
         namespace, mode, payload = chunk if self.job.subgraphs else ((), *chunk)
         self.observe(namespace, mode, payload)
         self.job.emit(namespace, mode, payload)
@@ -176,7 +178,7 @@ class Executor:
 
     def start(self) -> None:
         """Start the event loop."""
-        loop = self._loop = asyncio.new_event_loop()
+        loop = self._loop = asyncio.SelectorEventLoop(forks.Selector())
         # Synchronous nodes of asynchronous graphs run in the loop's default executor,
         # which by itself has a handful of threads.
         loop.set_default_executor(self._pool)
@@ -239,6 +241,7 @@ class Executor:
         self._helpers.submit(_logged, work)
 
     def _end(self, execution: Execution, error: BaseException | None) -> None:
+        forks.end_if_child()
         try:
             execution.ended(execution, error)
         except Exception:

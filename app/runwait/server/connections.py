@@ -253,6 +253,11 @@ class Connections:
         for each in self._all:
             each.discard(connection)
 
+    def close_copies(self) -> None:
+        """In a child of this process: close its copies of the sockets, which clients keep."""
+        for connection in self.open:
+            connection.close_copy()
+
     def _set_timer(self) -> None:
         due = [first[1] + each.seconds for each in self._all if (first := each.first()) is not None]
         if not due:
@@ -755,6 +760,10 @@ class Connection:
         if self._out:
             self._out = _NOTHING
             self._all.loop.remove_writer(self._socket)
+        self._socket.close()
+
+    def close_copy(self) -> None:
+        """Close this process's socket, which another process has too."""
         self._socket.close()
 
     def reset(self) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 from logging.config import dictConfig
 
-from runwait import Runwait, aliases, logs, tracing
+from runwait import Runwait, aliases, forks, logs, tracing
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import report
 from runwait.metrics import files
@@ -22,6 +22,9 @@ from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
 
 log = logging.getLogger("runwait.runs")
+
+# What this process ends at, in its own time.
+HEARD = (signal.SIGTERM, signal.SIGINT)
 
 
 def work() -> None:
@@ -55,8 +58,9 @@ def work() -> None:
     ) as error:
         sys.exit(f"runwait: {error}")
     told = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in HEARD:
         signal.signal(each, lambda *_: told.set())
+    forks.leave_to_parent(HEARD)
     served = ", ".join(service.graphs)
     log.info("worker works", extra={"pid": os.getpid(), "graphs": served, "of": str(config.path)})
     # With a timeout, since a wait without one is not interrupted by signals everywhere.
@@ -66,6 +70,7 @@ def work() -> None:
     traces.stop()
     files.leave(name)
     embedded.stop()
+    forks.end_children()
     logging.shutdown()
     # Not sys.exit: it would wait for every thread, and a graph may hang on one.
     os._exit(0)

@@ -24,7 +24,7 @@ from typing import Any, NoReturn, cast
 from flask import Flask
 from gunicorn.workers.base import Worker as BaseWorker
 
-from runwait import Runwait
+from runwait import Runwait, forks
 from runwait.api.own_routes import OWN_AT_ONCE
 from runwait.metrics import files
 from runwait.pool import LendingPool
@@ -50,6 +50,8 @@ LAST_WORDS_SECONDS = 1.0
 NOTIFY_SECONDS = 1.0
 # gunicorn's own exit code for a worker that cannot start: it stops the master too.
 BOOT_ERROR = 3
+# What the worker does something of its own at.
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGABRT)
 # A worker that cannot take the place of another is tried again after so long.
 RETRY_SECONDS = 5.0
 
@@ -185,6 +187,7 @@ class Worker(BaseWorker):
             self._loop.add_reader(listener, self.connections.accept, listener)
         if self._early:
             (self.stop if self._early == {signal.SIGTERM} else self.stop_at_once)()
+        forks.leave_to_parent(HEARD, self._close_copies)
         self._live()
         if saying_where.take():
             graphs = ", ".join(self.runwait.service.graphs)
@@ -230,6 +233,12 @@ class Worker(BaseWorker):
             self._loop.remove_reader(listener.fileno())
             listener.close()
 
+    def _close_copies(self) -> None:
+        """In a child: the copies of sockets that clients are, or will be, connected to."""
+        for listener in self.sockets:
+            listener.close()
+        self.connections.close_copies()
+
     def _see_to_the_end(self, seconds: float) -> None:
         """On a thread: the loop goes on sending answers meanwhile."""
         try:
@@ -241,6 +250,7 @@ class Worker(BaseWorker):
             log.exception("fault while stopping")
         finally:
             self.runwait.traces.stop()
+            forks.end_children()
             logging.shutdown()
             # Not sys.exit: it would wait for every thread, and a graph may hang on one.
             os._exit(0)
