@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -142,6 +143,19 @@ def test_the_page_has_the_help_of_every_command() -> None:
     written = (ROOT / "docs" / "cli.md").read_text()
 
     assert written == page(), "make it anew: .venv/bin/python -m tests.cli.page >docs/cli.md"
+
+
+@pytest.mark.parametrize(("number", "read"), [("two", []), ("", [None]), ("3", ["3"])])
+def test_the_number_of_workers_is_judged_before_gunicorn_reads_it(
+    monkeypatch: pytest.MonkeyPatch, number: str, read: list[str | None]
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", number)
+    found: list[str | None] = []
+    monkeypatch.setattr(os, "execv", lambda *_: found.append(os.environ.get("WEB_CONCURRENCY")))
+    printed = CliRunner().invoke(cli.main, ["serve"])
+    assert found == read
+    wrong = "runwait: WEB_CONCURRENCY: Not a valid integer.\n"
+    assert printed.stderr == ("" if read else wrong)
 
 
 class TestOpenapi:

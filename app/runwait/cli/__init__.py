@@ -82,6 +82,14 @@ def serve(config: Path | None, port: int | None) -> None:
     goes on where it is served next.
     """
     _use(config)
+    # gunicorn reads this one itself, as it is imported.
+    if not os.environ.get("WEB_CONCURRENCY", "1").isdecimal():
+        from runwait.settings import Settings, SettingsError
+
+        try:
+            Settings.from_env()
+        except SettingsError as error:
+            raise OneLine(str(error)) from None
     if port is not None:
         if "PORT" not in os.environ:
             os.environ.setdefault("HOST", "127.0.0.1")  # as without a port
