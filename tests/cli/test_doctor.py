@@ -71,8 +71,9 @@ def test_settings_graphs_and_keys_without_effect_are_named(
     graphs = {"good": "./good.py:graph", "bad": "./bad.py:graph"}
     (tmp_path / "langgraph.json").write_text(json.dumps({"graphs": graphs, "ui": {"a": "b"}}))
 
-    found = diagnose(REDIS_URL=shared_valkey.url)
+    found = diagnose(REDIS_URL=shared_valkey.url, API_KEY="x")
 
+    assert found["settings"][1] == ("note", "API_KEY is set and is no setting: is API_KEYS meant?")
     (note,) = found["config"]
     assert note[0] == "note"
     assert "of no effect" in note[1]

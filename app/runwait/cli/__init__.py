@@ -122,7 +122,7 @@ def check(config: Path | None) -> None:
     from runwait.api.own_routes import own_app
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
-    from runwait.options import options_of
+    from runwait.options import options_of, variables
     from runwait.settings import Settings, SettingsError
 
     _use(config)
@@ -130,10 +130,11 @@ def check(config: Path | None) -> None:
         settings = Settings.from_env()
         file = read(settings.langgraph_config)
         settings.enter_project()
+        said = [*variables.notes(file), *filter(None, [file.warning])]
     except (SettingsError, GraphLoadError) as error:
         raise OneLine(str(error)) from None
-    if file.warning:
-        click.echo(f"note   {file.warning}", err=True)
+    for note in said:
+        click.echo(f"note   {note}", err=True)
     faults = 0
     for graph_id, found in load_each(file):
         if isinstance(found, GraphLoadError):

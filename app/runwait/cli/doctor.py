@@ -100,13 +100,17 @@ def _findings() -> Iterator[Finding]:
 def _graphs(settings: Settings) -> Generator[Finding, None, LanggraphConfig | None]:
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each
+    from runwait.options import variables
 
     try:
         file = read(settings.langgraph_config)
         settings.enter_project()
+        said = [*variables.notes(file)]
     except GraphLoadError as error:
         yield Finding("mend", "config", str(error))
         return None
+    for note in said:
+        yield Finding("note", "settings", note)
     if file.warning:
         yield Finding("note", "config", file.warning)
     else:

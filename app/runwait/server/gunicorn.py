@@ -32,12 +32,12 @@ from typing import Any
 import gunicorn.glogging
 from gunicorn.errors import HaltServer
 
-from runwait import aliases, logs, tracing
+from runwait import logs, tracing
 from runwait.api.own_routes import own_app
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import load, report
 from runwait.metrics import files
-from runwait.options import options_of
+from runwait.options import options_of, variables
 from runwait.options.auth import notes
 from runwait.options.checkpointer import completed
 from runwait.options.http import http_options
@@ -115,9 +115,9 @@ def on_starting(server: Any) -> None:
     server.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
     _make_sure_of_addresses(server)
     try:
-        for note in aliases.notes(os.environ):
-            logging.getLogger("runwait.settings").warning(note)
         config = read(_settings.langgraph_config)
+        for note in variables.notes(config):
+            logging.getLogger("runwait.settings").warning(note)
         if config.warning:
             logging.getLogger("runwait.graphs").warning(config.warning)
         for note in notes(_settings, config):

@@ -13,10 +13,11 @@ import sys
 import threading
 from logging.config import dictConfig
 
-from runwait import Runwait, aliases, forks, logs, tracing
+from runwait import Runwait, forks, logs, tracing
 from runwait.graphs.config import GraphLoadError, read
 from runwait.graphs.loader import report
 from runwait.metrics import files
+from runwait.options import variables
 from runwait.server import embedded
 from runwait.settings import Settings, SettingsError
 from runwait.storage.connection import StorageUnsuitable
@@ -34,10 +35,10 @@ def work() -> None:
         dictConfig(logs.config_for(settings))
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
-        for note in aliases.notes(os.environ):
-            log.warning(note)
         settings.enter_project()
         config = read(settings.langgraph_config)
+        for note in variables.notes(config):
+            log.warning(note)
         if config.warning:
             log.warning(config.warning)
         # Where a folder is given, which the web processes have too.
