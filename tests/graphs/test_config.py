@@ -292,13 +292,19 @@ def test_what_is_of_no_effect_yet_is_named_in_one_warning(write):
         "priority": {"path": "./priority.py:of"},
         "webhooks": {"url": {}, "haeders": {}},
         "ui": {"agent": "./ui.tsx"},
-        "python_version": "3.11",
+        "checkpoint": {},
+        "Dependency": ["."],
     }
-    path = write({"graphs": {"a": TARGET}, **document})
+    path = write({"graphs": {"a": TARGET, "b": {"path": TARGET, "descripton": "x"}}, **document})
 
     names = (
         "ui, http.logging_headers, checkpointer.path, priority.path, http.cros, "
-        "http.cors.allow_origin, checkpointer.ttl.default_tll, webhooks.haeders"
+        "http.cors.allow_origin, checkpointer.ttl.default_tll, webhooks.haeders, "
+        "graphs.b.descripton, checkpoint, Dependency"
     )
     assert read(path).warning == f"{path}: of no effect yet: {names}"
-    assert read(write({"graphs": {"a": TARGET}})).warning is None
+    of_images = [
+        *("python_version", "node_version", "base_image", "image_distro", "dockerfile_lines"),
+        *("pip_installer", "pip_config_file", "keep_pkg_tools", "source", "api_version", "$schema"),
+    ]
+    assert read(write({"graphs": {"a": TARGET}, **dict.fromkeys(of_images, "x")})).warning is None

@@ -58,6 +58,18 @@ KNOWN = {
     ),
 }
 
+# Keys at the top that mean something. There may be keys of other tools too, so that only what is
+# almost one of these is most likely misspelt.
+_TOP = (
+    "graphs",
+    "dependencies",
+    "env",
+    "ui",
+    "priority",
+    *(key for key in KNOWN if "." not in key),
+)
+_OF_A_GRAPH = ("path", "description", "execution")
+
 # Of these, the keys that keep somebody out, or something in: misspelt, they would keep out nobody.
 _KEEPS_OUT = {
     "": ("auth", "encryption"),
@@ -197,6 +209,11 @@ def _unsupported(document: dict[str, Any]) -> list[str]:
         found += [f"{key}.{name}" for name in names if _object(document.get(key)).get(name)]
     for key, names in KNOWN.items():
         found += [f"{key}.{name}" for name in _inner(document, key) if name not in names]
+    for graph_id, graph in _object(document.get("graphs")).items():
+        found += [f"graphs.{graph_id}.{name}" for name in _object(graph) if name not in _OF_A_GRAPH]
+    for name in document:
+        if name not in _TOP and get_close_matches(name.lower(), _TOP, 1, 0.8):
+            found.append(name)
     return found
 
 
