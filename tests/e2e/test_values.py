@@ -73,7 +73,7 @@ def test_a_class_of_a_module_that_is_loaded_later_is_kept_if_a_setting_names_it(
     error = keep(server, "lately")[1]["__error__"]
     assert error["message"] == (
         "channel 'value': a value of type late.Late cannot be stored: "
-        "its module was not loaded by the end of the start"
+        "its module was not loaded by the end of the start; STATE_MODULES can name it"
     )
     project = PROJECTS / "kept" / "langgraph.json"
     loads_it = shared(LANGGRAPH_CONFIG=project, STATE_MODULES="late")

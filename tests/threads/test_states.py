@@ -1208,7 +1208,7 @@ class TestAValueThatCannotBeRevived:
         problem = {
             "channel": "text",
             "reason": "channel 'text': a stored deployed_before.Fact cannot be revived: "
-            "its module was not loaded by the end of the start",
+            "its module was not loaded by the end of the start; STATE_MODULES can name it",
         }
         state = redis_world.get(thread, "fact")
         assert (state["values"], state["next"]) == ({"more": 1}, [])

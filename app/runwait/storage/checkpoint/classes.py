@@ -30,7 +30,7 @@ from langgraph.store.base import Item
 # The kinds of classes: each has one way to be written, and one to be revived.
 MODEL, DATA, ENUM, NAMED, BASED, ERROR = range(110, 116)
 
-NOT_LOADED = "its module was not loaded by the end of the start"
+NOT_LOADED = "its module was not loaded by the end of the start; STATE_MODULES can name it"
 
 # What subclasses are written as, with the attributes of their own.
 BASES = (

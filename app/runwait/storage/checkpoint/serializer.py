@@ -70,7 +70,7 @@ _PACK = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
-_NO_WAY = "there is no way to write it"
+_NO_WAY = "there is no way to write it; in its place keep plain data, a dataclass or a model"
 # How deep objects may lie in objects: reading must come back up from there, wherever it begins.
 _DEPTH = 200
 # How deep containers may lie in containers: ormsgpack goes no deeper.
