@@ -361,7 +361,12 @@ class TestError:
             (
                 "import not_there",
                 "ModuleNotFoundError: No module named 'not_there'; install the package that has it"
-                " into the service's environment",
+                " into the service's environment, or name its folder in dependencies, such as",
+            ),
+            (
+                "from .tools import price",
+                "ImportError: attempted relative import with no known parent package; for relative"
+                " imports put an __init__.py into /",
             ),
             ("from json import nothing", "ImportError: cannot import name 'nothing' from 'json'"),
             ("x = 1", "AttributeError: module 'agent' has no attribute 'graph'"),

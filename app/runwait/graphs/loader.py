@@ -176,7 +176,12 @@ def _object(
     except BaseException as exc:  # a module may raise anything, SystemExit included
         reason = f"{type(exc).__name__}: {exc}"
         if isinstance(exc, ModuleNotFoundError):
-            reason += "; install the package that has it into the service's environment"
+            reason += (
+                "; install the package that has it into the service's environment, or name its "
+                "folder in dependencies, such as ./lib"
+            )
+        elif isinstance(exc, ImportError) and "no known parent package" in str(exc):
+            reason += f"; for relative imports put an __init__.py into {where[0].parent}"
         raise GraphLoadError(*where, reason) from exc
     finally:
         os.chdir(working_directory)
