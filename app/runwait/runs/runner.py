@@ -522,7 +522,8 @@ class Runner:
                 (run.run_id, run.token) for run in given if run.token is not None
             )
         except StorageUnavailable as error:
-            log.warning("%d runs were not handed back: %s", len(given), error)
+            if given:
+                log.warning("%d runs were not handed back: %s", len(given), error)
         for run in given:
             # Not an end: the client joins, and is answered by the run's next process. One whose run
             # Redis did not take is told there that it is not to be found.
