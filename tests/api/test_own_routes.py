@@ -20,8 +20,10 @@ from runwait.api.own_routes import AHEAD_BYTES, Relay, own_app
 from runwait.graphs.config import GraphLoadError, read
 from runwait.options.http import HttpOptions
 from runwait.settings import Settings
+from tests.servers import PATIENCE
 
 MODULE = """
+import asyncio
 from flask import Blueprint, Flask, Response
 
 flask = Flask("own")
@@ -54,6 +56,30 @@ async def asgi(scope, receive, send):
 class Asgi:
     async def __call__(self, scope, receive, send):
         await asgi(scope, receive, send)
+
+async def lives(scope, receive, send):
+    if scope["type"] == "lifespan":
+        lives.seen = [await receive()]
+        scope["state"]["db"] = [asyncio.get_running_loop()]
+        await send({"type": "lifespan.startup.complete"})
+        lives.seen.append(await receive())
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    same = scope["state"]["db"] == [asyncio.get_running_loop()]
+    scope["state"]["db"] = "a request's own"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(same).encode()})
+
+async def fails(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "Traceback"})
+    raise OSError("no database")
+
+async def leaves(scope, receive, send):
+    raise SystemExit("no key")
+
+async def says_no(scope, receive, send):
+    await send({"type": "lifespan.startup.failed", "message": "not today"})
 
 asgi_object = Asgi()
 asgi_object.openapi = lambda: {
@@ -119,6 +145,31 @@ def test_any_wsgi_app_does(found):
 def test_an_asgi_app_does(found, name):
     answer = client_of(found(name)).post("/a", data=b"!")
     assert (answer.status_code, answer.data, answer.headers["x-a"]) == (201, b"/a!", "b")
+
+
+def test_the_lifespan_of_an_asgi_app_is_around_its_requests_and_on_their_loop(found):
+    own = found("lives")
+    client = client_of(own)
+    own_routes.start(client.application)
+    app: Any = sys.modules["own_module"].__dict__["lives"]
+    assert app.seen == [{"type": "lifespan.startup"}]
+    for _ in range(2):
+        assert client.get("/a").data == b"True"
+    own_routes.stop(client.application, PATIENCE)
+    assert app.seen == [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("fails", "OSError: no database"),
+        ("says_no", "RuntimeError: not today"),
+        ("leaves", "SystemExit: no key"),
+    ],
+)
+def test_a_lifespan_that_cannot_begin_stops_the_start(found, name, reason):
+    with pytest.raises(GraphLoadError, match=f"json: http.app: its lifespan raised {reason}"):
+        own_routes.start(client_of(found(name)).application)
 
 
 def test_an_asgi_app_without_its_package_stops_the_start(found, monkeypatch):
@@ -333,7 +384,7 @@ class TestDescription:
     def described(self, found):
         def of(name: str) -> dict[str, Any]:
             app = runwait.create_app(Settings())
-            app.extensions["openapi.own"] = found(name)
+            app.extensions["own_app"] = found(name)
             document = describe(app)
             assert [str(each) for each in OpenAPIV31SpecValidator(document).iter_errors()] == []
             return document

@@ -246,6 +246,48 @@ class TestStart:
             assert line.startswith(f"runwait: 127.0.0.1:{port}: Address already in use; ")
 
 
+LIVES = """
+import pathlib
+
+log = pathlib.Path(__file__).with_name("log")
+
+async def app(scope, receive, send):
+    if scope["type"] != "lifespan":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": log.read_bytes()})
+        return
+    if log.exists():
+        await send({"type": "lifespan.startup.failed"})
+        raise OSError("it was here before")
+    for said in ("startup", "shutdown"):
+        await receive()
+        with log.open("a") as file:
+            file.write(said + " ")
+        await send({"type": f"lifespan.{said}.complete"})
+"""
+
+
+class TestLifespan:
+    def test_of_an_asgi_app_is_the_workers(
+        self, serve: ServerFactory, valkey: RedisServer, tmp_path: Path
+    ) -> None:
+        (tmp_path / "lives.py").write_text(LIVES)
+        config = Path(project(tmp_path, FLOW))
+        config.write_text(
+            json.dumps({**json.loads(config.read_text()), "http": {"app": "./lives.py:app"}})
+        )
+        settings = {"REDIS_URL": valkey.url, "LANGGRAPH_CONFIG": config, "WEB_CONCURRENCY": 1}
+        server = serve(**settings)
+        assert server.http.get("/own").text == "startup "
+        assert server.stop() == 0
+        assert (tmp_path / "log").read_text() == "startup shutdown "
+        lines = stopped(serve(started=False, **settings))
+        reason = "its lifespan raised OSError: it was here before"
+        assert [each for each in lines if each.startswith("runwait: ")] == [
+            f"runwait: {config}: http.app: {reason}"
+        ]
+
+
 class TestGraphsThatDoNotLoad:
     @pytest.mark.parametrize(
         ("text", "reason"),

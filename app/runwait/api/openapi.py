@@ -195,7 +195,7 @@ def describe(app: Flask) -> dict[str, Any]:
         schemes = known.get("securitySchemes") or {}
         made["components"]["securitySchemes"] = schemes
         made["security"] = known.get("security") or [{name: []} for name in schemes]
-    if (own := app.extensions.get("openapi.own")) is not None:
+    if (own := app.extensions.get("own_app")) is not None:
         _add_own(made, own)
     return made
 

@@ -9,7 +9,6 @@ own request, and its slow answers keep none of the threads that answer for the A
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import logging
 import re
@@ -23,6 +22,7 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, NotFound
 
 from runwait.api import current, errors
+from runwait.api.own_asgi import CANCEL, FAULT, OfAsgi
 from runwait.api.request import whole_body
 from runwait.api.stream import Stream
 from runwait.graphs.config import GraphLoadError, LanggraphConfig
@@ -40,8 +40,6 @@ OWN_AT_ONCE = 100
 WHOLE_BYTES = 1 << 20
 # What may wait to be sent of any other.
 AHEAD_BYTES = 1 << 20
-_CANCEL = "runwait.cancel"
-_FAULT = "runwait.fault"
 
 
 def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
@@ -67,10 +65,26 @@ def own_app(config: LanggraphConfig, options: HttpOptions) -> App | None:
         except ImportError:
             problem = "is an ASGI app, which takes one more package: pip install 'runwait[asgi]'"
             raise GraphLoadError(config.path, "http.app", problem) from None
-        return _of_asgi(found)
+        return OfAsgi(found, config.path)
     if not callable(found):
         raise GraphLoadError(config.path, "http.app", f"{options.app} is no WSGI or ASGI app")
     return cast(App, found)
+
+
+def start(app: Flask) -> None:
+    """Have the user's own app begin its lifespan, if it is an ASGI app: in the process that serves.
+
+    Raises:
+        GraphLoadError: it says that it cannot start.
+    """
+    if isinstance(own := app.extensions.get("own_app"), OfAsgi):
+        own.start()
+
+
+def stop(app: Flask, seconds: float) -> None:
+    """Have that end, in so many seconds."""
+    if isinstance(own := app.extensions.get("own_app"), OfAsgi):
+        own.stop(seconds)
 
 
 def is_asked() -> bool:
@@ -83,7 +97,7 @@ def is_asked() -> bool:
 def register(app: Flask, own: App) -> None:
     """Have the app ask the user's own for paths that it lacks."""
     room = threading.BoundedSemaphore(OWN_AT_ONCE)
-    app.extensions["openapi.own"] = own
+    app.extensions["own_app"] = own
 
     def ask(error: NotFound) -> Response:
         if request.routing_exception is not error:
@@ -178,7 +192,7 @@ class _Answer:
     @property
     def is_of_asgi(self) -> bool:
         """Whether an ASGI app makes it, which may go on in the background once it is made."""
-        return _CANCEL in self._environ
+        return CANCEL in self._environ
 
     def check_length(self, sent: int) -> None:
         """Raise ValueError if it is not as long as it says.
@@ -195,7 +209,7 @@ class _Answer:
             yield piece
             while self._written:  # by the callable of old, while it made a piece
                 yield self._written.popleft()
-        if (error := self._environ.get(_FAULT)) is not None:
+        if (error := self._environ.get(FAULT)) is not None:
             raise error
 
     def close(self, *, early: bool = False) -> None:
@@ -205,7 +219,7 @@ class _Answer:
                 return
             self._ended = True
         try:
-            if early and (cancel := self._environ.get(_CANCEL)):
+            if early and (cancel := self._environ.get(CANCEL)):
                 cancel()
             if hasattr(self._body, "close"):
                 self._body.close()
@@ -309,68 +323,6 @@ def _answer_errors(own: Flask) -> None:
         own.register_error_handler(HTTPException, errors.of_http)
     if Exception not in handlers[None] and not handlers[500]:
         own.register_error_handler(Exception, errors.fault)
-
-
-def _of_asgi(app: Any) -> App:
-    """An ASGI app as a WSGI app. Its loop and its thread start with the first request."""
-
-    async def careful(scope: Any, receive: Any, send: Any) -> None:
-        import asyncio
-
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        # a2wsgi leaves an app for good whose client goes away.
-        scope["wsgi_environ"][_CANCEL] = lambda: task and loop.call_soon_threadsafe(task.cancel)
-        begun, held = False, list[Any]()
-
-        async def pass_on(message: Any) -> None:
-            # Frameworks answer what was raised with a page, and raise it again.
-            nonlocal begun
-            if held or message.get("status") == 500:
-                held.append(message)
-                return
-            begun = True
-            await send(message)
-
-        try:
-            await app(scope, receive, pass_on)
-            if not (begun or held):
-                raise RuntimeError("http.app ended without an answer")
-        except Exception as error:
-            if begun:
-                # a2wsgi may take what is there for all of it.
-                scope["wsgi_environ"][_FAULT] = error
-                raise
-            log.error("fault in http.app", exc_info=error)
-            body = errors.FAULT_BODY
-            headers = [(b"content-type", b"application/json")]
-            length = (b"content-length", str(len(body)).encode())
-            held[:] = [
-                {"type": "http.response.start", "status": 500, "headers": [*headers, length]},
-                {"type": "http.response.body", "body": body},
-            ]
-        for message in held:
-            await send(message)
-
-    @functools.cache
-    def made() -> App:
-        from a2wsgi import ASGIMiddleware
-
-        wrapped: App = ASGIMiddleware(careful)  # type: ignore[assignment]
-        return wrapped
-
-    return _OfAsgi(made, getattr(app, "openapi", None))
-
-
-class _OfAsgi:
-    """An ASGI app as a WSGI app, which still says what it has, if it does so as FastAPI's do."""
-
-    def __init__(self, made: Callable[[], App], openapi: Callable[[], Any] | None) -> None:
-        self._made = made
-        self.openapi = openapi
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer a request."""
-        return self._made()(environ, start_response)
 
 
 def described(own: App) -> dict[str, Any]:

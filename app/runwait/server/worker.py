@@ -25,7 +25,9 @@ from flask import Flask
 from gunicorn.workers.base import Worker as BaseWorker
 
 from runwait import Runwait, forks
-from runwait.api.own_routes import OWN_AT_ONCE
+from runwait.api import own_routes
+from runwait.graphs.config import GraphLoadError
+from runwait.graphs.loader import report
 from runwait.metrics import files
 from runwait.pool import LendingPool
 from runwait.server.arrival import Limits
@@ -114,9 +116,14 @@ class Worker(BaseWorker):
         try:
             files.enter(str(self.place))
             super().load_wsgi()
+            # First, since graphs may use what it opens.
+            own_routes.start(cast(Flask, self.wsgi))
             self.runwait.start()
         except StorageUnsuitable as error:
             self._cannot_start(f"runwait: {error}")
+        except GraphLoadError as error:
+            whole = self.runwait.settings.log_level == "DEBUG"
+            self._cannot_start(f"runwait: {report(error, whole=whole)}")
         except SystemExit as error:
             self._cannot_start(str(error.code))
         except Exception:
@@ -136,7 +143,7 @@ class Worker(BaseWorker):
             connections=max(1, min(self.cfg.worker_connections, _descriptors())),
         )
         # Those that the user's own app may keep are none of the others'.
-        own = OWN_AT_ONCE if self.runwait.http.app else 0
+        own = own_routes.OWN_AT_ONCE if self.runwait.http.app else 0
         self._threads = LendingPool(REQUEST_THREADS + own, "request")
         self._threads.start()
         handler = Handler(self, self.wsgi)
@@ -246,6 +253,8 @@ class Worker(BaseWorker):
             deadline = time.monotonic() + (LAST_ANSWERS_SECONDS if seconds else LAST_WORDS_SECONDS)
             while self.connections.answering and time.monotonic() < deadline:
                 time.sleep(0.05)
+            left = max(LAST_WORDS_SECONDS, deadline - time.monotonic())
+            own_routes.stop(cast(Flask, self.wsgi), left)
         except Exception:
             log.exception("fault while stopping")
         finally:
