@@ -313,6 +313,17 @@ class TestErrors:
         lines = [line for line in zoo.log.read_text().splitlines() if run_id in line]
         assert any("Traceback" in line and "no luck" in line for line in lines)
 
+    def test_of_no_kind_are_warnings_which_are_lines_of_the_log(self, zoo: Server) -> None:
+        call = {"name": "look", "args": {"item": "lamp"}, "id": "call_1"}
+        asked = {"role": "assistant", "content": "", "tool_calls": [call]}
+        answer = post(zoo, "warns", input={"messages": [asked]}).json()
+        assert answer["messages"][-1]["content"] == "lamp call_1"
+        [line] = [each for each in zoo.log.read_text().split("\n") if "lamp is old" in each][:1]
+        logged = json.loads(line)
+        assert (logged["level"], logged["logger"]) == ("WARNING", "py.warnings")
+        assert "UserWarning: lamp is old\nand worn\n" in logged["message"]
+        assert not zoo.logged("Pydantic serializer warnings")
+
 
 EXPECTED: dict[str, Any] = {
     "datetime": "2024-02-29T12:00:00.123456+00:00",

@@ -39,6 +39,9 @@ CHECKPOINTER = "__pregel_checkpointer"
 
 # Of LangGraph's event protocol, once a process.
 warnings.filterwarnings("ignore", message="The v3 streaming protocol on Pregel")
+# Of a tool that asks for its ToolRuntime: that says its context is None, where it is empty here.
+_EMPTY_CONTEXT = r"(?s)Pydantic serializer warnings:.*\[field_name='context', input_value=\{\},"
+warnings.filterwarnings("ignore", message=_EMPTY_CONTEXT)
 
 # What a stream of updates has in place of a node where the graph stops to be resumed; also the
 # channel that holds such stops.

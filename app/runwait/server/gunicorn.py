@@ -78,6 +78,7 @@ except SettingsError as error:
     sys.exit(f"runwait: {error}")
 
 logconfig_dict = logs.config_for(_settings)
+logging.captureWarnings(True)
 logger_class = GunicornLogger
 
 bind = (

@@ -33,6 +33,7 @@ def work() -> None:
     try:
         settings = Settings.from_env()
         dictConfig(logs.config_for(settings))
+        logging.captureWarnings(True)
         if settings.embedded:
             embedded.start(settings.data_dir, logging.getLogger("runwait.storage").warning)
         settings.enter_project()
