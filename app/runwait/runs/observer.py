@@ -204,7 +204,8 @@ class LogLines(Observer):
         where = block.graph, block.node
         log.log(
             logging.DEBUG if where in self._blocking else logging.WARNING,
-            "node %r of graph %r keeps all asynchronous runs waiting, for more than a second:\n%s",
+            "node %r of graph %r keeps all asynchronous runs waiting, for more than a second; "
+            "what blocks belongs into asyncio.to_thread, or into a plain def:\n%s",
             block.node or "?",
             block.graph or "?",
             block.stack,
