@@ -19,7 +19,7 @@ from runwait.api.schemas import RunBody
 from runwait.auth.custom import CustomAccess
 from runwait.auth.request import URL, Headers, QueryParams, Request
 from runwait.runs.event_log import MOST_BYTES
-from runwait.runs.events import BACKLOG_BYTES
+from runwait.runs.events import BACKLOG_BYTES, SHARED_BACKLOG_BYTES
 from runwait.settings import Settings
 from runwait.storage.events import _QUIET_MS
 from runwait.storage.records import DELIVERED_SECONDS
@@ -231,7 +231,8 @@ def test_what_is_said_to_be_kept_of_streams_is(monkeypatch: pytest.MonkeyPatch) 
     for name, value in defaults.items():
         assert getattr(unset, name.lower()) == int(value)
     mib = 1024 * 1024
-    assert f"{BACKLOG_BYTES // mib} MiB at most |" in kept
+    shared = SHARED_BACKLOG_BYTES // mib
+    assert f"{BACKLOG_BYTES // mib} MiB, and {shared} MiB more that all clients share |" in kept
     assert f"{MOST_BYTES // mib} MiB at most in all" in kept
     assert f"{_QUIET_MS // 24 // 3600 // 1000} days after the last one" in kept
     assert f"{DELIVERED_SECONDS:g} seconds, once a client has had it" in kept

@@ -20,6 +20,7 @@ from runwait.runs.events import (
     Follower,
     Hub,
     NoRoom,
+    Room,
     RunNotFound,
     ThreadFollower,
 )
@@ -354,6 +355,23 @@ class TestStreaming:
         for _ in range(2):
             follower.give(large)
         assert given(follower) == [large, Cut.TOO_SLOW]
+
+    def test_keeps_more_for_a_client_where_others_leave_room_for_that(self):
+        large = Event("a", b"1" * (BACKLOG_BYTES // 2 + 1))
+        room = Room(2 * len(large.data))
+        first, second = (Follower("t", "r", streams=True) for _ in range(2))
+        first.room = second.room = room
+        for _ in range(3):
+            first.give(large)
+        for _ in range(2):
+            second.give(large)
+        assert given(second) == [large, Cut.TOO_SLOW]
+        # What was taken, and who has gone, leave room for others.
+        assert given(first) == [large] * 3
+        for _ in range(3):
+            first.give(large)
+        first.close()
+        assert room.take(2 * len(large.data))
 
     def test_gives_who_joins_nothing_that_is_logged_before_it_is_known_where_it_goes_on(self):
         one, two, three = (Event("a", b"1", (7, each)) for each in (1, 2, 3))

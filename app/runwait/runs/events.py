@@ -38,8 +38,10 @@ log = logging.getLogger("runwait.runs")
 
 # A run that ends within this time is recorded once, as ended: nobody has been told of it before.
 AT_ONCE_SECONDS = 0.02
-# How much of its events a client may leave unread, in bytes.
+# How much of its events a client may leave unread, in bytes, and all of a process's beyond that: a
+# graph with a state of some MB makes events faster than any client reads them.
 BACKLOG_BYTES = 4 * 1024 * 1024
+SHARED_BACKLOG_BYTES = 64 * 1024 * 1024
 
 METADATA, ERROR, END = "metadata", "error", "end"
 # What followers of a thread are given when it, or a run of it, may have been removed.
@@ -98,6 +100,31 @@ def _nothing() -> None:
     """What is done where nothing is to be done."""
 
 
+class Room:
+    """For what clients leave unread beyond their own part; all of them share it."""
+
+    def __init__(self, size: int) -> None:
+        """Have `size` bytes."""
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes, if they are there."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Give back so many."""
+        with self._lock:
+            self._left += size
+
+
+_NO_ROOM = Room(0)
+
+
 class Follower:
     """One client that follows a run. Events are given to it by any thread; one takes them.
 
@@ -107,6 +134,7 @@ class Follower:
         wants_document: whether, streaming, it is given the `End` too.
         is_early: whether the run is still on its way to Redis.
         is_over: whether it was given the event `end`.
+        room: what it may use, where its client leaves more unread than it may have for itself.
         on_gone: called when the client closed its connection.
         on_close: called once, when the request is over.
         on_delivered: called when all was written to the client.
@@ -140,6 +168,8 @@ class Follower:
         self._events: queue.SimpleQueue[Given] = queue.SimpleQueue()
         self._taken: list[Given] = []
         self._backlog = 0
+        self.room = _NO_ROOM
+        self._shared = 0
         self._wake: Callable[[], None] | None = None
         self._is_awake = False
         self.on_drained: Callable[[], None] = _nothing
@@ -165,13 +195,13 @@ class Follower:
             with self._giving:
                 if given.id is not None and (self._behind or not self.is_placed):
                     self._behind = self._missed = True
-                elif not self._has_room_for(given):
+                elif self._has_room_for(given) or self._shares_room_for(given):
+                    self._give_event(given)
+                else:
                     # What is logged can be read later.
                     self._behind = given.id is not None
                     if not self._behind:
                         self._put(Cut.TOO_SLOW)
-                else:
-                    self._give_event(given)
 
     def place(self, after: EventId, *, behind: bool = False) -> bool:
         """Say after which event it goes on.
@@ -220,6 +250,18 @@ class Follower:
         # One event alone may be as large as it is.
         return not self._backlog or self._backlog + len(event.data) <= BACKLOG_BYTES
 
+    def _shares_room_for(self, event: Event) -> bool:
+        size = len(event.data)
+        if event.id is not None or not self.room.take(size):
+            return False
+        self._shared += size
+        return True
+
+    def _give_back(self) -> None:
+        if self._shared:
+            self.room.give_back(self._shared)
+            self._shared = 0
+
     def _give_event(self, event: Event) -> None:
         if event.id is not None:
             if event.id <= self.cursor:
@@ -253,6 +295,7 @@ class Follower:
             with self._giving:
                 self._backlog -= sum(len(each.data) for each in events if isinstance(each, Event))
                 drained = self._behind
+                self._give_back()
             if drained:
                 self.on_drained()
         return events
@@ -283,6 +326,9 @@ class Follower:
         """The request is over, however it went. May be called again."""
         if self._open.acquire(blocking=False):
             self.on_close()
+            with self._giving:
+                self._give_back()
+                self.room = _NO_ROOM
             # These have it, and it has the run's document, until garbage is collected.
             self._wake = None
             self.on_close = self.on_drained = _nothing
@@ -386,6 +432,7 @@ class Hub:
         # the followers to have all that there is.
         self._read = [threading.Lock() for _ in range(64)]
         self._stopped = False
+        self._room = Room(SHARED_BACKLOG_BYTES)
         # Runs whose logs have events that were not read yet.
         self._unread: set[str] = set()
         self._reading = False
@@ -427,6 +474,7 @@ class Hub:
         """
         self._enter()
         follower = Follower(thread_id, run_id, streams=streams, placed=placed)
+        follower.room = self._room
         follower.on_close = partial(self._leave, follower)
         follower.on_drained = partial(self.look_at_events, run_id)
         with self._lock:
@@ -572,6 +620,7 @@ class Hub:
         """
         self._enter()
         follower = ThreadFollower(thread_id, permits)
+        follower.room = self._room
         follower.on_close = partial(self._leave_thread, follower)
         follower.on_drained = lambda: self.look_at_events(follower.run_id)
         follower.on_run_end = lambda: self._executor.help(
