@@ -295,7 +295,7 @@ class TestClassesOfErrors:
 
 
 class TestTooLargeABody:
-    DETAIL = f"the body is larger than {MAX_REQUEST_BYTES} bytes"
+    DETAIL = f"the body is larger than {MAX_REQUEST_BYTES} bytes, which MAX_REQUEST_BYTES allows"
 
     def test_is_refused_before_it_is_sent(self, zoo: Server) -> None:
         with Wire(zoo) as wire:

@@ -45,7 +45,8 @@ def whole_body() -> bytes:
         BrokenRequest: it breaks off, or its chunks are not well formed.
     """
     most = current.settings().max_request_bytes
-    too_large = BodyTooLarge(f"the body is larger than {most} bytes")
+    reason = f"the body is larger than {most} bytes, which MAX_REQUEST_BYTES allows"
+    too_large = BodyTooLarge(reason)
     length = request.content_length
     if length is not None and length > most:
         raise too_large

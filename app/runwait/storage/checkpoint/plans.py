@@ -459,7 +459,7 @@ class Plans(NamedTuple):
         except Exception as error:
             raise UnstorableValue(channel, type(value).__name__, str(error)) from error
         if self.most is not None and len(data) > self.most:
-            reason = f"it takes {len(data)} bytes, and {self.most} are allowed"
+            reason = f"it takes {len(data)} bytes; MAX_VALUE_BYTES allows {self.most}"
             raise UnstorableValue(channel, type(value).__name__, reason)
         return form.encode() + b"\0" + data
 
