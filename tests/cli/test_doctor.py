@@ -81,6 +81,27 @@ def test_settings_graphs_and_keys_without_effect_are_named(
     assert "RuntimeError: not today" in found["graph"][1][1]
 
 
+@pytest.mark.parametrize(
+    ("more", "setting", "reason"),
+    [
+        ({"http": {"app": "./gone.py:app"}}, "", "gone.py: http.app: there is no such file"),
+        ({"auth": {"path": "./good.py:graph"}}, "", "auth.path: ./good.py:graph must be"),
+        ({"store": {"index": {"embed": "./good.py:graph"}}}, "", "store.index.dims: must be"),
+        ({"checkpointer": {"ttl": {"default_ttl": "1"}}}, "", "default_ttl: must be minutes"),
+        ({}, "gone", "STATE_MODULES: 'gone': can't be imported"),
+    ],
+    ids=["app", "auth", "store", "checkpointer", "modules"],
+)
+def test_what_would_stop_a_start_beside_graphs_is_to_be_mended(
+    diagnose: Diagnosis, tmp_path: Path, more: dict[str, Any], setting: str, reason: str
+) -> None:
+    config = {"graphs": {"good": "./good.py:graph"}, **more}
+    (tmp_path / "langgraph.json").write_text(json.dumps(config))
+    (_, (level, text)) = diagnose(STATE_MODULES=setting)["config"]
+    assert level == "mend"
+    assert reason in text
+
+
 def test_a_redis_that_forgets_evicts_or_is_away_is_to_be_mended(
     diagnose: Diagnosis, valkey: RedisServer
 ) -> None:

@@ -119,10 +119,10 @@ def check(config: Path | None) -> None:
 
     The exit code is 1 if one of them, langgraph.json or a setting is at fault. Redis is not asked.
     """
-    from runwait.api.own_routes import own_app
+    from runwait.cli.rest import problem_beside_graphs
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each, report
-    from runwait.options import options_of, variables
+    from runwait.options import variables
     from runwait.settings import Settings, SettingsError
 
     _use(config)
@@ -143,15 +143,10 @@ def check(config: Path | None) -> None:
             click.echo(f"fault  {told}", err=True)
         else:
             click.echo(f"ok     {graph_id}: {file.graphs[graph_id].target} ({found.kind})")
-    if not faults:
-        try:
-            own_app(file, options_of(settings, file).http)
-        except GraphLoadError as error:
-            raise OneLine(report(error, whole=settings.log_level == "DEBUG")) from None
-        except ValueError as error:
-            raise OneLine(str(error)) from None
     if faults:
         raise OneLine(f"{faults} of {len(file.graphs)} graphs do not load")
+    if problem := problem_beside_graphs(settings, file):
+        raise OneLine(problem)
 
 
 @main.command()

@@ -98,6 +98,7 @@ def _findings() -> Iterator[Finding]:
 
 
 def _graphs(settings: Settings) -> Generator[Finding, None, LanggraphConfig | None]:
+    from runwait.cli.rest import problem_beside_graphs
     from runwait.graphs.config import GraphLoadError, read
     from runwait.graphs.loader import load_each
     from runwait.options import variables
@@ -121,6 +122,8 @@ def _graphs(settings: Settings) -> Generator[Finding, None, LanggraphConfig | No
         else:
             target = file.graphs[graph_id].target
             yield Finding("ok", "graph", f"{graph_id}: {target} ({found.kind})")
+    if problem := problem_beside_graphs(settings, file):
+        yield Finding("mend", "config", problem.splitlines()[0])
     return file
 
 

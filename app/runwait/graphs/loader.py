@@ -47,13 +47,22 @@ def load(config: LanggraphConfig, modules: Iterable[str] = ()) -> dict[str, Grap
         if isinstance(found, GraphLoadError):
             raise found
         loaded[graph_id] = found
+    load_modules(config, modules)
+    return loaded
+
+
+def load_modules(config: LanggraphConfig, modules: Iterable[str]) -> None:
+    """Import the modules that STATE_MODULES names.
+
+    Raises:
+        GraphLoadError: one can't be imported.
+    """
     for name in modules:
         try:
             importlib.import_module(name)
         except Exception as exc:
             reason = f"can't be imported: {type(exc).__name__}: {exc}"
             raise GraphLoadError(config.path, f"STATE_MODULES: {name!r}", reason) from exc
-    return loaded
 
 
 def load_each(config: LanggraphConfig) -> Iterator[tuple[str, Graph | GraphLoadError]]:
