@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import json
+from functools import partial
+from typing import Any, cast
 
 import pytest
 
@@ -10,13 +13,15 @@ from runwait.options.webhooks import WebhookOptions
 from runwait.runs import ending
 from runwait.runs.admission import Candidate
 from runwait.runs.events import NoRoom, RunNotFound
+from runwait.runs.executor import Execution, Job
+from runwait.runs.protocol.events import PROTOCOL
 from runwait.runs.request import RunRequest
 from runwait.runs.run import Run
 from runwait.runs.service import Service
 from runwait.settings import Settings
 from runwait.storage.connection import StorageUnavailable
 from runwait.storage.outbox import NewWebhook
-from runwait.storage.records import Verdict
+from runwait.storage.records import RunRecord, Verdict
 from runwait.webhooks.targets import WebhookRules
 from tests.runs.records import a_record
 
@@ -83,6 +88,38 @@ def test_a_run_that_ends_while_its_start_is_recorded_is_recorded_as_ended(
     token = None if redis_is_away else 7
     assert recorded == ["end with None", "start", f"end with {token}"]
     assert runner.get("r") is None
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_run_that_is_stopped_ends_once_its_graph_has_stored_what_it_told_of(monkeypatch, stops):
+    service = Service(Settings(), {})
+    runner, ends, timers = service._runner, [], []
+    request = RunRequest(
+        assistant_id="g", request_id="", stream_mode=[PROTOCOL], stream_resumable=True
+    )
+    run = Run(a_record(), request, token=7, has_thread=False)
+    execution = run.execution = Execution(cast(Job, None), lambda *_: None, values={"n": 1})
+
+    def finish(record: RunRecord, document: bytes, *, events: Any, **kwargs: Any) -> bool:
+        ends.append((json.loads(document), [(name, json.loads(data)) for name, data in events]))
+        return True
+
+    monkeypatch.setattr(service._records, "finish", finish)
+    monkeypatch.setattr(service._executor, "stop", lambda _: None)
+    monkeypatch.setattr(service._executor, "help", lambda work: work())
+    monkeypatch.setattr(service.timers, "after", lambda _, action: timers.append(action))
+    monkeypatch.setattr(runner, "values_of", lambda record: {"n": 3})
+    runner.cancel(run)
+    execution.values = {"n": 2}
+    assert ends == []
+    (late,) = timers
+    returned = partial(runner._returned, run, execution, asyncio.CancelledError())
+    for each in (returned, late) if stops else (late, returned):
+        each()
+    # Its client is given the last values; a page, what the thread has.
+    ((document, events),) = ends
+    assert document == {"n": 2}
+    assert events == [("values", {"n": 3}), ("end", {"run_id": "r", "status": "interrupted"})]
 
 
 @pytest.mark.parametrize("off", [False, True])

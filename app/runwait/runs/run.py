@@ -78,6 +78,7 @@ class Run:
         span: OpenTelemetry's, of this attempt, if there is one.
         trace: the trace context of what comes of it.
         enter: called in the context that the graph runs in.
+        settled: ends it, once the graph that was stopped is; None otherwise.
     """
 
     record: RunRecord
@@ -102,6 +103,7 @@ class Run:
     span: Any = None
     trace: Mapping[str, str] = field(default_factory=dict)
     enter: Callable[[], object] = lambda: None
+    settled: Callable[[], None] | None = None
     _numbered: int = 0
 
     def __post_init__(self) -> None:

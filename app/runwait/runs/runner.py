@@ -60,6 +60,8 @@ log = logging.getLogger("runwait.runs")
 TRIES = 5
 # Longest wait for LangSmith, once a run has ended.
 FEEDBACK_SECONDS = 2.0
+# Longest wait for what a run that is stopped has told of, and has yet to store.
+SETTLING_SECONDS = 0.5
 
 
 class Runner:
@@ -108,6 +110,8 @@ class Runner:
         # What is done with a run that stopped here unfinished; and once Redis takes calls again.
         self.on_left: Callable[[Run], None] = lambda run: None
         self.on_faults: Callable[[], None] = lambda: None
+        # The values that a run's thread holds; None if it holds none.
+        self.values_of: Callable[[RunRecord], Any] = lambda record: None
         hub.is_here = self._is_here
 
     def get(self, run_id: str) -> Run | None:
@@ -274,12 +278,12 @@ class Runner:
     # Ending
 
     def cancel(self, run: Run, action: Action = "interrupt") -> None:
-        """End a run with its values so far; those who follow it are answered at once."""
-
-        def cancel() -> None:
-            self.stop_run(run, ending.cancelled(run.values), roll_back=action == "rollback")
-
-        self._executor.help(cancel)
+        """End a run with its values so far; those who follow it are answered soon."""
+        if action == "rollback":
+            outcome = ending.cancelled(run.values)
+            self._executor.help(partial(self.stop_run, run, outcome, roll_back=True))
+        else:
+            self._executor.help(partial(self._stop, run, lambda: ending.cancelled(run.values)))
 
     def cancel_if_here(self, run_id: str, action: Action) -> None:
         """A message asks for one of this process's runs to be stopped."""
@@ -294,6 +298,39 @@ class Runner:
         self.finish(run, outcome, stopped=True, roll_back=roll_back)
         if run.execution is not None:
             self._executor.stop(run.execution)
+
+    def _stop(self, run: Run, outcome: Callable[[], Outcome]) -> None:
+        """Stop a graph that is at work, and end its run once that has stored what it told of.
+
+        A client would see a message that its thread does not have, or lose one, if the graph's last
+        checkpoints were refused, which are stored behind its back. A node that does not stop is not
+        waited for.
+        """
+        if not run.decide(Phase.ENDING):
+            return
+
+        def settle() -> None:
+            self._settle(run)
+
+        run.settled = lambda: self._end(run, outcome(), stopped=True)
+        if run.execution is None:
+            settle()
+        else:
+            self._executor.stop(run.execution)
+            self._timers.after(SETTLING_SECONDS, partial(self._executor.help, settle))
+
+    def _settle(self, run: Run) -> bool:
+        """End a run that was stopped, unless that was done; whether this call did."""
+        with run.lock:
+            end, run.settled = run.settled, None
+        if end is not None:
+            end()
+        return end is not None
+
+    def _values_on_thread(self, run: Run) -> Any:
+        with contextlib.suppress(StorageUnavailable):
+            return self.values_of(run.record)
+        return run.values
 
     def drop(self, run: Run) -> None:
         """End a run whose thread was removed: there is nothing to be recorded any more."""
@@ -332,6 +369,8 @@ class Runner:
 
     def _returned(self, run: Run, execution: Execution, error: BaseException | None) -> None:
         """The graph returned or raised; called on a thread that may block."""
+        if self._settle(run):
+            return
         if isinstance(error, resume.EndedBefore):
             self.finish(run, error.outcome)
         elif isinstance(error, Fenced | StorageUnavailable):
@@ -348,7 +387,7 @@ class Runner:
     def _time_out(self, run: Run) -> None:
         limit = self._settings.run_timeout_seconds
         assert limit is not None
-        self.stop_run(run, ending.timed_out(limit))
+        self._stop(run, lambda: ending.timed_out(limit))
 
     def finish(
         self,
@@ -360,8 +399,18 @@ class Runner:
         roll_back: bool = False,
     ) -> None:
         """End a run, unless it ended already: record the end, then answer those who follow it."""
-        if not run.decide(Phase.ENDING):
-            return
+        if run.decide(Phase.ENDING):
+            self._end(run, outcome, error, stopped=stopped, roll_back=roll_back)
+
+    def _end(
+        self,
+        run: Run,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        *,
+        stopped: bool = False,
+        roll_back: bool = False,
+    ) -> None:
         urls = self._feedback_urls(run) if isinstance(outcome.answer, dict) else None
         try:
             document = values = dumps(outcome.answer)
@@ -377,7 +426,12 @@ class Runner:
         run.record = run.record.moved_to(outcome.status)
         made = ending.of(run, outcome, document, error, stopped=stopped, rolled_back=roll_back)
         interrupts = outcome.answer[ending.INTERRUPT] if outcome.has_interrupts else ()
-        events = list(run.translation.last(interrupts, values))
+        if stopped and run.translation.is_protocol:
+            # A page goes on with what it was told, and is to show what the thread holds.
+            held = None if roll_back else self._values_on_thread(run)
+            events = [] if held is None else [("values", dumps(held))]
+        else:
+            events = list(run.translation.last(interrupts, values))
         if run.lacks_values and not events and not stopped and outcome.error is None:
             # Its last ones came before it was logged, or before this attempt.
             events = [("values", values)]

@@ -305,6 +305,7 @@ class Service:
         memory.set_up()
         self._storage.on_up = self._hear_again
         self._runner.on_faults = self._catch_up
+        self._runner.values_of = lambda run: self._states.summary(run.thread_id, run.graph_id)[0]
         self._executor.start()
         self._storage.start()
         self._event_log.start()
