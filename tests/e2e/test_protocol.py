@@ -224,7 +224,8 @@ class TestInputRespond:
     def test_of_what_nobody_asked_is_an_error(self, zoo):
         thread_id = new_id()
         answer = {"interrupt_id": "0" * 32, "response": 1}
-        assert refused(zoo, thread_id, "input.respond", **answer)[0] == "no_such_run"
+        none = ("no_such_run", f"run on thread {thread_id} not found")
+        assert refused(zoo, thread_id, "input.respond", **answer) == none
         start(zoo, thread_id, "chat", input=said("May I go?"))
         (asked,) = data_of(events_of(zoo, thread_id), "input.requested")
         word, message = refused(zoo, thread_id, "input.respond", **answer)

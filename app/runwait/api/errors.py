@@ -27,6 +27,7 @@ from runwait.runs.admission import (
     UnfitRequest,
 )
 from runwait.runs.events import NoRoom, RunNotFound
+from runwait.runs.protocol.commands import NoSuchInterrupt
 from runwait.runs.resume import NothingToResume
 from runwait.storage.assistants import VersionNotFound
 from runwait.storage.checkpoint import Fenced, StateLost
@@ -73,6 +74,7 @@ _ANSWERS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     AssistantNotFound: (HTTPStatus.NOT_FOUND, "{}"),
     RunNotFound: (HTTPStatus.NOT_FOUND, "run {} not found"),
     NothingToResume: (HTTPStatus.CONFLICT, "{}"),
+    NoSuchInterrupt: (HTTPStatus.CONFLICT, "{}"),
     BodyTooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "{}"),
     InvalidRequest: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),
     UnknownGraph: (HTTPStatus.UNPROCESSABLE_ENTITY, "{}"),

@@ -10,7 +10,7 @@ from marshmallow import ValidationError, post_load, validates_schema
 
 from runwait.api import current, fields
 from runwait.api.auth import authorize, permit_thread
-from runwait.api.errors import BrokenRequest, InvalidRequest
+from runwait.api.errors import BrokenRequest, InvalidRequest, described
 from runwait.api.operation import operation
 from runwait.api.request import said_by_headers
 from runwait.api.resources import COMMANDED, stream
@@ -178,8 +178,8 @@ def command(thread_id: str, body: dict[str, Any]) -> Response:
             return jsonify(type="error", id=body["id"], error=error, message=message)
         result, through = done(thread_id, body["params"])
     except tuple(_ERRORS) as error:
-        word = _ERRORS[type(error)]
-        return jsonify(type="error", id=body["id"], error=word, message=str(error))
+        word, (_, message) = _ERRORS[type(error)], described(error)
+        return jsonify(type="error", id=body["id"], error=word, message=message)
     meta = {} if through is None else {"meta": {"applied_through_seq": through}}
     return jsonify(type="success", id=body["id"], result=result, **meta)
 

@@ -112,7 +112,10 @@ class Run:
         self.trace = self.trace or asked.trace
         self.logged = self.logged or asked.stream_resumable
         if PROTOCOL in asked.stream_mode:
-            self.translation: Translation = ProtocolTranslation()
+            answers = (asked.command or {}).get("resume")
+            self.translation: Translation = ProtocolTranslation(
+                answers if isinstance(answers, dict) else ()
+            )
         else:
             modes = [each for each in asked.stream_mode if each != "events" or not asked.waits]
             self.translation = Translation(modes, subgraphs=asked.stream_subgraphs)

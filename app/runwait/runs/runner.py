@@ -431,7 +431,8 @@ class Runner:
             held = None if roll_back else self._values_on_thread(run)
             events = [] if held is None else [("values", dumps(held))]
         else:
-            events = list(run.translation.last(interrupts, values))
+            failed = outcome.error is not None
+            events = list(run.translation.last(interrupts, values, failed=failed))
         if run.lacks_values and not events and not stopped and outcome.error is None:
             # Its last ones came before it was logged, or before this attempt.
             events = [("values", values)]

@@ -112,12 +112,15 @@ class Translation:
         elif mode in _PLAIN or mode == "events":
             yield name, dumps(payload)
 
-    def last(self, interrupts: Sequence[Any], document: bytes) -> Iterator[Pair]:
+    def last(
+        self, interrupts: Sequence[Any], document: bytes, *, failed: bool = False
+    ) -> Iterator[Pair]:
         """Yield what is left to be told before the run's end.
 
         Args:
             interrupts: those that wait.
             document: the run's answer.
+            failed: whether an error ended it.
         """
         if interrupts and "values" in self._asked:
             yield "values", document

@@ -57,7 +57,10 @@ const { parentCheckpointId } = second.messageMetadataStore.getSnapshot().get(at)
 await second.submit({ ...human("May I go?"), gate: null }, { forkFrom: parentCheckpointId });
 await until(second, ({ interrupts, messages }) => interrupts.length && messages.length === 3);
 print(now(second).interrupts[0].value.question, second);
+await until(first, ({ interrupts }) => interrupts.length);
 await second.respond("You may");
 await until(second, ({ isLoading, messages }) => !isLoading && messages.length === 5);
 print("the answer", second);
+await until(first, ({ interrupts, messages }) => !interrupts.length && messages.length === 5);
+print("the answer, where it was not given", first);
 process.exit(0);

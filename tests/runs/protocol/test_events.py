@@ -92,6 +92,23 @@ class TestTranslation:
             ("input", {"interrupt_id": "i", "payload": {"a": 1}, "value": {"a": 1}})
         ]
 
+    @pytest.mark.parametrize(
+        ("waiting", "failed", "answered"),
+        [
+            ([], False, ["a", "b"]),
+            (["b", "c"], False, ["a"]),
+            (["a", "b"], False, []),
+            ([], True, []),
+        ],
+    )
+    def test_names_what_was_answered_and_waits_no_more(
+        self, waiting: list[str], failed: bool, answered: list[str]
+    ) -> None:
+        interrupts = [Interrupt(1, id=each) for each in waiting]
+        told = ProtocolTranslation(["a", "b"]).last(interrupts, b"{}", failed=failed)
+        named = [json.loads(data)["interrupt_ids"] for name, data in told if name != "input"]
+        assert named == ([answered] if answered else [])
+
     def test_asks_in_the_innermost_graph_that_was_interrupted(self) -> None:
         class Inner(TypedDict, total=False):
             answer: str
@@ -130,6 +147,10 @@ class TestSubscription:
                 "data": {"x": "ü"},
             },
         }
+
+    def test_gives_what_was_answered_with_what_is_asked(self) -> None:
+        (got,) = given(Subscription(["input"]), event("input.answered", 1))
+        assert (got["method"], got["params"]["data"]) == ("input.answered", 1)
 
     def test_gives_only_what_comes_after_a_number(self) -> None:
         events = [event("values", number, number) for number in range(1, 5)]

@@ -51,8 +51,10 @@ class Commands:
             if self._waits(request.thread_id):
                 waiting = self._admission.waiting_on(request.thread_id, request.assistant_id)
                 if waiting:
-                    resume = {"resume": request.input}
-                    request = replace(request, input=None, command=resume)
+                    # Which of several is meant, LangGraph has to say.
+                    answers = {waiting[0].id: request.input}
+                    resume = answers if len(waiting) == 1 else request.input
+                    request = replace(request, input=None, command={"resume": resume})
         return self._admit(request)
 
     def respond(
@@ -75,10 +77,10 @@ class Commands:
         try:
             metadata = self._thread_records.get(thread_id).metadata
         except ThreadNotFound:
-            raise RunNotFound(thread_id) from None
+            raise RunNotFound(f"on thread {thread_id}") from None
         assistant_id = str(metadata.get("assistant_id", ""))
         if not assistant_id:
-            raise RunNotFound(thread_id)
+            raise RunNotFound(f"on thread {thread_id}")
         command = {"resume": dict(answers)}
         command |= {name: asked[name] for name in ("update", "goto") if name in asked}
         rest = {name: value for name, value in asked.items() if name not in command}
@@ -94,7 +96,7 @@ class Commands:
         try:
             self._admission.permit(request)
         except ThreadNotFound:
-            raise RunNotFound(thread_id) from None
+            raise RunNotFound(f"on thread {thread_id}") from None
         waiting = self._admission.waiting_on(thread_id, assistant_id)
         ids = [each.id for each in waiting]
         if unknown := [each for each in answers if each not in ids]:
@@ -130,7 +132,7 @@ class Commands:
                 return record
         elif (stored := self._records.read(run_id)) and stored.record.thread_id == thread_id:
             return stored.record
-        raise RunNotFound(run_id or "")
+        raise RunNotFound(run_id or f"on thread {thread_id}")
 
     def _lifecycle(self, run_id: str) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
         at, to_the_end = (0, 0), False

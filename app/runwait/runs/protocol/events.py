@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage, RemoveMessage, ToolMessage
@@ -30,19 +30,22 @@ CHANNELS = (
     "custom",
 )
 CUSTOM = "custom:"
+# Interrupts that a run has answered: another page need not ask them any more.
+ANSWERED = "input.answered"
 _MADE_OF = [each for each in CHANNELS if each not in ("messages", "input")]
 
 
 class ProtocolTranslation(Translation):
     """Makes the events of one run that the protocol started.
 
-    They are those of a stream with all modes and subgraphs, but messages, which come in blocks, and
-    `input`, which names an interrupt.
+    They are those of a stream with all modes and subgraphs, but messages, which come in blocks,
+    `input`, which names an interrupt, and `input.answered`.
     """
 
     is_protocol = True
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Iterable[str] = ()) -> None:
+        """Prepare; the run answers these interrupts."""
         super().__init__([*_MADE_OF, "messages-tuple"], subgraphs=True)
         # The values that were streamed last, until it is seen whether their checkpoint follows.
         self._held: tuple[Namespace, Pair] | None = None
@@ -50,6 +53,7 @@ class ProtocolTranslation(Translation):
         self._under_way: dict[str, str] = {}
         # Where interrupts came up, by their ids.
         self._asked_in: dict[str, Namespace] = {}
+        self._answers = answers
 
     def events(self, namespace: Namespace, mode: str, payload: Any) -> Iterator[Pair]:
         """Yield the events that one of LangGraph's makes."""
@@ -77,8 +81,14 @@ class ProtocolTranslation(Translation):
             # Clients take the checkpoint before some values for theirs.
             yield held[1]
 
-    def last(self, interrupts: Sequence[Any], document: bytes) -> Iterator[Pair]:
+    def last(
+        self, interrupts: Sequence[Any], document: bytes, *, failed: bool = False
+    ) -> Iterator[Pair]:
         """Yield what is left to be told before the run's end."""
+        # A node that failed waits on; one that asks again has the same id.
+        waiting = self._answers if failed else [each.id for each in interrupts]
+        if answered := [each for each in self._answers if each not in waiting]:
+            yield ANSWERED, dumps({"interrupt_ids": answered})
         if self._held is not None:
             yield self._held[1]
         for each in interrupts:
@@ -188,7 +198,7 @@ class Subscription:
         return number, head.encode() + dumps(params)[:-1] + b',"data":' + data + b"}}"
 
     def _wants(self, name: str, namespace: list[str]) -> bool:
-        channel = "lifecycle" if name in (METADATA, END) else name
+        channel = {METADATA: "lifecycle", END: "lifecycle", ANSWERED: "input"}.get(name, name)
         of_custom = channel.startswith(CUSTOM) and "custom" in self._channels
         if not (channel in self._channels or of_custom):
             return False
