@@ -69,9 +69,10 @@ class Threads(Log):
     """A log that counts how often this process did not want to be told any more."""
 
     unfollowed = 0
+    found = FollowedThread()
 
     def follow_thread(self, thread_id: str, *, watches: bool = False) -> FollowedThread:
-        return FollowedThread()
+        return self.found
 
     def unfollow(self, thread_id: str) -> None:
         self.unfollowed += 1
@@ -433,6 +434,39 @@ class TestStreaming:
         hub.look_at_events("r")
         assert given(follower) == [Event("a", b"1", (7, 1))]
         assert held == [True]
+
+    @pytest.mark.parametrize(
+        ("status", "document", "names"),
+        [
+            ("success", b"1", ["values", "end"]),
+            ("success", None, ["end"]),
+            ("interrupted", b"1", ["end"]),
+            ("running", None, []),
+        ],
+    )
+    @pytest.mark.parametrize("after", [0, 7, (0, 0), None])
+    def test_tells_who_wants_all_of_a_thread_how_its_latest_run_ended(
+        self, monkeypatch, status, document, names, after
+    ):
+        monkeypatch.setattr(AtOnce, "help", lambda _, work: None)
+        log = Threads()
+        log.found = FollowedThread(silent="r")
+        log.read = lambda run_id: stored(document, status=status)  # type: ignore[method-assign]
+        follower = hub_of(log).follow_thread("t", after)
+        assert follower is not None
+        assert [each.name for each in given(follower)] == (names if after == 0 else [])
+
+    def test_looks_at_each_run_of_a_thread_which_may_be_over_by_then(self, monkeypatch):
+        put_off: list[Callable[[], None]] = []
+        monkeypatch.setattr(AtOnce, "help", lambda _, work: put_off.append(work))
+        log = Threads()
+        log.found = FollowedThread(active=("r", (0, 0)))
+        log.answers = [stored(b"1")]
+        follower = hub_of(log).follow_thread("t", 0)
+        assert follower is not None
+        while put_off:
+            put_off.pop(0)()
+        assert [each.name for each in given(follower)] == ["values", "end"]
 
 
 def test_who_follows_a_thread_as_another_leaves_it_goes_on_being_told(monkeypatch):

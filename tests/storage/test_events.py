@@ -196,6 +196,13 @@ class TestThreads:
         assert found == FollowedThread(("r1", (0, 0)), [], (0, 0))
         assert verdict.listened is False
 
+    def test_the_latest_run_is_named_if_it_left_nothing_in_a_log(self, storage):
+        records, logs = records_of(storage), logs_of(storage)
+        token = admit(records).token
+        assert logs.follow_thread("t1").silent is None
+        records.finish(ended(), b"1", token=token, thread=ThreadEnd("idle"))
+        assert logs.follow_thread("t1").silent == "r1"
+
     def test_a_thread_that_is_not_there_is_not_found(self, storage):
         assert logs_of(storage).follow_thread("nope") is None
 

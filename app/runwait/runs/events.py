@@ -641,6 +641,8 @@ class Hub:
             found = FollowedThread()
         if found.active is not None and after in (None, (0, 0)) and not watches:
             self._tell_of_active(follower, found.active[0], after)
+        if found.silent is not None and after == 0 and not watches:
+            self._tell_of_silent(follower, found.silent)
         if watches:
             after = found.unwanted
         elif isinstance(after, int):
@@ -659,6 +661,23 @@ class Hub:
         with contextlib.suppress(UnreadableRecord):
             if (found := self._logs.follow(run_id, None)) is not None:
                 self._tell_of_the_beginning(follower, found, after)
+
+    def _tell_of_silent(self, follower: ThreadFollower, run_id: str) -> None:
+        """Give who comes too late for a run how it ended: a page may take it to be at work still.
+
+        Values are for a page that read the thread's state before the end. Where the thread stands
+        at an interrupt or a breakpoint, they may have been changed since.
+        """
+        with contextlib.suppress(UnreadableRecord):
+            stored = self._records.read(run_id)
+            if stored is None or not stored.record.status.ended:
+                return
+            status, document = str(stored.record.status), stored.document
+            values = document is not None and status == "success"
+            for event in replay_of(
+                run_id, document or b"null", status, stored.error, values=values
+            ):
+                follower.give(event)
 
     def run_begins(self, thread_id: str, run_id: str) -> None:
         """A message says that a run begins on a thread that is followed here."""
@@ -700,6 +719,8 @@ class Hub:
                 return
             self._followers.setdefault(run_id, []).append(follower)
         self.look_at_events(run_id)
+        # It may have ended before the follower was listed, with nothing in its log.
+        self.look(run_id)
 
     def _follow_threads(self, thread_ids: Iterable[str]) -> None:
         """Messages of runs that began may have been lost."""

@@ -120,11 +120,13 @@ class FollowedThread:
         active: the run that has it, if one does, and the id of its last event by now.
         logged: the newer runs whose events are logged, likewise.
         unwanted: the id of the last event that who watches it does not want.
+        silent: the latest run, if it has ended and none of its events is logged.
     """
 
     active: tuple[str, EventId] | None = None
     logged: Sequence[tuple[str, EventId]] = ()
     unwanted: EventId = (0, 0)
+    silent: str | None = None
 
     @property
     def now(self) -> EventId:
@@ -242,7 +244,7 @@ class EventRecords:
         )
         if found[0] is None:
             return None
-        _, active, last, unwanted, *logged = found
+        _, active, last, unwanted, silent, *logged = found
         return FollowedThread(
             None if active is None else (active.decode(), _place(last)),
             [
@@ -250,6 +252,7 @@ class EventRecords:
                 for each, at in zip(logged[::2], logged[1::2], strict=True)
             ],
             _place(unwanted),
+            None if silent is None else silent.decode(),
         )
 
     def unfollow(self, run_or_thread_id: str) -> None:

@@ -233,7 +233,8 @@ class TestSubscription:
         (got,) = given(
             Subscription(["lifecycle"]), Event("end", b'{"run_id":"r","status":"success"}')
         )
-        assert set(got) == {"type", "method", "params"}
+        assert set(got) == {"type", "event_id", "method", "params"}
+        assert got["event_id"] == "synth:r:end"
 
     def test_gives_nothing_that_the_protocol_has_no_word_for(self) -> None:
         names = ("debug", "events", "feedback", "messages/partial", "state_update")

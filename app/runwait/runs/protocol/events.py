@@ -186,13 +186,13 @@ class Subscription:
         else:
             return None
         params = {"namespace": namespace, **more}
-        place = ""
-        if event.id is not None and number is not None:
+        place, event_id = "", name if event.id is None else text_of(event.id)
+        if name in (METADATA, END):
+            # By this form clients know the run.
+            event_id = f"synth:{json.loads(event.data)['run_id']}:{event_id}"
+            place = f'"event_id":"{event_id}",'
+        if number is not None:
             params["timestamp"] = number // 1000
-            event_id = text_of(event.id)
-            if name in (METADATA, END):
-                # By this form clients know the run.
-                event_id = f"synth:{json.loads(event.data)['run_id']}:{event_id}"
             place = f'"event_id":"{event_id}","seq":{number},'
         head = f'{{"type":"event",{place}"method":"{method}","params":'
         return number, head.encode() + dumps(params)[:-1] + b',"data":' + data + b"}}"

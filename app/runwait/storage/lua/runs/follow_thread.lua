@@ -4,8 +4,9 @@
 --       watcher  a name of this call, where of runs that have ended only the latest is wanted, and only if
 --                no other watcher has followed it, or it waits for an answer
 -- Returns {false} if there is no such thread; else {id of the run that has it, id of the last event of
--- that, id of the last event that a watcher does not want}, each false where there is none, and then of each
--- run whose events are logged its id and the id of its last event.
+-- that, id of the last event that a watcher does not want, id of the latest run if that has ended and none of
+-- its events is logged}, each false where there is none, and then of each run whose events are logged its id
+-- and the id of its last event.
 local a = named(ARGV)
 local p = a.prefix
 local key = p .. ':listening:' .. a.thread
@@ -24,10 +25,11 @@ if active then
   listen(p, active, a.follower, redis.call('HGET', p .. ':run:' .. active, 'owner'))
   if a.watcher then redis.call('HSETNX', p .. ':run:' .. active, 'watcher', a.watcher) end
 end
-local answer = {'found', active, active and last(active), false}
+local answer = {'found', active, active and last(active), false, false}
 local latest
-for _, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, 999)) do
+for n, id in ipairs(redis.call('ZREVRANGE', KEYS[2], 0, 999)) do
   local at = last(id)
+  if n == 1 and not (at or active) then answer[5] = id end
   if at then
     table.insert(answer, id)
     table.insert(answer, at)
