@@ -41,7 +41,7 @@ from runwait.runs.timers import Timers
 from runwait.runs.translation import Namespace, Pair
 from runwait.serialization import dumps
 from runwait.settings import Settings
-from runwait.storage.checkpoint import Fenced, ScriptRunner
+from runwait.storage.checkpoint import Fenced, RedisSaver, ScriptRunner
 from runwait.storage.connection import Storage, StorageUnavailable
 from runwait.storage.metadata import index_terms
 from runwait.storage.records import (
@@ -328,9 +328,24 @@ class Runner:
         return end is not None
 
     def _values_on_thread(self, run: Run) -> Any:
-        with contextlib.suppress(StorageUnavailable):
+        """What the thread of a run that was stopped holds, for good."""
+        with contextlib.suppress(Fenced, StorageUnavailable):
+            if run.has_thread:
+                self._raise_fence(run)
             return self.values_of(run.record)
         return run.values
+
+    def _raise_fence(self, run: Run) -> RedisSaver:
+        """What a run's graph still writes is not to reach its thread; what may write there now.
+
+        Raises:
+            Fenced: somebody has the thread, or it was removed.
+            StorageUnavailable: it was not done.
+        """
+        assert run.token is not None
+        saver = self._savers.plain(self._storage, run.token + 1)
+        saver.raise_fence(run.record.thread_id, run.token + 1)
+        return saver
 
     def drop(self, run: Run) -> None:
         """End a run whose thread was removed: there is nothing to be recorded any more."""
@@ -428,7 +443,7 @@ class Runner:
         interrupts = outcome.answer[ending.INTERRUPT] if outcome.has_interrupts else ()
         if stopped and run.translation.is_protocol:
             # A page goes on with what it was told, and is to show what the thread holds.
-            held = None if roll_back else self._values_on_thread(run)
+            held = None if roll_back or run.token is None else self._values_on_thread(run)
             events = [] if held is None else [("values", dumps(held))]
         else:
             failed = outcome.error is not None
@@ -468,12 +483,10 @@ class Runner:
         made, record = run.ending, run.record
         assert made is not None
         if run.has_thread and (made.stopped or made.refused) and run.kept and run.token is not None:
-            # What the graph still writes must not reach the thread, nor mix with what is undone.
-            fence = run.token + 1
-            saver = self._savers.plain(self._storage, fence)
-            # If somebody has the thread, or it was removed, that was done before.
+            # What the graph still writes must not mix with what is undone. If somebody has the
+            # thread, or it was removed, that was done before.
             with contextlib.suppress(Fenced):
-                saver.raise_fence(record.thread_id, fence)
+                saver = self._raise_fence(run)
                 if made.rolled_back:
                     saver.delete_for_runs([record.run_id], thread_id=record.thread_id)
                 elif made.refused:
