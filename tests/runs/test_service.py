@@ -122,6 +122,23 @@ def test_a_run_that_is_stopped_ends_once_its_graph_has_stored_what_it_told_of(mo
     assert events == [("values", {"n": 3}), ("end", {"run_id": "r", "status": "interrupted"})]
 
 
+def test_who_waits_for_a_run_that_is_cancelled_is_answered_before_its_graph_stops(monkeypatch):
+    service = Service(Settings(), {})
+    runner, ends = service._runner, []
+    run = Run(a_record(), RunRequest(assistant_id="g", request_id=""), token=7, has_thread=False)
+    run.execution = Execution(cast(Job, None), lambda *_: None, values={"n": 1})
+
+    def finish(record: RunRecord, document: bytes, **kwargs: Any) -> bool:
+        ends.append(json.loads(document))
+        return True
+
+    monkeypatch.setattr(service._records, "finish", finish)
+    monkeypatch.setattr(service._executor, "stop", lambda _: None)
+    monkeypatch.setattr(service._executor, "help", lambda work: work())
+    runner.cancel(run)
+    assert ends == [{"n": 1}]
+
+
 @pytest.mark.parametrize("off", [False, True])
 def test_where_webhooks_are_off_no_end_is_told_however_it_was_accepted(monkeypatch, off):
     service = Service(Settings(), {}, webhooks=WebhookOptions(WebhookRules(off=off)))

@@ -278,7 +278,7 @@ class Runner:
     # Ending
 
     def cancel(self, run: Run, action: Action = "interrupt") -> None:
-        """End a run with its values so far; those who follow it are answered soon."""
+        """End a run with its values so far; those who wait for it are answered at once."""
         if action == "rollback":
             outcome = ending.cancelled(run.values)
             self._executor.help(partial(self.stop_run, run, outcome, roll_back=True))
@@ -300,12 +300,16 @@ class Runner:
             self._executor.stop(run.execution)
 
     def _stop(self, run: Run, outcome: Callable[[], Outcome]) -> None:
-        """Stop a graph that is at work, and end its run once that has stored what it told of.
+        """Stop a graph that is at work, and end its run.
 
-        A client would see a message that its thread does not have, or lose one, if the graph's last
-        checkpoints were refused, which are stored behind its back. A node that does not stop is not
-        waited for.
+        A page, which goes on with what it was told, hears of the end once the graph has stored
+        that: its last checkpoints are stored behind its back, and would be refused. It would show a
+        message that the thread does not have, or lose one. A node that does not stop is not waited
+        for. Who waits for an answer is answered at once.
         """
+        if not run.translation.is_protocol:
+            self.stop_run(run, outcome())
+            return
         if not run.decide(Phase.ENDING):
             return
 
