@@ -77,7 +77,7 @@ def subscribed(
 def _event(sent: Sent) -> dict[str, Any]:
     event: dict[str, Any] = sent.data
     assert event["type"] == "event"
-    assert sent.id == str(event["seq"])
+    assert sent.id == (str(event["seq"]) if "seq" in event else None)
     return event
 
 
@@ -460,6 +460,14 @@ class TestWatchers:
             came = events_of(zoo, thread_id, channels=[*self.WATCHED])
             (asked,) = data_of(came, "input.requested")
             assert asked["value"] == {"question": "May I go?"}
+
+    def test_are_told_what_a_run_asks_that_another_client_created(self, zoo):
+        thread_id = zoo.http.post("/threads", json={}).json()["thread_id"]
+        with subscribed(zoo, thread_id, [*self.WATCHED]) as events:
+            body = {"assistant_id": "chat", "input": said("May I go?")}
+            zoo.http.post(f"/threads/{thread_id}/runs", json=body).raise_for_status()
+            (asked,) = data_of(up_to(events), "input.requested")
+        assert asked["value"] == {"question": "May I go?"}
 
     def test_are_told_what_followed_where_they_come_again(self, zoo):
         thread_id = new_id()

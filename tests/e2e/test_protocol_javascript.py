@@ -63,6 +63,7 @@ class TestStreamController:
         seen = printed("controller.mjs", zoo.url, str(tmp_path))
         asked, answered = ["human", "one two"], ["ai", "one two"]
         may = [["human", "May I go?"], ["human", "You may"], ["ai", "You may"]]
+        stay = ["human", "May I stay?"]
         assert [(each["seen"], each["messages"]) for each in seen] == [
             ("a token", [asked, ["ai", "one "]]),
             ("a token, by who came later", [asked, ["ai", "one "]]),
@@ -72,4 +73,8 @@ class TestStreamController:
             ("May I go?", [asked, answered, ["human", "May I go?"]]),
             ("the answer", [asked, answered, *may]),
             ("the answer, where it was not given", [asked, answered, *may]),
+            *[
+                ("May I stay?, of another client's run", [asked, answered, *may, stay])
+                for _ in ("one page", "the other")
+            ],
         ]

@@ -210,9 +210,9 @@ class _ProtocolStream(EventStream):
 
     def _piece_of(self, given: Given) -> bytes:
         if isinstance(given, Event):
-            message = self._subscription.message(given)
-            return (
-                b"" if message is None else frame_of("message", message[1], str(message[0] or ""))
+            return b"".join(
+                frame_of("message", data, str(number or ""))
+                for number, data in self._subscription.messages(given)
             )
         if given is Cut.TOO_SLOW:
             self.is_whole = True

@@ -63,4 +63,10 @@ await until(second, ({ isLoading, messages }) => !isLoading && messages.length =
 print("the answer", second);
 await until(first, ({ interrupts, messages }) => !interrupts.length && messages.length === 5);
 print("the answer, where it was not given", first);
+
+await client.runs.create(threadId, "chat", { input: human("May I stay?") });
+for (const each of [first, second]) {
+  await until(each, ({ interrupts, messages }) => interrupts.length && messages.length === 6);
+  print(`${now(each).interrupts[0].value.question}, of another client's run`, each);
+}
 process.exit(0);

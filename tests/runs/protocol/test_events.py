@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
@@ -26,8 +26,7 @@ def made(*chunks: tuple[tuple[str, ...], str, Any]) -> list[tuple[str, Any]]:
 
 def given(subscription: Subscription, *events: Event) -> list[dict[str, Any]]:
     """What a client is given for events."""
-    messages = [subscription.message(each) for each in events]
-    return [json.loads(each[1]) for each in messages if each is not None]
+    return [json.loads(data) for each in events for _, data in subscription.messages(each)]
 
 
 def event(name: str, data: Any, number: int = 1) -> Event:
@@ -39,6 +38,36 @@ def ending(status: str, error: dict[str, str] | None = None) -> list[Event]:
         Event(*pair, (TOKEN, number))
         for number, pair in enumerate(last_events("r", status, error), 10)
     ]
+
+
+class TestOtherRuns:
+    """What is told of runs that the protocol did not start."""
+
+    ASKED: ClassVar[Any] = {"a": 1, "__interrupt__": [{"value": "May I?", "id": "i"}]}
+
+    @pytest.mark.parametrize("channels", [["input", "lifecycle"], ["values", "input"]])
+    def test_an_interrupt_is_told_of_before_the_last_values_which_have_it(
+        self, channels: list[str]
+    ) -> None:
+        got = given(Subscription(channels), event("values", self.ASKED))
+        asked = {"interrupt_id": "i", "payload": "May I?", "value": "May I?"}
+        assert got[0]["method"] == "input.requested"
+        assert got[0]["params"] == {"namespace": [], "data": asked}
+        # Where it is cut off in between, both come again.
+        assert "seq" not in got[0]
+        assert [each["method"] for each in got[1:]] == ["values"] * ("values" in channels)
+
+    def test_it_is_told_of_once_and_to_who_wants_it(self) -> None:
+        values = event("values", self.ASKED)
+        assert given(Subscription(["input"], since=TOKEN + 1), values) == []
+        assert [each["method"] for each in given(Subscription(["values"]), values)] == ["values"]
+
+    @pytest.mark.parametrize(
+        "values", ["__interrupt__", {"__interrupt__": "a"}, {"__interrupt__": [1, {}]}]
+    )
+    def test_values_may_have_the_word_otherwise(self, values: Any) -> None:
+        got = given(Subscription(["input", "values"]), event("values", values))
+        assert [each["method"] for each in got] == ["values"]
 
 
 class TestTranslation:

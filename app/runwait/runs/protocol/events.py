@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage, RemoveMessage, ToolMessage
 
-from runwait.graphs.langgraph import message_to_events
+from runwait.graphs.langgraph import INTERRUPT, message_to_events
 from runwait.runs.events import END, ERROR, METADATA, Event
 from runwait.runs.translation import Namespace, Pair, Translation, checkpoint_of
 from runwait.serialization import dumps
@@ -92,9 +92,8 @@ class ProtocolTranslation(Translation):
         if self._held is not None:
             yield self._held[1]
         for each in interrupts:
-            # One of the SDKs reads `payload`, the other one `value`.
-            asked = {"interrupt_id": each.id, "payload": each.value, "value": each.value}
-            yield "|".join(("input", *self._asked_in.get(each.id, ()))), dumps(asked)
+            name = "|".join(("input", *self._asked_in.get(each.id, ())))
+            yield name, _asked(each.id, each.value)
 
     def _blocks(self, message: Any, metadata: Any) -> Iterator[Any]:
         """What tells of a message. Each event names it, since several may be under way at once."""
@@ -111,6 +110,11 @@ class ProtocolTranslation(Translation):
                 # LangChain takes all for the model's.
                 role = {"role": message.type} if message.type in _ROLES and "role" in event else {}
                 yield {**event, **role, "message_id": message.id}
+
+
+def _asked(interrupt_id: str, value: Any) -> bytes:
+    # One of the SDKs reads `payload`, the other one `value`.
+    return dumps({"interrupt_id": interrupt_id, "payload": value, "value": value})
 
 
 _NOT_TOLD_OF = (AIMessageChunk, ToolMessage, RemoveMessage)
@@ -164,8 +168,23 @@ class Subscription:
         # Of the run that is about to end.
         self._error: str | None = None
 
-    def message(self, event: Event) -> tuple[int | None, bytes] | None:
-        """What the client is given for an event: its number, and JSON; None for nothing."""
+    def messages(self, event: Event) -> Iterator[tuple[int | None, bytes]]:
+        """Yield what the client is given for an event, as numbers and JSON."""
+        if event.name == "values" and b'"%b"' % INTERRUPT.encode() in event.data:
+            # Of a run that the protocol did not start, these are told with its last values.
+            values = json.loads(event.data)
+            number = None if event.id is None else sum(event.id)
+            asked = values.get(INTERRUPT) if isinstance(values, dict) else None
+            if isinstance(asked, list) and (number is None or number > self._since):
+                for each in asked:
+                    if isinstance(each, dict) and each.keys() >= {"id", "value"}:
+                        # Without a number, since clients skip the second event of one.
+                        told = Event("input", _asked(each["id"], each["value"]))
+                        yield from filter(None, [self._message(told, f"input:{each['id']}")])
+        if (message := self._message(event)) is not None:
+            yield message
+
+    def _message(self, event: Event, event_id: str = "") -> tuple[int | None, bytes] | None:
         name, *namespace = event.name.split("|")
         if name == ERROR:
             error = json.loads(event.data)
@@ -186,14 +205,15 @@ class Subscription:
         else:
             return None
         params = {"namespace": namespace, **more}
-        place, event_id = "", name if event.id is None else text_of(event.id)
+        if event.id is not None:
+            event_id = text_of(event.id)
         if name in (METADATA, END):
             # By this form clients know the run.
-            event_id = f"synth:{json.loads(event.data)['run_id']}:{event_id}"
-            place = f'"event_id":"{event_id}",'
+            event_id = f"synth:{json.loads(event.data)['run_id']}:{event_id or name}"
+        place = f'"event_id":{dumps(event_id).decode()},' if event_id else ""
         if number is not None:
             params["timestamp"] = number // 1000
-            place = f'"event_id":"{event_id}","seq":{number},'
+            place += f'"seq":{number},'
         head = f'{{"type":"event",{place}"method":"{method}","params":'
         return number, head.encode() + dumps(params)[:-1] + b',"data":' + data + b"}}"
 
