@@ -77,7 +77,7 @@ def subscribed(
 def _event(sent: Sent) -> dict[str, Any]:
     event: dict[str, Any] = sent.data
     assert event["type"] == "event"
-    assert sent.id == (str(event["seq"]) if "seq" in event else None)
+    assert sent.id == str(event["seq"])
     return event
 
 

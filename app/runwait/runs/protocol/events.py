@@ -170,32 +170,33 @@ class Subscription:
 
     def messages(self, event: Event) -> Iterator[tuple[int | None, bytes]]:
         """Yield what the client is given for an event, as numbers and JSON."""
+        if event.name == ERROR:
+            error = json.loads(event.data)
+            self._error = f"{error['error']}: {error['message']}"
+            return
+        number = None if event.id is None else sum(event.id)
+        if number is not None and number <= self._since:
+            return
         if event.name == "values" and b'"%b"' % INTERRUPT.encode() in event.data:
             # Of a run that the protocol did not start, these are told with its last values.
             values = json.loads(event.data)
-            number = None if event.id is None else sum(event.id)
             asked = values.get(INTERRUPT) if isinstance(values, dict) else None
-            if isinstance(asked, list) and (number is None or number > self._since):
-                for each in asked:
-                    if isinstance(each, dict) and each.keys() >= {"id", "value"}:
-                        # Without a number, since clients skip the second event of one.
-                        told = Event("input", _asked(each["id"], each["value"]))
-                        yield from filter(None, [self._message(told, f"input:{each['id']}")])
-        if (message := self._message(event)) is not None:
-            yield message
+            for each in asked if isinstance(asked, list) else ():
+                if isinstance(each, dict) and each.keys() >= {"id", "value"}:
+                    told = Event("input", _asked(each["id"], each["value"]))
+                    # Both come again where a client goes on from here, or from before.
+                    yield from self._message(told, number and number - 1, f"input:{each['id']}")
+        yield from self._message(event, number, "" if event.id is None else text_of(event.id))
 
-    def _message(self, event: Event, event_id: str = "") -> tuple[int | None, bytes] | None:
+    def _message(
+        self, event: Event, number: int | None, event_id: str
+    ) -> Iterator[tuple[int | None, bytes]]:
         name, *namespace = event.name.split("|")
-        if name == ERROR:
-            error = json.loads(event.data)
-            self._error = f"{error['error']}: {error['message']}"
-            return None
         written = _named_by_itself(event.data) if name == "custom" else None
         if written is not None:
             name = CUSTOM + written["name"]
-        number = None if event.id is None else sum(event.id)
-        if (number is not None and number <= self._since) or not self._wants(name, namespace):
-            return None
+        if not self._wants(name, namespace):
+            return
         more: dict[str, Any] = {}
         if written is not None:
             # As the Python SDK reads it, beside the form that all that is written has.
@@ -203,10 +204,8 @@ class Subscription:
         elif (about := self._about(name, event.data)) is not None:
             method, data, more = about
         else:
-            return None
+            return
         params = {"namespace": namespace, **more}
-        if event.id is not None:
-            event_id = text_of(event.id)
         if name in (METADATA, END):
             # By this form clients know the run.
             event_id = f"synth:{json.loads(event.data)['run_id']}:{event_id or name}"
@@ -215,7 +214,7 @@ class Subscription:
             params["timestamp"] = number // 1000
             place += f'"seq":{number},'
         head = f'{{"type":"event",{place}"method":"{method}","params":'
-        return number, head.encode() + dumps(params)[:-1] + b',"data":' + data + b"}}"
+        yield number, head.encode() + dumps(params)[:-1] + b',"data":' + data + b"}}"
 
     def _wants(self, name: str, namespace: list[str]) -> bool:
         channel = {METADATA: "lifecycle", END: "lifecycle", ANSWERED: "input"}.get(name, name)
