@@ -279,11 +279,12 @@ class Runner:
 
     def cancel(self, run: Run, action: Action = "interrupt") -> None:
         """End a run with its values so far; those who wait for it are answered at once."""
-        if action == "rollback":
-            outcome = ending.cancelled(run.values)
-            self._executor.help(partial(self.stop_run, run, outcome, roll_back=True))
-        else:
-            self._executor.help(partial(self._stop, run, lambda: ending.cancelled(run.values)))
+
+        def cancel() -> None:
+            roll_back = action == "rollback"
+            self._stop(run, lambda: ending.cancelled(run.values), roll_back=roll_back)
+
+        self._executor.help(cancel)
 
     def cancel_if_here(self, run_id: str, action: Action) -> None:
         """A message asks for one of this process's runs to be stopped."""
@@ -299,16 +300,16 @@ class Runner:
         if run.execution is not None:
             self._executor.stop(run.execution)
 
-    def _stop(self, run: Run, outcome: Callable[[], Outcome]) -> None:
+    def _stop(self, run: Run, outcome: Callable[[], Outcome], *, roll_back: bool = False) -> None:
         """Stop a graph that is at work, and end its run.
 
         A page, which goes on with what it was told, hears of the end once the graph has stored
         that: its last checkpoints are stored behind its back, and would be refused. It would show a
         message that the thread does not have, or lose one. A node that does not stop is not waited
-        for. Who waits for an answer is answered at once.
+        for. Who waits for an answer is answered at once, and so is who undoes the run.
         """
-        if not run.translation.is_protocol:
-            self.stop_run(run, outcome())
+        if roll_back or not run.translation.is_protocol:
+            self.stop_run(run, outcome(), roll_back=roll_back)
             return
         if not run.decide(Phase.ENDING):
             return

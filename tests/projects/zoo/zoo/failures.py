@@ -3,11 +3,11 @@
 import asyncio
 import operator
 import sys
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from langgraph.graph import START, StateGraph
 
-from zoo.states import Value
+from zoo.states import Value, only
 
 
 def _fail(state: Value) -> Value:
@@ -30,15 +30,11 @@ async def _cancel(state: Value) -> Value:
     raise asyncio.CancelledError
 
 
-def _only(name: str, node: Any) -> Any:
-    return StateGraph(Value).add_node("node", node).add_edge(START, "node").compile(name=name)
-
-
-fails = _only("fails", _fail)
-fails_async = _only("fails_async", _fail_async)
-exits = _only("exits", _exit)
-exits_async = _only("exits_async", _exit_async)
-cancels_itself = _only("cancels_itself", _cancel)
+fails = only("fails", _fail)
+fails_async = only("fails_async", _fail_async)
+exits = only("exits", _exit)
+exits_async = only("exits_async", _exit_async)
+cancels_itself = only("cancels_itself", _cancel)
 
 
 class Turns(TypedDict, total=False):

@@ -5,9 +5,7 @@ import os
 import time
 from typing import Any
 
-from langgraph.graph import START, StateGraph
-
-from zoo.states import Value
+from zoo.states import Value, only
 
 _forking = multiprocessing.get_context("fork")
 
@@ -39,11 +37,7 @@ async def _come_back_async(state: Value) -> Value:
     return _come_back(state)
 
 
-def _only(name: str, node: Any) -> Any:
-    return StateGraph(Value).add_node("node", node).add_edge(START, "node").compile(name=name)
-
-
-processes = _only("processes", _use)
-processes_async = _only("processes_async", _use_async)
-comes_back = _only("comes_back", _come_back)
-comes_back_async = _only("comes_back_async", _come_back_async)
+processes = only("processes", _use)
+processes_async = only("processes_async", _use_async)
+comes_back = only("comes_back", _come_back)
+comes_back_async = only("comes_back_async", _come_back_async)
